@@ -1,0 +1,311 @@
+"""Annotated class attributes as typed, overridable, hashable hyperparameters.
+
+    class HiFiGAN(Adversarial):
+        mel_weight: float = 45.0
+
+    class WithoutMel(HiFiGAN):
+        mel_weight = 0.0
+
+A subclass overrides by plain assignment. Names and types are checked when the class is created, a keyword-only
+`__init__` with the true signature is synthesised (jsonargparse, `save_hyperparameters` and editors all read it), and
+the difference to the parent, which is what an ablation is, can be asked for.
+"""
+
+import ast
+import difflib
+import functools
+import inspect
+import sys
+import textwrap
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal, Self, dataclass_transform
+
+from docstring_parser import parse as parse_docstring
+
+REQUIRED: Any = inspect.Parameter.empty
+
+
+class HyperparameterError(TypeError):
+    """A class sets a hyperparameter that does not exist, or to a value of the wrong type."""
+
+
+@dataclass(frozen=True)
+class Hyperparameter:
+    """One annotated class attribute.
+
+    `kind` says where the value belongs: `value` is an argument of the class and part of a run's identity, `runtime`
+    is an argument that cannot change the result, `trainer` is a default for the argument of the same name of
+    Lightning's Trainer, and `component` is a class (the data module), which has hyperparameters of its own.
+    `silent_at` is the default that runs had before the hyperparameter existed (see `added`).
+    """
+
+    annotation: Any
+    default: Any
+    kind: Literal["value", "runtime", "trainer", "component"] = "value"
+    silent_at: Any = REQUIRED
+
+    @property
+    def is_argument(self) -> bool:
+        """Whether the class takes it as a keyword argument."""
+        return self.kind in ("value", "runtime")
+
+
+def runtime(default: Any) -> Any:
+    """Mark a hyperparameter that cannot change a result (workers, paths, cadences): it stays out of the run's identity."""
+    return Hyperparameter(REQUIRED, default, kind="runtime")
+
+
+def trainer(default: Any) -> Any:
+    """Mark the experiment's default for the argument of the same name of Lightning's Trainer."""
+    return Hyperparameter(REQUIRED, default, kind="trainer")
+
+
+def added(default: Any) -> Any:
+    """Mark a hyperparameter that did not exist when runs were already made: at this default those keep their identity."""
+    return Hyperparameter(REQUIRED, default, silent_at=default)
+
+
+@dataclass_transform(kw_only_default=True)
+class Hyperparameters:
+    """Mixin that turns annotated class attributes into hyperparameters; a constant is spelled `ClassVar`.
+
+    Subclasses that set a name which is no hyperparameter, a value of the wrong type or a mutable default raise
+    `HyperparameterError` when they are created. Values may be numbers, strings, `None`, tuples of those, and classes.
+    """
+
+    hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        inherited = _inherited(cls)
+        own = _annotated(cls) | _overridden(cls, inherited)
+        for name, parameter in own.items():
+            _check(cls, name, parameter)
+            if parameter.default is not REQUIRED:
+                setattr(cls, name, parameter.default)
+        cls._own_hyperparameters = own
+        cls.hyperparameters = types.MappingProxyType(inherited | own)
+        cls.__init__ = _synthesise_init(cls)  # type: ignore[method-assign]
+
+    @classmethod
+    def variant(cls, **values: Any) -> type[Self]:
+        """Return an anonymous subclass with these values: what an override on the command line amounts to."""
+        return type(cls)(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__, **values})
+
+    @classmethod
+    def changes(cls) -> dict[str, tuple[Any, Any]]:
+        """Return what the class changes against its parent: `{name: (parent's value, own value)}`.
+
+        Hyperparameters of a component (the data module) are listed as `data.name`; an overridden method shows as
+        `(None, "overridden")` under `name()`.
+        """
+        parent = next((base for base in cls.__mro__[1:] if issubclass(base, Hyperparameters)), Hyperparameters)
+        before = parent.hyperparameters
+        changed: dict[str, tuple[Any, Any]] = {}
+        for name, parameter in cls.hyperparameters.items():
+            old = before[name].default if name in before else None
+            if name in before and old == parameter.default:
+                continue
+            if parameter.kind == "component" and isinstance(old, type) and isinstance(parameter.default, type):
+                changed |= _component_changes(name, old, parameter.default)
+            else:
+                changed[name] = (old, parameter.default)
+        methods = (name for name in vars(cls) if _is_method(cls, name) and hasattr(parent, name))
+        return changed | {f"{name}()": (None, "overridden") for name in methods}
+
+    @classmethod
+    def origin(cls, name: str) -> type:
+        """Return the class that gave hyperparameter `name` its value."""
+        return next(base for base in cls.__mro__ if name in vars(base).get("_own_hyperparameters", {}))
+
+    @classmethod
+    def system(cls) -> type:
+        """Return the nearest class that defines a method: classes below it differ in values only."""
+        return next(base for base in cls.__mro__ if any(_is_method(base, name) for name in vars(base)))
+
+    def build(self) -> None:
+        """Make what the instance is built of; its hyperparameters are already set."""
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the instance's values of all hyperparameters that can change a result."""
+        return {
+            name: getattr(self, name)
+            for name, parameter in self.hyperparameters.items()
+            if parameter.kind == "value" and getattr(self, name) != parameter.silent_at
+        }
+
+    @classmethod
+    def documentation(cls) -> dict[str, str]:
+        """Return the one-line description of each hyperparameter, from the `Args:` of the classes' docstrings."""
+        described: dict[str, str] = {}
+        for base in reversed(cls.__mro__):
+            if issubclass(base, Hyperparameters) and base.__doc__:
+                described |= {p.arg_name: " ".join((p.description or "").split()) for p in _docstring(base.__doc__).params}
+        return described
+
+
+@functools.cache
+def _docstring(text: str) -> Any:
+    return parse_docstring(inspect.cleandoc(text))
+
+
+def nearest(name: str, known: typing.Iterable[str]) -> str:
+    """Return a half-sentence that names the closest known name, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {close[0]}?" if close else f"known names: {', '.join(known)}"
+
+
+def _inherited(cls: type) -> dict[str, Hyperparameter]:
+    """Collect what each base itself says in method-resolution order, so that diamonds combine (unlike dataclasses)."""
+    collected: dict[str, Hyperparameter] = {}
+    for base in reversed(cls.__mro__[1:]):
+        collected |= vars(base).get("_own_hyperparameters", {})
+    return collected
+
+
+def _annotated(cls: type) -> dict[str, Hyperparameter]:
+    hints = _own_hints(cls)
+    found = {}
+    for name, annotation in hints.items():
+        if name.startswith("_") or typing.get_origin(annotation) is ClassVar or annotation is ClassVar:
+            continue
+        value = vars(cls).get(name, REQUIRED)
+        if isinstance(value, Hyperparameter):
+            found[name] = replace(value, annotation=annotation)
+        elif typing.get_origin(annotation) is type:
+            found[name] = Hyperparameter(annotation, value, kind="component")
+        else:
+            found[name] = Hyperparameter(annotation, value)
+    return found
+
+
+def _own_hints(cls: type) -> dict[str, Any]:
+    scope = vars(sys.modules[cls.__module__]) | {cls.__name__: cls}
+    annotations = inspect.get_annotations(cls)
+    return {n: eval(a, scope) if isinstance(a, str) else a for n, a in annotations.items()}  # noqa: S307
+
+
+def _overridden(cls: type, inherited: dict[str, Hyperparameter]) -> dict[str, Hyperparameter]:
+    annotations = inspect.get_annotations(cls)
+    found = {}
+    for name, value in vars(cls).items():
+        if name.startswith("_") or name in annotations or _is_method(cls, name):
+            continue
+        if name in inherited:
+            found[name] = replace(inherited[name], default=value)
+        elif not any(hasattr(base, name) for base in cls.__mro__[1:]):
+            raise HyperparameterError(f"{cls.__qualname__} sets {name}: {nearest(name, inherited)} ({_where(cls)})")
+    return found
+
+
+def _is_method(cls: type, name: str) -> bool:
+    value = vars(cls)[name]
+    return not name.startswith("__") and isinstance(
+        value, (types.FunctionType, classmethod, staticmethod, property, functools.cached_property)
+    )
+
+
+def _component_changes(name: str, old: type, new: type) -> dict[str, tuple[Any, Any]]:
+    """List a changed component as its changed values if it is a variant of the old one, else as another class."""
+    if new.__qualname__ != old.__qualname__:
+        return {name: (old, new)}
+    before, after = old.hyperparameters, new.hyperparameters  # type: ignore[attr-defined]
+    return {
+        f"{name}.{n}": (before[n].default, after[n].default) for n in after if before[n].default != after[n].default
+    }
+
+
+def _check(cls: type, name: str, parameter: Hyperparameter) -> None:
+    value = parameter.default
+    if isinstance(value, (list, dict, set)):
+        raise HyperparameterError(
+            f"{cls.__qualname__}.{name} = {value!r} is mutable and would be shared: use a tuple ({_where(cls)})"
+        )
+    if value is not REQUIRED and not matches(value, parameter.annotation):
+        raise HyperparameterError(
+            f"{cls.__qualname__}.{name} = {value!r}: expected {describe(parameter.annotation)} ({_where(cls)})"
+        )
+
+
+def _where(cls: type) -> str:
+    return cls.__module__
+
+
+def matches(value: Any, annotation: Any) -> bool:
+    """Say whether a value is of an annotated type; an `int` passes for `float`, a `bool` for neither."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if annotation is Any:
+        return True
+    if annotation is None:
+        return value is None
+    if origin in (typing.Union, types.UnionType):
+        return any(matches(value, option) for option in arguments)
+    if origin is Literal:
+        return value in arguments
+    if origin is tuple:
+        if not isinstance(value, tuple):
+            return False
+        if len(arguments) == 2 and arguments[1] is ...:
+            return all(matches(item, arguments[0]) for item in value)
+        return len(value) == len(arguments) and all(map(matches, value, arguments))
+    if origin is type:
+        return isinstance(value, type) and (arguments[0] is Any or issubclass(value, arguments[0]))
+    if annotation is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if annotation is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, annotation)
+
+
+def describe(annotation: Any) -> str:
+    """Return an annotation as it is written in code."""
+    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
+
+
+def _synthesise_init(cls: type) -> Any:
+    """Write the keyword-only `__init__` out as source, as dataclasses do, so that it has a true signature and locals.
+
+    Lightning's `save_hyperparameters` reads the values from this frame's local variables.
+    """
+    arguments = {n: p for n, p in cls.hyperparameters.items() if p.is_argument}  # type: ignore[attr-defined]
+    signature = ", ".join(n if p.default is REQUIRED else f"{n}=_default_{n}" for n, p in arguments.items())
+    names = "".join(f"'{n}': {n}, " for n in arguments)
+    source = textwrap.dedent(f"""
+        def __init__(self{", *, " + signature if signature else ""}):
+            __class__
+            _initialise(self, __class__, {{{names}}})
+        """)
+    closure = f"def make(__class__, _initialise, {', '.join(f'_default_{n}' for n in arguments)}):\n"
+    namespace: dict[str, Any] = {}
+    exec(compile(ast.parse(closure + textwrap.indent(source, "    ") + "\n    return __init__"), "<init>", "exec"), namespace)  # noqa: S102
+    init = namespace["make"](cls, _initialise, **{f"_default_{n}": p.default for n, p in arguments.items()})
+    init.__annotations__ = {n: p.annotation for n, p in arguments.items()}
+    init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+    described = cls.documentation()  # type: ignore[attr-defined]
+    init.__doc__ = "Args:\n" + "".join(f"    {n}: {described[n]}\n" for n in arguments if n in described)
+    return init
+
+
+def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
+    """Check and set the values, then run the initialisers of the framework classes behind the mixin."""
+    for name, value in values.items():
+        parameter = cls.hyperparameters[name]  # type: ignore[attr-defined]
+        if isinstance(value, list):
+            values[name] = value = _as_tuple(value)
+        _check(cls, name, replace(parameter, default=value))
+    for base in cls.__mro__:
+        if not issubclass(base, Hyperparameters) and "__init__" in vars(base):
+            base.__init__(self)
+            break
+    for name, value in values.items():
+        setattr(self, name, value)
+    self.save_hyperparameters(logger=False)
+    self.build()
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
