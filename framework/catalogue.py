@@ -1,0 +1,139 @@
+"""The experiments by name: which there are, what each changes, and the nearest to a misspelt one.
+
+An experiment's name is its module below `experiments/`; the last part is enough where it is unique. A module that
+holds several is addressed as `module.Class`.
+"""
+
+import hashlib
+import importlib
+import importlib.util
+import json
+import pkgutil
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from framework.hyperparameters import describe, nearest
+
+PACKAGE = "experiments"
+
+
+class UnknownExperiment(ValueError):
+    """No experiment has this name; the message names the nearest."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the list of experiments."""
+
+    name: str
+    summary: str
+    parent: str
+    changes: list[str]
+
+
+def module_names() -> list[str]:
+    """Return the names of all modules below `experiments/`, without importing them."""
+    package = importlib.util.find_spec(PACKAGE)
+    locations = list(package.submodule_search_locations or []) if package else []
+    return [m.name.removeprefix(f"{PACKAGE}.") for m in walk(locations, f"{PACKAGE}.")]
+
+
+def walk(locations: list[str], prefix: str) -> Iterator[Any]:
+    """Yield the modules below a package's folders, packages entered but not imported."""
+    for module in pkgutil.iter_modules(locations, prefix):
+        if module.ispkg:
+            inner = [str(Path(location) / module.name.rpartition(".")[2]) for location in locations]
+            yield from walk(inner, f"{module.name}.")
+        else:
+            yield module
+
+
+def experiments_of(module: ModuleType) -> dict[str, type]:
+    """Return the experiments that a module defines, by class name."""
+    from framework.paradigms.system import System
+
+    classes = (value for value in vars(module).values() if isinstance(value, type) and issubclass(value, System))
+    return {cls.__name__: cls for cls in classes if cls.__module__ == module.__name__}
+
+
+def find(name: str) -> type:
+    """Return the experiment of this name.
+
+    Raises:
+        UnknownExperiment: naming the nearest, or the classes of a module that holds several.
+    """
+    name = name.removeprefix(f"{PACKAGE}.")
+    modules = module_names()
+    for module, cls in ((name, ""), name.rpartition(".")[::2]):
+        matching = [m for m in modules if m == module] or [m for m in modules if module and m.rpartition(".")[2] == module]
+        if len(matching) > 1:
+            raise UnknownExperiment(f"{name!r} is ambiguous: {' or '.join(matching)}")
+        if not matching:
+            continue
+        found = experiments_of(importlib.import_module(f"{PACKAGE}.{matching[0]}"))
+        if cls and cls in found:
+            return found[cls]
+        if not cls and len(found) == 1:
+            return next(iter(found.values()))
+        raise UnknownExperiment(
+            f"{matching[0]} holds {' and '.join(f'{matching[0]}.{c}' for c in found) or 'no experiment'}: name one of them"
+        )
+    names = [*modules, *(m.rpartition(".")[2] for m in modules)]
+    raise UnknownExperiment(f"no experiment {name!r}: {nearest(name, names)} (`ostinato list` shows all)")
+
+
+def entries() -> list[Entry]:
+    """Return all experiments with what each changes; read from a cache while no source file has changed."""
+    from datamodules.cache import cache_folder
+
+    cached = cache_folder() / "catalogue" / f"{sources_state()}.json"
+    if not cached.exists():
+        found = [entry for module in module_names() for entry in describe_module(module)]
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        for stale in cached.parent.glob("*.json"):
+            stale.unlink(missing_ok=True)
+        cached.write_text(json.dumps([asdict(entry) for entry in found]))
+    return [Entry(**entry) for entry in json.loads(cached.read_text())]
+
+
+def sources_state() -> str:
+    """Return a hash that changes with any source file of the project."""
+    digest = hashlib.sha256(sys.version.encode())
+    for package in ("framework", "datamodules", PACKAGE):
+        spec = importlib.util.find_spec(package)
+        for location in spec.submodule_search_locations or [] if spec else []:
+            for path in sorted(Path(location).rglob("*.py")):
+                status = path.stat()
+                digest.update(f"{path}{status.st_mtime_ns}{status.st_size}".encode())
+    return digest.hexdigest()[:24]
+
+
+def describe_module(module: str) -> list[Entry]:
+    """Return the entries of a module's experiments."""
+    found = experiments_of(importlib.import_module(f"{PACKAGE}.{module}"))
+    names = {cls: module if len(found) == 1 else f"{module}.{cls}" for cls in found}
+    return [entry_of(names[name], cls) for name, cls in found.items()]
+
+
+def entry_of(name: str, cls: Any) -> Entry:
+    """Return an experiment's line of the list."""
+    parent = cls.__mro__[1]
+    summary = (cls.__doc__ or "").strip().partition("\n")[0]
+    changes = [change(what, old, new) for what, (old, new) in cls.changes().items()]
+    return Entry(name, summary, parent.__name__, changes)
+
+
+def change(what: str, old: Any, new: Any) -> str:
+    """Return one change as it reads in a list: `channels 512 -> 256`."""
+    if what.endswith("()"):
+        return f"{what} overridden"
+    return f"{what} {shown(new)}" if old is None else f"{what} {shown(old)} -> {shown(new)}"
+
+
+def shown(value: Any) -> str:
+    """Return a value as a reader writes it."""
+    return describe(value) if isinstance(value, type) else repr(value)

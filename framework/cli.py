@@ -1,0 +1,68 @@
+"""The `ostinato` command: one thin layer over the library.
+
+Nothing here imports torch, so that `ostinato list` and `--help` answer at once.
+"""
+
+import sys
+from importlib import import_module
+
+USAGE = """\
+usage: ostinato COMMAND [...]
+
+  list                               every experiment: what it is, and what it changes against its parent
+  show NAME                          an experiment's hyperparameters and their origin, parameter counts, memory
+  fit NAME                           train; the same command again continues the same run
+  validate NAME                      measure a run on the held-out clips, beside Griffin-Lim
+  synthesize NAME --input FILE_OR_DIR --output DIR
+                                     generate recordings again from their conditioning (copy-synthesis)
+  pack SOURCE DESTINATION            turn a folder of recordings into webdataset shards
+
+Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices 2 --seed 3
+`ostinato COMMAND NAME --help` lists them all. NAME is a file below experiments/, e.g. hifigan_v3 or
+ablations.hifigan_without_mpd (its last part is enough).
+"""
+COMMANDS = ("list", "show", "fit", "validate", "synthesize", "pack")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return its exit status. A user's mistake is one line on standard error and status 2."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    command, *rest = arguments
+    if command not in COMMANDS:
+        from framework.hyperparameters import nearest
+
+        return fail(f"no command {command!r}: {nearest(command, COMMANDS)}")
+    if rest and rest[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0
+    try:
+        import_module(f"framework.commands.{command}").run(rest)
+    except KeyboardInterrupt:
+        return fail("interrupted", 130)
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        if is_a_users(error):
+            return fail(str(error))
+        raise
+    return 0
+
+
+def is_a_users(error: Exception) -> bool:
+    """Say whether an error was raised by the project as a message to its user, rather than from deep in a library."""
+    trace = error.__traceback__
+    while trace and trace.tb_next:
+        trace = trace.tb_next
+    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
+    return module.partition(".")[0] in ("framework", "datamodules", "experiments")
+
+
+def fail(message: str, status: int = 2) -> int:
+    """Print one line to standard error and return the exit status."""
+    print(f"ostinato: error: {message}", file=sys.stderr)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

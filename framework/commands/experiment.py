@@ -1,0 +1,159 @@
+"""An experiment opened from the command line: typed overrides, its system, its data and its trainer's settings."""
+
+import argparse
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import seed_everything
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+
+from framework.catalogue import find
+from framework.hyperparameters import nearest
+from framework.runs.checkpoints import read_checkpoint
+from framework.runs.folder import RunFolder, run_folder
+from framework.runs.identity import identity, signature
+
+SHOWN_TRAINER_ARGUMENTS = (
+    "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
+    "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "enable_progress_bar",
+)  # fmt: skip
+
+
+class UsageError(ValueError):
+    """A command line that names something that does not exist or has the wrong type."""
+
+
+class OneLineParser(LightningArgumentParser):
+    """A parser whose errors are one line with the nearest right name, never a page of usage."""
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise the error as one line."""
+        lines = [line.strip() for line in message.splitlines() if line.strip()]
+        if lines and lines[0].startswith("unrecognized arguments:"):
+            name = lines[0].split()[2].partition("=")[0]
+            known = [o for a in self._actions for o in a.option_strings if o.startswith("--")]
+            raise UsageError(f"no argument {name}: {nearest(name, known)}") from None
+        text = " ".join(lines).replace("Parser key ", "").replace("typing.", "")
+        raise UsageError(text.replace("<class '", "").replace("'>", "")) from None
+
+
+class ExperimentCLI(LightningCLI):
+    """LightningCLI in class mode for one experiment; makes the system and the data, and leaves the trainer to `fit`."""
+
+    def __init__(self, command: str, experiment: Any, arguments: list[str]) -> None:
+        self.command, self.experiment = command, experiment
+        self.stored = stored_hyperparameters(arguments)
+        defaults = {n: getattr(experiment, n) for n, p in experiment.hyperparameters.items() if p.kind == "trainer"}
+        self.seed_default = defaults.pop("seed")
+        warnings.filterwarnings("ignore", ".*args parameter is intended.*")
+        super().__init__(
+            experiment,
+            experiment.data,
+            trainer_defaults=defaults,
+            save_config_callback=None,
+            parser_class=OneLineParser,
+            parser_kwargs={"description": experiment.__doc__, "allow_abbrev": False, "prog": f"ostinato {command}"},
+            args=arguments,
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the arguments that are neither the system's, the data's nor the trainer's."""
+        parser.add_argument("--seed", type=int, default=self.seed_default, help="Seed of weights, data order and crops.")
+        parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
+        parser.add_argument(
+            "--ckpt_path",
+            type=str | None,
+            default=None,
+            help="Checkpoint to start from, one of ours or an official one; explicit overrides beat what it stored.",
+        )
+        if self.command == "synthesize":
+            parser.add_argument("--input", type=str, required=True, help="An audio file, or a folder of them.")
+            parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Tie the data's seed to the run's, take a checkpoint's values as defaults, and shorten the help."""
+        data = self.experiment.data.hyperparameters
+        if "seed" in data:
+            parser.link_arguments("seed", "data.seed")
+        known = self.experiment.hyperparameters
+        parser.set_defaults({f"model.{n}": value for n, value in self.stored.items() if n in known})
+        for action in parser._actions:
+            name = action.dest.removeprefix("trainer.")
+            if action.dest.startswith("trainer.") and name not in SHOWN_TRAINER_ARGUMENTS:
+                action.help = argparse.SUPPRESS
+
+    def _parse_ckpt_path(self) -> None:
+        """Leave the checkpoint's hyperparameters alone: Lightning lets them beat the command line silently."""
+
+    def _set_seed(self) -> None:
+        seed_everything(self.config["seed"], workers=True, verbose=False)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Make no trainer yet: its folder is the run's, whose identity needs the prepared data."""
+        return None
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """The resolved arguments of Lightning's Trainer."""
+        return vars(self.config_init["trainer"]).copy()
+
+    def identity(self) -> dict[str, Any]:
+        """Prepare the data and return the run's identity."""
+        self.datamodule.prepare_data()
+        start = self.config["ckpt_path"]
+        found = identity(self.model, self.datamodule, self.trainer_arguments, self.config["seed"])
+        return found | ({"start": file_hash(start)} if start and self.command == "fit" else {})
+
+    def folder(self) -> RunFolder:
+        """Return the run's folder, which its identity names."""
+        return run_folder(self.config["runs"], type(self.model).system(), signature(self.identity()))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole resolved configuration as plain values."""
+        return {
+            "model": dict(self.model.hparams),
+            "data": {"class": type(self.datamodule).__name__, **dict(self.datamodule.hparams)},
+            "trainer": {n: v for n, v in self.trainer_arguments.items() if v is not None},
+            "seed": self.config["seed"],
+        }
+
+
+def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
+    """Return the experiment that a command line names, with its overrides applied.
+
+    Raises:
+        UsageError: when the name is missing, or an override is wrong.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        raise UsageError(f"ostinato {command} needs the name of an experiment (`ostinato list` shows all)")
+    name, *overrides = arguments
+    experiment = find(name)
+    if getattr(experiment, "data", None) is None:
+        raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
+    return ExperimentCLI(command, experiment, overrides)
+
+
+def stored_hyperparameters(arguments: list[str]) -> dict[str, Any]:
+    """Return the hyperparameters of the checkpoint that a command line names, if it does and it has some."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--ckpt_path")
+    path = parser.parse_known_args(arguments)[0].ckpt_path
+    return read_checkpoint(path).get("hyper_parameters", {}) if path else {}
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the hash of a file's content."""
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def is_terminal() -> bool:
+    """Say whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

@@ -1,0 +1,1 @@
+"""`ostinato pack`: a folder of recordings as webdataset shards."""

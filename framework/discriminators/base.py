@@ -1,0 +1,37 @@
+"""What every discriminator is: audio in, logits and feature maps out."""
+
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+#: The logits of each sub-discriminator, and its hidden feature maps in order.
+DiscriminatorOutput: TypeAlias = tuple[list[Tensor], list[list[Tensor]]]
+
+
+class Discriminator(nn.Module):
+    """Tells real from fake audio; a set of sub-discriminators that each look at another view of it."""
+
+    def forward(self, audio: Tensor) -> DiscriminatorOutput:
+        """Judge audio `(batch, 1, time)`: the logits and the hidden feature maps of each sub-discriminator."""
+        raise NotImplementedError
+
+    if not hasattr(nn.Module, "__call__"):  # pragma: no cover
+        __call__: Any
+
+
+def collect(outputs: Iterable[tuple[Tensor, list[Tensor]]]) -> DiscriminatorOutput:
+    """Gather the `(logits, feature maps)` of the sub-discriminators."""
+    logits, features = zip(*outputs, strict=True)
+    return list(logits), list(features)
+
+
+def normed_conv1d(*args: Any, **kwargs: Any) -> nn.Conv1d:
+    """Return a one-dimensional convolution with weight normalisation (Salimans and Kingma, 2016)."""
+    return weight_norm(nn.Conv1d(*args, **kwargs))
+
+
+def normed_conv2d(*args: Any, **kwargs: Any) -> nn.Conv2d:
+    """Return a two-dimensional convolution with weight normalisation (Salimans and Kingma, 2016)."""
+    return weight_norm(nn.Conv2d(*args, **kwargs))
