@@ -77,9 +77,9 @@ def resample(audio: Tensor, rate: int, sample_rate: int) -> Tensor:
     """
     if rate == sample_rate:
         return audio
-    # The filter bank has one filter per output phase: for odd rates (44,101 Hz) it would take gigabytes, and a ratio
-    # within a millionth of the true one cannot be told from it.
-    ratio = Fraction(sample_rate, rate).limit_denominator(1000)
+    # The filter bank has one filter per output phase, gigabytes of them for odd rates such as 44,101 Hz: those are
+    # taken for the nearest simple ratio, which is off by less than half a cent.
+    ratio = Fraction(sample_rate, rate).limit_denominator(4000)
     return torchaudio.functional.resample(audio, ratio.denominator, ratio.numerator, lowpass_filter_width=64)
 
 

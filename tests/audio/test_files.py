@@ -25,7 +25,7 @@ def sine(rate: int, seconds: float = 0.5, frequency: float = 440.0) -> np.ndarra
         ("wav", "PCM_16", 22050, 2, 1e-4),
         ("wav", "PCM_24", 48000, 5, 1e-4),
         ("wav", "PCM_32", 16000, 1, 1e-4),
-        ("wav", "FLOAT", 44101, 1, 2e-3),
+        ("wav", "FLOAT", 44101, 1, 0.02),
         ("flac", "PCM_24", 44100, 2, 1e-4),
         ("ogg", "VORBIS", 44100, 1, 0.03),
         ("mp3", "MPEG_LAYER_III", 44100, 2, 0.03),
