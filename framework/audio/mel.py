@@ -1,7 +1,7 @@
 """Log-mel spectrograms, each published convention pinned under a name.
 
-Vocoders only agree with spectrograms of their own convention: padding, filter bank, compression and floor differ between
-official codes, and a network fed another one's spectrogram sounds broken without any error.
+Official codes differ in padding, filter bank, compression and floor, and a vocoder fed the spectrogram of another
+one sounds broken without any error.
 """
 
 import warnings
@@ -81,7 +81,14 @@ PRESETS: dict[str, MelPreset] = {
         replace(_HIFIGAN, name="univnet_24k", sample_rate=24000, n_mels=100, f_max=12000.0),
         replace(_HIFIGAN, name="bigvgan_24k", sample_rate=24000, n_mels=100, f_max=12000.0),
         replace(
-            _HIFIGAN, name="bigvgan_44k", sample_rate=44100, n_fft=2048, hop_length=512, win_length=2048, n_mels=128, f_max=None
+            _HIFIGAN,
+            name="bigvgan_44k",
+            sample_rate=44100,
+            n_fft=2048,
+            hop_length=512,
+            win_length=2048,
+            n_mels=128,
+            f_max=None,
         ),
         MelPreset("melgan_22k", 22050, log="10"),
         # ParallelWaveGAN additionally standardises each band over its corpus.
@@ -119,8 +126,8 @@ def preset(name: str) -> MelPreset:
 class MelSpectrogram(nn.Module):
     """Log-mel spectrogram of a pinned convention: audio `(batch, 1, time)` -> `(batch, mels, frames)`.
 
-    Computed in float32 whatever the surrounding autocast: bfloat16 would cost more than the floor is small. Gradients are
-    finite on silence. The filter bank follows from the preset and stays out of checkpoints.
+    Computed in float32 whatever the surrounding autocast. Gradients are finite on silence. The filter bank follows from
+    the preset and stays out of checkpoints.
     """
 
     window: Tensor
@@ -143,7 +150,9 @@ class MelSpectrogram(nn.Module):
             raise ValueError(f"mel spectrograms are of mono audio (batch, 1, time), not {tuple(audio.shape)}")
         reflected = (p.n_fft - p.hop_length if p.padding == "same" else p.n_fft) // 2
         if audio.shape[-1] <= reflected:
-            raise ValueError(f"{p.name} reflects {reflected} samples at each edge: a clip of {audio.shape[-1]} is too short")
+            raise ValueError(
+                f"{p.name} reflects {reflected} samples at each edge: a clip of {audio.shape[-1]} is too short"
+            )
         with torch.autocast(audio.device.type, enabled=False):
             padded = nn.functional.pad(audio.float(), (reflected, reflected), mode="reflect").squeeze(1)
             mel = self.filters @ self._magnitude(padded)
