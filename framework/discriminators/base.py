@@ -6,19 +6,20 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
-#: The logits of each sub-discriminator, and its hidden feature maps in order.
+# The logits of each sub-discriminator, and its hidden feature maps in order.
 DiscriminatorOutput: TypeAlias = tuple[list[Tensor], list[list[Tensor]]]
 
 
 class Discriminator(nn.Module):
-    """Tells real from fake audio; a set of sub-discriminators that each look at another view of it."""
+    """Tells real from fake audio; a set of sub-discriminators that each look at another view of it.
+
+    Weights start as PyTorch draws them. The papers state a normal distribution of deviation 0.01 or 0.02, which their
+    official codes write into the tensor that weight normalisation derives, where it is lost.
+    """
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
         """Judge audio `(batch, 1, time)`: the logits and the hidden feature maps of each sub-discriminator."""
         raise NotImplementedError
-
-    if not hasattr(nn.Module, "__call__"):  # pragma: no cover
-        __call__: Any
 
 
 def collect(outputs: Iterable[tuple[Tensor, list[Tensor]]]) -> DiscriminatorOutput:

@@ -1,0 +1,68 @@
+"""Multi-period discriminator (HiFi-GAN: Kong et al., 2020, section 2.3)."""
+
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, pad
+
+from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect, normed_conv2d
+
+
+class PeriodDiscriminator(nn.Module):
+    """Sees every `period`-th sample: audio folded to `(time / period, period)`, convolved along time only."""
+
+    def __init__(self, period: int, channels: Sequence[int], kernel_size: int, stride: int, slope: float) -> None:
+        super().__init__()
+        self.period = period
+        self.slope = slope
+        strides = [stride] * (len(channels) - 1) + [1]
+        self.convs = nn.ModuleList(
+            normed_conv2d(inputs, outputs, (kernel_size, 1), (step, 1), padding=(kernel_size // 2, 0))
+            for inputs, outputs, step in zip([1, *channels], channels, strides, strict=False)
+        )
+        self.conv_post = normed_conv2d(channels[-1], 1, (3, 1), padding=(1, 0))
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Judge audio `(batch, 1, time)`: logits `(batch, n)` and maps `(batch, channels, time, period)`."""
+        audio = pad(audio, (0, -audio.shape[-1] % self.period), mode="reflect")
+        hidden = audio.unflatten(-1, (-1, self.period))
+        features = []
+        for conv in self.convs:
+            hidden = leaky_relu(conv(hidden), self.slope)
+            features.append(hidden)
+        return self.conv_post(hidden).flatten(1), features
+
+
+class MultiPeriodDiscriminator(Discriminator):
+    """Looks for periodic patterns: one sub-discriminator for each of several coprime periods.
+
+    HiFi-GAN's by default; UnivNet's has `channels=(64, 128, 256, 512, 1024)` and `slope=0.2`.
+
+    Args:
+        periods: Distance (samples) between the samples that each sub-discriminator sees in a row.
+        channels: Width of each convolution; all but the last one are strided.
+        kernel_size: Length of the kernels along time.
+        stride: Stride of the convolutions along time.
+        slope: Negative slope of the leaky ReLU.
+        first_map: Index of the first feature map that is handed on; Vocos leaves out map 0.
+    """
+
+    def __init__(
+        self,
+        periods: Sequence[int] = (2, 3, 5, 7, 11),
+        channels: Sequence[int] = (32, 128, 512, 1024, 1024),
+        kernel_size: int = 5,
+        stride: int = 3,
+        slope: float = 0.1,
+        first_map: int = 0,
+    ) -> None:
+        super().__init__()
+        self.first_map = first_map
+        self.discriminators = nn.ModuleList(
+            PeriodDiscriminator(period, channels, kernel_size, stride, slope) for period in periods
+        )
+
+    def forward(self, audio: Tensor) -> DiscriminatorOutput:
+        """Judge audio `(batch, 1, time)` at each period."""
+        logits, features = collect(discriminator(audio) for discriminator in self.discriminators)
+        return logits, [maps[self.first_map :] for maps in features]

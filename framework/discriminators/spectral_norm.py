@@ -1,0 +1,53 @@
+"""Spectral normalisation (Miyato et al., 2018) in the order of updates that the official GAN codes trained with."""
+
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.nn.utils.parametrize import register_parametrization
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+class SpectralNorm(nn.Module):
+    """Divides a weight by its largest singular value, tracked by one power iteration a training forward.
+
+    PyTorch has two. `torch.nn.utils.spectral_norm` updates v before u, as HiFi-GAN was trained, but a layer cannot be
+    deep-copied after a forward, and its output is meaningless in `eval` until some training forwards have run. Its
+    successor in `parametrizations` cures both, but updates u before v, which gives other numbers in training. This is a
+    parametrisation as the latter that updates as the former, and it too iterates 15 times at the start.
+    """
+
+    u: Tensor
+    v: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        rows, columns = weight.flatten(1).shape
+        self.register_buffer("u", normalize(torch.randn(rows), dim=0))
+        self.register_buffer("v", normalize(torch.randn(columns), dim=0))
+        self.iterate(weight.flatten(1), 15)
+
+    @torch.no_grad()
+    def iterate(self, matrix: Tensor, iterations: int = 1) -> None:
+        """Move u and v `iterations` steps towards the first singular vectors of a matrix `(rows, columns)`."""
+        for _ in range(iterations):
+            # In place: data parallelism holds on to these very tensors.
+            self.v.copy_(normalize(matrix.mT @ self.u, dim=0, eps=1e-12))
+            self.u.copy_(normalize(matrix @ self.v, dim=0, eps=1e-12))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """Return the weight, any shape of at least two dimensions, with largest singular value 1."""
+        with torch.autocast(weight.device.type, enabled=False):
+            matrix = weight.flatten(1)
+            if self.training:
+                self.iterate(matrix)
+            # Copies, since a second forward before `backward` moves the originals.
+            return weight / torch.dot(self.u.clone(), matrix @ self.v.clone())
+
+
+def spectral_norm(layer: Layer) -> Layer:
+    """Normalise the weight of a layer by its largest singular value."""
+    register_parametrization(layer, "weight", SpectralNorm(layer.get_parameter("weight")))
+    return layer
