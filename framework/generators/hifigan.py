@@ -1,0 +1,131 @@
+"""HiFi-GAN: a vocoder that upsamples mel spectrograms by transposed convolutions (Kong et al., 2020)."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn, tanh
+from torch.nn.functional import leaky_relu
+
+from framework.generators.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
+
+SLOPE = 0.1
+
+
+def same_conv(channels: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
+    """Return a convolution that keeps the length."""
+    return normed_conv(channels, channels, kernel, dilation=dilation, padding=dilation * (kernel - 1) // 2)
+
+
+class ResidualBlock1(nn.Module):
+    """Residual block of V1 and V2: each dilated convolution is followed by a plain one (appendix A)."""
+
+    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs1 = nn.ModuleList(same_conv(channels, kernel, dilation) for dilation in dilations)
+        self.convs2 = nn.ModuleList(same_conv(channels, kernel) for _ in dilations)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Transform `(batch, channels, time)`."""
+        for dilated, plain in zip(self.convs1, self.convs2, strict=True):
+            hidden = hidden + plain(leaky_relu(dilated(leaky_relu(hidden, SLOPE)), SLOPE))
+        return hidden
+
+    @staticmethod
+    def reach(kernel: int, dilations: Sequence[int]) -> int:
+        """Return the samples that the block sees on each side."""
+        return sum(dilation + 1 for dilation in dilations) * (kernel - 1) // 2
+
+
+class ResidualBlock2(nn.Module):
+    """Residual block of V3: dilated convolutions alone (appendix A)."""
+
+    def __init__(self, channels: int, kernel: int, dilations: Sequence[int]) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(same_conv(channels, kernel, dilation) for dilation in dilations)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Transform `(batch, channels, time)`."""
+        for conv in self.convs:
+            hidden = hidden + conv(leaky_relu(hidden, SLOPE))
+        return hidden
+
+    @staticmethod
+    def reach(kernel: int, dilations: Sequence[int]) -> int:
+        """Return the samples that the block sees on each side."""
+        return sum(dilations) * (kernel - 1) // 2
+
+
+RESIDUAL_BLOCKS: dict[int, type[ResidualBlock1] | type[ResidualBlock2]] = {1: ResidualBlock1, 2: ResidualBlock2}
+
+
+class HiFiGANGenerator(nn.Module):
+    """Generator of HiFi-GAN (section 2.2): log-mel `(batch, mels, frames)` -> audio `(batch, 1, frames * hop)`.
+
+    Each stage upsamples by a transposed convolution and averages residual blocks of different kernels and dilations
+    (multi-receptive-field fusion). The defaults are V1.
+
+    Args:
+        n_mels: Mel bands of the input.
+        channels: Width before the first stage; each stage halves it.
+        upsample_rates: Factor of each stage; their product is the hop length.
+        upsample_kernels: Kernel size of each transposed convolution.
+        residual_block: Kind of the residual blocks, 1 or 2.
+        kernels: Kernel size of each residual block of a stage.
+        dilations: Dilations of each residual block of a stage.
+        fusion: Whether a stage averages all its residual blocks. Without it, it has the one that sees furthest: the
+            paper's ablation keeps the block with the widest receptive field (table 3).
+
+    Raises:
+        ValueError: when a stage would not multiply the length by exactly its rate, or not keep it.
+    """
+
+    def __init__(
+        self,
+        n_mels: int = 80,
+        channels: int = 512,
+        upsample_rates: Sequence[int] = (8, 8, 2, 2),
+        upsample_kernels: Sequence[int] = (16, 16, 4, 4),
+        residual_block: int = 1,
+        kernels: Sequence[int] = (3, 7, 11),
+        dilations: Sequence[Sequence[int]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+        fusion: bool = True,
+    ) -> None:
+        super().__init__()
+        stages = list(zip(upsample_rates, upsample_kernels, strict=True))
+        for rate, kernel in stages:
+            if kernel < rate or (kernel - rate) % 2:
+                raise ValueError(f"upsampling by {rate} needs a kernel longer by an even number, not {kernel}")
+        if any(kernel % 2 == 0 for kernel in kernels):
+            raise ValueError(f"kernels of residual blocks are odd, to keep the length: {tuple(kernels)}")
+        self.hop_length = math.prod(upsample_rates)
+        if residual_block not in RESIDUAL_BLOCKS:
+            raise ValueError(f"residual blocks are of kind 1 or 2, not {residual_block}")
+        block = RESIDUAL_BLOCKS[residual_block]
+        shapes = list(zip(kernels, dilations, strict=True))
+        if not fusion:
+            shapes = [max(shapes, key=lambda shape: block.reach(*shape))]
+        self.blocks_per_stage = len(shapes)
+
+        self.conv_pre = normed_conv(n_mels, channels, 7, padding=3)
+        self.ups = nn.ModuleList()
+        self.resblocks = nn.ModuleList()
+        for rate, kernel in stages:
+            self.ups.append(normed_upsampling(channels, channels // 2, kernel, rate, padding=(kernel - rate) // 2))
+            channels //= 2
+            self.resblocks.extend(block(channels, *shape) for shape in shapes)
+        self.conv_post = normed_conv(channels, 1, 7, padding=3)
+
+        reach = max(block.reach(*shape) for shape in shapes)
+        # Frames that one output sample depends on.
+        self.receptive_field = receptive_field(3, [Upsampling(r, k, (k - r) // 2, reach) for r, k in stages], 3)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Generate audio `(batch, 1, frames * hop)` in [-1, 1] from a log-mel `(batch, mels, frames)`."""
+        hidden = self.conv_pre(mel)
+        for stage, upsampling in enumerate(self.ups):
+            hidden = upsampling(leaky_relu(hidden, SLOPE))
+            first = stage * self.blocks_per_stage
+            blocks = self.resblocks[first : first + self.blocks_per_stage]
+            hidden = sum(block(hidden) for block in blocks) / self.blocks_per_stage
+        # The official code falls back to PyTorch's default slope, 0.01, for the last one.
+        return tanh(self.conv_post(leaky_relu(hidden)))

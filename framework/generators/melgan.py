@@ -1,0 +1,70 @@
+"""MelGAN: the first GAN that turns mel spectrograms into speech without distillation (Kumar et al., 2019)."""
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from framework.generators.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
+
+
+class ResidualBlock(nn.Module):
+    """Dilated convolution and 1x1 convolution beside a 1x1 shortcut (section 2.1)."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.block = nn.Sequential(
+            nn.LeakyReLU(0.2),
+            nn.ReflectionPad1d(dilation),
+            normed_conv(channels, channels, 3, dilation=dilation),
+            nn.LeakyReLU(0.2),
+            normed_conv(channels, channels, 1),
+        )
+        self.shortcut = normed_conv(channels, channels, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Transform `(batch, channels, time)`."""
+        return self.shortcut(hidden) + self.block(hidden)
+
+
+class MelGANGenerator(nn.Module):
+    """Generator of MelGAN (section 2.1): log-mel `(batch, mels, frames)` -> audio `(batch, 1, frames * hop)`.
+
+    Args:
+        n_mels: Mel bands of the input.
+        channels: Width of the last stage; each stage before it is twice as wide.
+        upsample_rates: Factor of each stage; their product is the hop length.
+        residual_blocks: Residual blocks of a stage, with dilations 1, 3, 9, ...
+    """
+
+    def __init__(
+        self,
+        n_mels: int = 80,
+        channels: int = 32,
+        upsample_rates: Sequence[int] = (8, 8, 2, 2),
+        residual_blocks: int = 3,
+    ) -> None:
+        super().__init__()
+        self.hop_length = math.prod(upsample_rates)
+        dilations = [3**index for index in range(residual_blocks)]
+        width = channels * 2 ** len(upsample_rates)
+        layers: list[nn.Module] = [nn.ReflectionPad1d(3), normed_conv(n_mels, width, 7)]
+        stages = []
+        for rate in upsample_rates:
+            odd = rate % 2
+            stages.append(Upsampling(rate, 2 * rate, rate // 2 + odd, sum(dilations)))
+            layers += [
+                nn.LeakyReLU(0.2),
+                normed_upsampling(width, width // 2, 2 * rate, rate, padding=rate // 2 + odd, output_padding=odd),
+            ]
+            width //= 2
+            layers += [ResidualBlock(width, dilation) for dilation in dilations]
+        layers += [nn.LeakyReLU(0.2), nn.ReflectionPad1d(3), normed_conv(width, 1, 7), nn.Tanh()]
+        # One sequence, numbered as in official checkpoints.
+        self.model = nn.Sequential(*layers)
+        # Frames that one output sample depends on.
+        self.receptive_field = receptive_field(3, stages, 3)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Generate audio `(batch, 1, frames * hop)` in [-1, 1] from a log-mel `(batch, mels, frames)`."""
+        return self.model(mel)
