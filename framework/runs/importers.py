@@ -1,0 +1,95 @@
+"""Official checkpoints into our networks: unwrapped, renamed, checked, loaded strictly."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+class OfficialCheckpointError(ValueError):
+    """A checkpoint that holds no weights for the network it is loaded into."""
+
+
+def load_official(network: nn.Module, checkpoint: str | Path | Mapping[str, Any]) -> None:
+    """Load the weights that a system's official code saved, from a file or as the object that is in it.
+
+    The state dict may be wrapped (`{"generator": ...}`, `{"mpd": ..., "msd": ..., "steps": ...}`): the part whose names
+    and shapes are the network's is taken. A network whose sub-modules are named otherwise than the official ones
+    translates by a method `official_names(name) -> name`. Buffers that follow from the network's arguments (windows,
+    transform kernels) are checked in shape and kept.
+
+    Raises:
+        OfficialCheckpointError: naming the file, what does not fit, and what the file holds.
+    """
+    source = "the state dict" if isinstance(checkpoint, Mapping) else str(checkpoint)
+    found = dict(_state_dicts(checkpoint if isinstance(checkpoint, Mapping) else _read(checkpoint)))
+    complaints = {}
+    for label, state in found.items():
+        complaint, translated = _match(network, state)
+        if not complaint:
+            network.load_state_dict(translated, strict=True)
+            return
+        complaints[label] = complaint
+    held = "; ".join(f"{label}: {complaint}" for label, complaint in complaints.items()) or "no state dict in it"
+    raise OfficialCheckpointError(f"{source} is no official checkpoint of this {type(network).__name__} ({held})")
+
+
+def _read(path: str | Path) -> Any:
+    """Read a file of tensors; objects that could run code are refused."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise OfficialCheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+
+
+def _state_dicts(content: Any, label: str = "weights") -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Find the state dicts in what was saved, however deep, by the label they are under."""
+    if not isinstance(content, Mapping):
+        return
+    if content and all(isinstance(value, Tensor) for value in content.values()):
+        yield label, {str(name): value for name, value in content.items()}
+        return
+    for name, value in content.items():
+        yield from _state_dicts(value, str(name))
+
+
+def _match(network: nn.Module, state: dict[str, Tensor]) -> tuple[str, dict[str, Tensor]]:
+    """Return what keeps a state dict from fitting a network, empty if nothing, and the state dict in its names."""
+    own = network.state_dict()
+    derived = {name: buffer for name, buffer in network.named_buffers() if name not in own}
+    try:
+        translated = {_translate(network, name, state): value for name, value in state.items()}
+    except (ValueError, IndexError):
+        return "other names", {}
+    known = own | derived
+    unknown = [name for name in translated if name not in known]
+    missing = [name for name in own if name not in translated]
+    wrong = [n for n, value in translated.items() if n in known and value.shape != known[n].shape]
+    complaints = [
+        f"{len(names)} {kind}, as {names[0]}" for kind, names in (("unknown", unknown), ("missing", missing)) if names
+    ]
+    if wrong:
+        name = wrong[0]
+        complaints.append(
+            f"{len(wrong)} of other shape, as {name} {tuple(translated[name].shape)}, not {tuple(known[name].shape)}"
+        )
+    return ", ".join(complaints), {name: value for name, value in translated.items() if name in own}
+
+
+def _translate(network: nn.Module, name: str, state: dict[str, Tensor]) -> str:
+    """Translate one official name, and that of a normalised weight to the one its parametrisation has today."""
+    rename = getattr(network, "official_names", lambda name: name)
+    owner, _, leaf = name.rpartition(".")
+    spectral = f"{owner}.weight_orig" in state
+    parametrised = {
+        "weight_g": "parametrizations.weight.original0",
+        "weight_v": "parametrizations.weight.0.v" if spectral else "parametrizations.weight.original1",
+        "weight_u": "parametrizations.weight.0.u",
+        "weight_orig": "parametrizations.weight.original",
+    }
+    return rename(name).removesuffix(leaf) + parametrised.get(leaf, leaf)
