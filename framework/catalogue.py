@@ -21,7 +21,7 @@ from framework.hyperparameters import describe, nearest
 PACKAGE = "experiments"
 
 
-class UnknownExperiment(ValueError):
+class UnknownExperimentError(ValueError):
     """No experiment has this name; the message names the nearest."""
 
 
@@ -64,14 +64,16 @@ def find(name: str) -> type:
     """Return the experiment of this name.
 
     Raises:
-        UnknownExperiment: naming the nearest, or the classes of a module that holds several.
+        UnknownExperimentError: naming the nearest, or the classes of a module that holds several.
     """
     name = name.removeprefix(f"{PACKAGE}.")
     modules = module_names()
     for module, cls in ((name, ""), name.rpartition(".")[::2]):
-        matching = [m for m in modules if m == module] or [m for m in modules if module and m.rpartition(".")[2] == module]
+        matching = [m for m in modules if m == module] or [
+            m for m in modules if module and m.rpartition(".")[2] == module
+        ]
         if len(matching) > 1:
-            raise UnknownExperiment(f"{name!r} is ambiguous: {' or '.join(matching)}")
+            raise UnknownExperimentError(f"{name!r} is ambiguous: {' or '.join(matching)}")
         if not matching:
             continue
         found = experiments_of(importlib.import_module(f"{PACKAGE}.{matching[0]}"))
@@ -79,11 +81,10 @@ def find(name: str) -> type:
             return found[cls]
         if not cls and len(found) == 1:
             return next(iter(found.values()))
-        raise UnknownExperiment(
-            f"{matching[0]} holds {' and '.join(f'{matching[0]}.{c}' for c in found) or 'no experiment'}: name one of them"
-        )
+        names = " and ".join(f"{matching[0]}.{name}" for name in found) or "no experiment"
+        raise UnknownExperimentError(f"{matching[0]} holds {names}: name one of them")
     names = [*modules, *(m.rpartition(".")[2] for m in modules)]
-    raise UnknownExperiment(f"no experiment {name!r}: {nearest(name, names)} (`ostinato list` shows all)")
+    raise UnknownExperimentError(f"no experiment {name!r}: {nearest(name, names)} (`ostinato list` shows all)")
 
 
 def entries() -> list[Entry]:

@@ -54,7 +54,7 @@ class Hyperparameter:
 
 
 def runtime(default: Any) -> Any:
-    """Mark a hyperparameter that cannot change a result (workers, paths, cadences): it stays out of the run's identity."""
+    """Mark what cannot change a result (workers, paths, cadences): it stays out of the run's identity."""
     return Hyperparameter(REQUIRED, default, kind="runtime")
 
 
@@ -64,7 +64,7 @@ def trainer(default: Any) -> Any:
 
 
 def added(default: Any) -> Any:
-    """Mark a hyperparameter that did not exist when runs were already made: at this default those keep their identity."""
+    """Mark what did not exist yet when runs were already made: at this default those keep their identity."""
     return Hyperparameter(REQUIRED, default, silent_at=default)
 
 
@@ -77,6 +77,7 @@ class Hyperparameters:
     """
 
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
+    _own_hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -143,7 +144,9 @@ class Hyperparameters:
         described: dict[str, str] = {}
         for base in reversed(cls.__mro__):
             if issubclass(base, Hyperparameters) and base.__doc__:
-                described |= {p.arg_name: " ".join((p.description or "").split()) for p in _docstring(base.__doc__).params}
+                described |= {
+                    p.arg_name: " ".join((p.description or "").split()) for p in _docstring(base.__doc__).params
+                }
         return described
 
 
@@ -186,7 +189,7 @@ def _annotated(cls: type) -> dict[str, Hyperparameter]:
 def _own_hints(cls: type) -> dict[str, Any]:
     scope = vars(sys.modules[cls.__module__]) | {cls.__name__: cls}
     annotations = inspect.get_annotations(cls)
-    return {n: eval(a, scope) if isinstance(a, str) else a for n, a in annotations.items()}  # noqa: S307
+    return {n: eval(a, scope) if isinstance(a, str) else a for n, a in annotations.items()}
 
 
 def _overridden(cls: type, inherited: dict[str, Hyperparameter]) -> dict[str, Hyperparameter]:
@@ -281,7 +284,10 @@ def _synthesise_init(cls: type) -> Any:
         """)
     closure = f"def make(__class__, _initialise, {', '.join(f'_default_{n}' for n in arguments)}):\n"
     namespace: dict[str, Any] = {}
-    exec(compile(ast.parse(closure + textwrap.indent(source, "    ") + "\n    return __init__"), "<init>", "exec"), namespace)  # noqa: S102
+    exec(
+        compile(ast.parse(closure + textwrap.indent(source, "    ") + "\n    return __init__"), "<init>", "exec"),
+        namespace,
+    )
     init = namespace["make"](cls, _initialise, **{f"_default_{n}": p.default for n, p in arguments.items()})
     init.__annotations__ = {n: p.annotation for n, p in arguments.items()}
     init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__

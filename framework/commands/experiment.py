@@ -63,7 +63,9 @@ class ExperimentCLI(LightningCLI):
 
     def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Add the arguments that are neither the system's, the data's nor the trainer's."""
-        parser.add_argument("--seed", type=int, default=self.seed_default, help="Seed of weights, data order and crops.")
+        parser.add_argument(
+            "--seed", type=int, default=self.seed_default, help="Seed of weights, data order and crops."
+        )
         parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
         parser.add_argument(
             "--ckpt_path",

@@ -11,9 +11,17 @@ from framework.catalogue import shown
 from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment
 from framework.evaluation.callback import Distances
 from framework.evaluation.judge import judge, table
-from framework.runs.checkpoints import AtomicCheckpointIO, Checkpoints, newest_checkpoint, read_checkpoint
+from framework.runs.checkpoints import (
+    AtomicCheckpointIO,
+    Checkpoints,
+    check_fits,
+    is_ours,
+    newest_checkpoint,
+    read_checkpoint,
+)
 from framework.runs.folder import RunError, RunFolder
 from framework.runs.identity import family, signature
+from framework.runs.importers import load_official
 from framework.runs.provenance import provenance
 from framework.runs.signals import StopSignals
 from framework.strategies import strategy
@@ -43,8 +51,10 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
     checkpoint = newest_checkpoint(folder.checkpoints)
     announce(cli, folder, checkpoint)
     start = checkpoint or cli.config["ckpt_path"]
-    if start and not checkpoint and "state_dict" not in (weights := read_checkpoint(start)):
-        cli.model.load_official(weights)
+    if start and is_ours(weights := read_checkpoint(start)):
+        check_fits(weights, cli.model, start)
+    elif start:
+        load_official(cli.model.generator, start)
         start = None
     trainer = make_trainer(cli, folder)
     began = time.monotonic()
@@ -119,9 +129,13 @@ def announce(cli: ExperimentCLI, folder: RunFolder, checkpoint: Any) -> None:
         print(f"continuing from {checkpoint.name}")
         before, now = stored["provenance"]["source"], provenance(type(cli.model), type(cli.datamodule))["source"]
         if before != now:
-            print(f"warning: the source code has changed since this run began (commit {stored['provenance']['commit']})")
+            print(
+                f"warning: the source code has changed since this run began (commit {stored['provenance']['commit']})"
+            )
             if is_terminal() and input("go on with the changed code? [y/N] ").strip().lower() != "y":
-                raise RunError(f"{folder.path} left as it is: use the earlier commit, or remove the folder to begin anew")
+                raise RunError(
+                    f"{folder.path} left as it is: use the earlier commit, or remove the folder to begin anew"
+                )
 
 
 def report(cli: ExperimentCLI, folder: RunFolder, summary: dict[str, Any]) -> str:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from framework.commands.experiment import ExperimentCLI, UsageError
-from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
+from framework.runs.checkpoints import is_ours, load_weights_of, newest_checkpoint, read_checkpoint
+from framework.runs.importers import load_official
 
 
 def load_weights(cli: ExperimentCLI) -> Path:
@@ -15,15 +16,16 @@ def load_weights(cli: ExperimentCLI) -> Path:
     """
     path = Path(cli.config["ckpt_path"]) if cli.config["ckpt_path"] else newest_checkpoint(cli.folder().checkpoints)
     if path is None:
+        others = ", ".join(other_runs(cli)) or f"there is none under {cli.config['runs']}/"
         raise UsageError(
             f"no run of {cli.experiment.__name__} with these values: `ostinato fit` it first, or give "
-            f"--ckpt_path ({', '.join(other_runs(cli)) or f'there is none under {cli.config['runs']}/'})"
+            f"the --ckpt_path of another ({others})"
         )
     checkpoint = read_checkpoint(path)
-    if "state_dict" in checkpoint:
-        cli.model.load_checkpoint(checkpoint, path)
+    if is_ours(checkpoint):
+        load_weights_of(checkpoint, cli.model, path)
     else:
-        cli.model.load_official(checkpoint)
+        load_official(cli.model.generator, path)
     return path
 
 

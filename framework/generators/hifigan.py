@@ -2,11 +2,17 @@
 
 import math
 from collections.abc import Sequence
+from typing import Literal
 
 from torch import Tensor, nn, tanh
 from torch.nn.functional import leaky_relu
 
+from framework.discriminators.base import Discriminator
+from framework.discriminators.multi_period import MultiPeriodDiscriminator
+from framework.discriminators.multi_scale import MultiScaleDiscriminator
 from framework.generators.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
+from framework.losses.mel import MelLoss
+from framework.paradigms.adversarial import Adversarial
 
 SLOPE = 0.1
 
@@ -129,3 +135,50 @@ class HiFiGANGenerator(nn.Module):
             hidden = sum(block(hidden) for block in blocks) / self.blocks_per_stage
         # The official code falls back to PyTorch's default slope, 0.01, for the last one.
         return tanh(self.conv_post(leaky_relu(hidden)))
+
+
+def hifigan_discriminators() -> dict[str, Discriminator]:
+    """Return HiFi-GAN's discriminators (section 2.3), updated and heard in this order."""
+    return {"multi_period": MultiPeriodDiscriminator(), "multi_scale": MultiScaleDiscriminator()}
+
+
+class HiFiGAN(Adversarial):
+    """HiFi-GAN vocoder (Kong et al., 2020); the defaults are V1 and the training of section 3.
+
+    Args:
+        channels: Width before the first upsampling stage; each stage halves it.
+        upsample_rates: Factor of each stage; their product is the mel's hop length.
+        upsample_kernels: Kernel size of each stage's transposed convolution.
+        residual_block: Kind of the residual blocks: 1 (V1, V2) or the lighter 2 (V3).
+        kernels: Kernel size of each residual block of a stage.
+        dilations: Dilations of each residual block of a stage.
+        fusion: Multi-receptive-field fusion; without it a stage has the one block that sees furthest.
+        mel_weight: Weight of the L1 loss between full-band log-mels (equation 4).
+    """
+
+    channels: int = 512
+    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
+    upsample_kernels: tuple[int, ...] = (16, 16, 4, 4)
+    residual_block: Literal[1, 2] = 1
+    kernels: tuple[int, ...] = (3, 7, 11)
+    dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    fusion: bool = True
+    mel_weight: float = 45.0
+
+    def build_generator(self) -> HiFiGANGenerator:
+        return HiFiGANGenerator(
+            self.preset.n_mels,
+            self.channels,
+            self.upsample_rates,
+            self.upsample_kernels,
+            self.residual_block,
+            self.kernels,
+            self.dilations,
+            self.fusion,
+        )
+
+    def build_discriminators(self) -> dict[str, Discriminator]:
+        return hifigan_discriminators()
+
+    def build_losses(self) -> dict[str, nn.Module]:
+        return {"mel": MelLoss(self.preset.full_band())}

@@ -5,7 +5,12 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from framework.discriminators.base import Discriminator
+from framework.discriminators.multi_scale import MelGANDiscriminator
 from framework.generators.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
+from framework.losses.adversarial import AdversarialLoss, Hinge
+from framework.losses.feature_matching import FeatureMatching
+from framework.paradigms.adversarial import Adversarial
 
 
 class ResidualBlock(nn.Module):
@@ -68,3 +73,40 @@ class MelGANGenerator(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         """Generate audio `(batch, 1, frames * hop)` in [-1, 1] from a log-mel `(batch, mels, frames)`."""
         return self.model(mel)
+
+
+class MelGAN(Adversarial):
+    """MelGAN vocoder with its official recipe (Kumar et al., 2019, section 3): no loss but the discriminators'.
+
+    Args:
+        channels: Width of the last upsampling stage; each stage before it is twice as wide.
+        upsample_rates: Factor of each stage; their product is the mel's hop length.
+        residual_blocks: Residual blocks of a stage, with dilations 1, 3, 9, ...
+        scales: Sub-discriminators, each on audio at half the rate of the one before.
+    """
+
+    mel = "melgan_22k"
+    learning_rate = 1e-4
+    betas = (0.5, 0.9)
+    weight_decay = 0.0
+    learning_rate_decay = 1.0
+    feature_matching_weight = 10.0
+    match_before_update = True
+    channels: int = 32
+    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
+    residual_blocks: int = 3
+    scales: int = 3
+
+    def build_generator(self) -> MelGANGenerator:
+        return MelGANGenerator(self.preset.n_mels, self.channels, self.upsample_rates, self.residual_blocks)
+
+    def build_discriminators(self) -> dict[str, Discriminator]:
+        return {"multi_scale": MelGANDiscriminator(self.scales)}
+
+    def build_adversarial_loss(self) -> AdversarialLoss:
+        return Hinge()
+
+    def build_feature_matching(self) -> FeatureMatching:
+        # Equation 3, averaged over the scales and the layers of one sub-discriminator as the official code does it.
+        layers = 4
+        return FeatureMatching(include_logits=False, scale=4 / (layers + 1) / self.scales)

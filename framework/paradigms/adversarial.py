@@ -47,13 +47,15 @@ class Adversarial(System):
         """Make the networks and the losses."""
         super().build()
         self.automatic_optimization = False
-        self.discriminators = nn.ModuleDict(self.build_discriminators())
+        self.discriminators: Any = nn.ModuleDict(self.build_discriminators())
         self.adversarial_loss = self.build_adversarial_loss()
         self.feature_matching = self.build_feature_matching()
         self.losses = nn.ModuleDict(self.build_losses())
         for name in self.losses:
             if f"{name}_weight" not in self.hyperparameters:
-                raise TypeError(f"the loss {name!r} has no weight: annotate {name}_weight: float in {type(self).__name__}")
+                raise TypeError(
+                    f"the loss {name!r} has no weight: annotate {name}_weight: float in {type(self).__name__}"
+                )
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         """Return the discriminators by name; none leaves the reconstruction losses alone."""
@@ -153,7 +155,9 @@ class Adversarial(System):
         """Return AdamW for the generator and for the discriminators, each with an exponential schedule by epoch."""
         networks = [self.generator, self.discriminators] if self.discriminators else [self.generator]
         optimizers = [
-            torch.optim.AdamW(n.parameters(), self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True)
+            torch.optim.AdamW(
+                n.parameters(), self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True
+            )
             for n in networks
         ]
         return optimizers, [torch.optim.lr_scheduler.ExponentialLR(o, self.learning_rate_decay) for o in optimizers]

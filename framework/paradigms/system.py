@@ -39,6 +39,11 @@ class System(Hyperparameters, L.LightningModule):
         self.preset = preset(self.mel)
         self.front_end = MelSpectrogram(self.preset)
         self.generator = self.build_generator()
+        hop = getattr(self.generator, "hop_length", self.preset.hop_length)
+        if hop != self.preset.hop_length:
+            raise ValueError(
+                f"the generator makes {hop} samples of a frame, the mel {self.mel} has {self.preset.hop_length}"
+            )
         if self.ema_decay:
             average = get_ema_multi_avg_fn(self.ema_decay)
             self.averaged_generator = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
@@ -62,7 +67,7 @@ class System(Hyperparameters, L.LightningModule):
 
     @torch.no_grad()
     def copy_synthesis(self, audio: Tensor) -> Tensor:
-        """Generate audio `(batch, 1, time)` again from its own conditioning, with the averaged weights if there are any."""
+        """Generate audio `(batch, 1, time)` again from its own conditioning, with averaged weights if there are any."""
         generator = self.averaged_generator if self.ema_decay else self.generator
         padded = nn.functional.pad(audio, (0, -audio.shape[-1] % self.preset.hop_length))
         return generator(self.condition(padded))[..., : audio.shape[-1]].float()

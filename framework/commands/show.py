@@ -1,0 +1,69 @@
+"""`ostinato show`: what an experiment is made of, before anything is trained."""
+
+import torch
+from torch import nn
+
+from framework.catalogue import shown
+from framework.commands.experiment import ExperimentCLI, open_experiment
+
+
+def run(arguments: list[str]) -> None:
+    """Print resolved hyperparameters with their origin, parameter counts, receptive field and estimated memory."""
+    cli = open_experiment("show", arguments)
+    print(f"{cli.experiment.__module__}.{cli.experiment.__name__}\n{(cli.experiment.__doc__ or '').strip()}\n")
+    for section, instance in (("model", cli.model), ("data", cli.datamodule)):
+        described = type(instance).documentation()
+        for name, parameter in type(instance).hyperparameters.items():
+            if parameter.is_argument:
+                value, default = getattr(instance, name), parameter.default
+                origin = "command line" if value != default else type(instance).origin(name).__name__
+                print(f"  {f'{section}.{name}':34} {shown(value):28} {origin:16} {described.get(name, '')}")
+    trainer = cli.trainer_arguments
+    for name, parameter in cli.experiment.hyperparameters.items():
+        if parameter.kind == "trainer":
+            value = trainer.get(name, cli.config.get(name))
+            print(f"  {f'trainer.{name}':34} {shown(value):28} {cli.experiment.origin(name).__name__}")
+    print()
+    for line in measures(cli):
+        print(f"  {line}")
+
+
+def measures(cli: ExperimentCLI) -> list[str]:
+    """Return parameter counts, the receptive field where the generator knows it, and the memory of a step."""
+    model, data = cli.model, cli.datamodule
+    networks = {"generator": model.generator, **dict(getattr(model, "discriminators", nn.ModuleDict()).items())}
+    lines = [f"parameters of {name}: {count(network):,}" for name, network in networks.items()]
+    frames = getattr(model.generator, "receptive_field", None)
+    if frames:
+        seconds = frames * model.preset.hop_length / model.preset.sample_rate
+        lines.append(f"receptive field: {frames} frames = {seconds:.2f} s")
+    trained = 4 * 4 * sum(map(count, networks.values()))
+    activations = data.batch_size * saved_for_backward(cli)
+    lines.append(
+        f"memory of a step: about {(trained + activations) / 2**30:.1f} GiB in float32 "
+        f"(weights, gradients and AdamW's moments {trained / 2**30:.1f}, activations of {data.batch_size} segments)"
+    )
+    return lines
+
+
+def count(network: nn.Module) -> int:
+    """Return the number of trainable parameters."""
+    return sum(p.numel() for p in network.parameters() if p.requires_grad)
+
+
+def saved_for_backward(cli: ExperimentCLI) -> int:
+    """Return the bytes that the generator's pass and the largest pass over it keep for one segment of one clip."""
+    model, seen = cli.model, {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        seen[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    audio = 0.1 * torch.randn(1, 1, cli.datamodule.segment)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        kept.append(model.generator(model.condition(audio)))
+        kept += [d(kept[0]) for d in getattr(model, "discriminators", nn.ModuleDict()).values()]
+    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    return sum(size for pointer, size in seen.items() if pointer not in weights)
