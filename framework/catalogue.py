@@ -81,8 +81,8 @@ def find(name: str) -> type:
             return found[cls]
         if not cls and len(found) == 1:
             return next(iter(found.values()))
-        names = " and ".join(f"{matching[0]}.{name}" for name in found) or "no experiment"
-        raise UnknownExperimentError(f"{matching[0]} holds {names}: name one of them")
+        held = " and ".join(f"{matching[0]}.{name}" for name in found) or "no experiment"
+        raise UnknownExperimentError(f"{matching[0]} holds {held}: name one of them")
     names = [*modules, *(m.rpartition(".")[2] for m in modules)]
     raise UnknownExperimentError(f"no experiment {name!r}: {nearest(name, names)} (`ostinato list` shows all)")
 

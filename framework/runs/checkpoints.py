@@ -1,0 +1,148 @@
+"""Checkpoints that survive a kill at any moment, and finding the one to go on from."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.plugins.io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Callback
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the target and renames: Lightning stages in the temporary folder, which may be another disk."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        """Write a checkpoint so that at no moment neither the old nor the new one is whole."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.part")
+        with open(part, "wb") as file:
+            torch.save(checkpoint, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+
+
+class Checkpoints(Callback):
+    """Keeps `last.ckpt` (and the one before it) every so many steps and at the end, and `best.ckpt` by a metric.
+
+    Lightning's own ModelCheckpoint counts optimiser steps and, with manual optimisation, saves at other steps than
+    asked for and warns about it.
+
+    Args:
+        folder: Where the checkpoints go.
+        every: Steps between two `last.ckpt`.
+        monitor: Metric of the validation of which the lowest is the best.
+    """
+
+    def __init__(self, folder: Path, every: int, monitor: str) -> None:
+        self.folder, self.every, self.monitor = folder, every, monitor
+        self.best = float("inf")
+        self.saved_at = -1
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Save after every so many steps."""
+        if trainer.global_step % self.every == 0:
+            self.save_last(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the best."""
+        value = trainer.callback_metrics.get(self.monitor)
+        if trainer.sanity_checking or (not trainer.training and value is None):
+            return
+        if value is not None and float(value) < self.best:
+            self.best = float(value)
+            trainer.save_checkpoint(self.folder / "best.ckpt")
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save where the training ended."""
+        self.save_last(trainer)
+
+    def save_last(self, trainer: L.Trainer) -> None:
+        """Save `last.ckpt`, keeping the one before it."""
+        if self.saved_at == trainer.global_step:
+            return
+        self.saved_at = trainer.global_step
+        last = self.folder / "last.ckpt"
+        if trainer.is_global_zero and last.exists():
+            os.replace(last, self.folder / "previous.ckpt")
+        trainer.save_checkpoint(last)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value so far, so that a resumed run does not overwrite a better checkpoint."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best value so far."""
+        self.best = state_dict["best"]
+
+
+class CheckpointError(ValueError):
+    """A file is no checkpoint of this system; the message names it and the remedy."""
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Read a checkpoint without running code from it.
+
+    Raises:
+        CheckpointError: when the file is missing, cut short, or no checkpoint.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such checkpoint")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:120]
+        raise CheckpointError(f"{path} is cut short or no checkpoint ({reason}): use another") from error
+    if not isinstance(checkpoint, dict):
+        raise CheckpointError(f"{path} is a {type(checkpoint).__name__}, no checkpoint")
+    return checkpoint
+
+
+def is_ours(checkpoint: dict[str, Any]) -> bool:
+    """Say whether a checkpoint was written by a run, rather than by a system's official code."""
+    return "pytorch-lightning_version" in checkpoint
+
+
+def check_fits(checkpoint: dict[str, Any], system: L.LightningModule, path: str | Path) -> None:
+    """Refuse the weights of another network.
+
+    Raises:
+        CheckpointError: naming the first parameter that differs.
+    """
+    stored, own = checkpoint["state_dict"], system.state_dict()
+    for name in [*own, *stored]:
+        here, there = (tuple(s[name].shape) if name in s else None for s in (own, stored))
+        if here != there:
+            raise CheckpointError(
+                f"{path} holds another network than {type(system).__name__}: {name} is {there or 'missing'} there and "
+                f"{here or 'missing'} here; use the experiment and the values it was trained with"
+            )
+
+
+def load_weights_of(checkpoint: dict[str, Any], system: L.LightningModule, path: str | Path) -> None:
+    """Load a run's weights into a system.
+
+    Raises:
+        CheckpointError: when they are another network's, or were trained on another mel front end.
+    """
+    check_fits(checkpoint, system, path)
+    system.on_load_checkpoint(checkpoint)
+    system.load_state_dict(checkpoint["state_dict"])
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """Return the newest checkpoint that reads, saying aloud what does not; `None` when there is none."""
+    for name in ("last.ckpt", "previous.ckpt"):
+        path = folder / name
+        if not path.exists():
+            continue
+        try:
+            read_checkpoint(path)
+            return path
+        except CheckpointError as error:
+            print(f"warning: {error}")
+    return None

@@ -1,0 +1,96 @@
+"""The folder of one run: where everything lies that the run writes, and what state the run is in."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class RunError(RuntimeError):
+    """A run cannot go on; the message names the folder and the remedy."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """`<root>/<system>/<signature>/` with checkpoints, configuration, metrics, audio and W&B files."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `last.ckpt`, `previous.ckpt` and `best.ckpt`."""
+        return self.path / "checkpoints"
+
+    @property
+    def audio(self) -> Path:
+        """Folder of the held-out clips, a folder each."""
+        return self.path / "audio"
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration with the run's identity and provenance."""
+        return self.path / "config.yaml"
+
+    @property
+    def summary_file(self) -> Path:
+        """The final distances; it exists when the run is finished."""
+        return self.path / "summary.json"
+
+    def summary(self) -> dict[str, Any] | None:
+        """Return the final distances, or `None` while the run is not finished."""
+        return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
+
+    def stored_config(self) -> dict[str, Any] | None:
+        """Return the configuration as it was stored, or `None` for a new run."""
+        return yaml.safe_load(self.config.read_text()) if self.config.exists() else None
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Store the resolved configuration."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config, yaml.safe_dump(config, sort_keys=False))
+
+    def write_summary(self, summary: dict[str, Any]) -> None:
+        """Store the final distances, which marks the run as finished."""
+        write_atomically(self.summary_file, json.dumps(summary, indent=1) + "\n")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep a second process out of the run; the lock of a process that died is taken over.
+
+        Raises:
+            RunError: when another process trains this very run.
+        """
+        import fcntl
+
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".lock", "a+") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.seek(0)
+                owner = lock.read() or "?"
+                raise RunError(f"{self.path} is being trained by process {owner}: wait or stop it") from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
+            yield
+
+
+def run_folder(root: str | Path, system: type, signature: str) -> RunFolder:
+    """Return the folder of the run with this signature; a system is named after its module."""
+    return RunFolder(Path(root) / system.__module__.rpartition(".")[2] / signature)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that a reader, or a kill, finds the old one or the new one and nothing between."""
+    part = path.with_name(f".{path.name}.part")
+    with open(part, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
