@@ -1,0 +1,102 @@
+"""Griffin-Lim against the numbers of literal implementations, and mel inversion against scipy's exact solver."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.optimize
+import torch
+from torch import Tensor
+
+from framework.audio.griffin_lim import GriffinLim, fast_griffin_lim, invert_mel
+from framework.audio.mel import PRESETS, MelSpectrogram
+
+REFERENCE = Path(__file__).parents[1] / "reference" / "griffinlim.pt"
+
+
+def melody(sample_rate: int, seconds: float = 2.0) -> Tensor:
+    """Return four decaying harmonic notes with a little noise as audio `(1, 1, time)`."""
+    time = torch.arange(int(sample_rate * seconds)) / sample_rate
+    note = time % (seconds / 4)
+    pitch = torch.tensor([220.0, 277.2, 329.6, 440.0])[(time / (seconds / 4)).long()]
+    tones = sum(torch.sin(2 * torch.pi * pitch * k * note) / k for k in range(1, 12)) * torch.exp(-3 * note)
+    noise = torch.randn(len(time), generator=torch.Generator().manual_seed(0))
+    return (0.25 * tones + 1e-3 * noise)[None, None]
+
+
+@pytest.mark.parametrize("iterations", [1, 32, 100])
+@pytest.mark.parametrize("momentum", [0.0, 0.99])
+def test_spectral_convergence_is_that_of_the_literal_algorithm(iterations, momentum):
+    reference = torch.load(REFERENCE, weights_only=True)
+    window = torch.hann_window(1024)
+
+    def spectrum(audio: Tensor) -> Tensor:
+        return torch.stft(audio, 1024, 256, 1024, window, return_complex=True).abs()
+
+    target = spectrum(reference["x"].float()[None])
+    found = spectrum(fast_griffin_lim(target, window, 1024, 256, iterations, momentum, length=22050))
+    convergence = ((target - found).norm() / target.norm()).item()
+    name = f"fgla_.99_{iterations}" if momentum else f"gla_{iterations}"
+    assert convergence == pytest.approx(reference["spectral_convergence"][name], rel=1e-3)
+
+
+def test_mel_inversion_is_non_negative_and_as_good_as_exact_least_squares():
+    module = MelSpectrogram(PRESETS["hifigan_22k"])
+    mel = module(melody(22050)).exp()
+    found = invert_mel(mel, module.filters)
+    assert found.min() >= 0
+    filters = module.filters.double().numpy()
+    for frame in range(0, mel.shape[-1], 40):
+        target = mel[0, :, frame].double().numpy()
+        exact = scipy.optimize.nnls(filters, target)[1]
+        assert np.linalg.norm(filters @ found[0, :, frame].double().numpy() - target) <= exact + 1e-3 * np.linalg.norm(
+            target
+        )
+
+
+def test_mel_inversion_beats_the_clipped_pseudo_inverse():
+    module = MelSpectrogram(PRESETS["hifigan_22k"])
+    audio = melody(22050)
+    mel, spectrum = module(audio).exp(), module._magnitude(torch.nn.functional.pad(audio, (384, 384), "reflect")[0])
+    pseudo_inverse = (torch.linalg.pinv(module.filters) @ mel).clamp(min=0)
+    found = invert_mel(mel, module.filters)
+
+    def log_error(magnitude: Tensor) -> float:
+        return ((module.filters @ magnitude).clamp(min=1e-5).log() - mel.log()).abs().mean().item()
+
+    assert log_error(found) < 0.02 * log_error(pseudo_inverse)
+    assert (found - spectrum).norm() < 0.9 * (pseudo_inverse - spectrum).norm()
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+def test_every_convention_is_inverted(name):
+    preset = PRESETS[name]
+    module = MelSpectrogram(preset)
+    audio = melody(preset.sample_rate)[..., : preset.hop_length * 40]
+    log_mel = module(audio)
+    fake = GriffinLim(preset)(log_mel)
+    assert fake.shape == (1, 1, log_mel.shape[-1] * preset.hop_length)
+    per_neper = preset.scale * (1.0 if preset.log == "e" else 1 / np.log(10))
+    error = (module(fake[..., : audio.shape[-1]]) - log_mel).abs().mean().item() / per_neper
+    assert error < 0.25
+
+
+@pytest.mark.parametrize("name", ["hifigan_22k", "vocos_24k"])
+def test_a_click_comes_back_where_it_was(name):
+    preset = PRESETS[name]
+    audio = torch.zeros(1, 1, preset.hop_length * 40)
+    audio[..., 5003] = 0.9
+    fake = GriffinLim(preset)(MelSpectrogram(preset)(audio))[0, 0]
+    assert abs(fake.abs().argmax().item() - 5003) <= 32
+
+
+def test_batches_short_clips_and_silence():
+    preset = PRESETS["hifigan_22k"]
+    vocoder, module = GriffinLim(preset), MelSpectrogram(preset)
+    clips = torch.cat([melody(22050, 1.0), 0.5 * melody(22050, 1.0).flip(-1)])
+    together = vocoder(module(clips))
+    assert torch.allclose(together[1:], vocoder(module(clips[1:])), atol=2e-3)
+    for frames in (1, 2, 4):
+        assert vocoder(module(clips)[..., :frames]).shape == (2, 1, frames * 256)
+    assert vocoder(module(torch.zeros(1, 1, 8192))).abs().max() < 1e-3
+    assert not vocoder.state_dict()
