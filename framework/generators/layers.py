@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
 
 def normed_conv(*args: Any, **kwargs: Any) -> nn.Conv1d:
@@ -22,9 +22,12 @@ def remove_weight_norm(network: nn.Module) -> nn.Module:
     """Fold the normalised weights of a network into plain ones, in place: the same output, faster."""
     for module in network.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and is_parametrized(module, "weight"):
-            remove_parametrizations(module, "weight")
-            # Of a frozen weight, or under `no_grad`, PyTorch leaves a tensor that no state dict would hold.
-            module.weight = nn.Parameter(module.weight.detach())
+            # `remove_parametrizations` would break deep copies, which share the class it changes, and leave a frozen
+            # weight out of the state dict.
+            weight = nn.Parameter(module.weight.detach())
+            del module.parametrizations
+            module.__class__ = type_before_parametrizations(module)
+            module.weight = weight
     return network
 
 

@@ -1,0 +1,1 @@
+"""Beside this file, `reference` is importable: the reference vectors of official implementations."""
