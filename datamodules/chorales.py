@@ -3,6 +3,7 @@
 Importing music21 and parsing with it takes minutes; its files are zips of plain XML, read here in seconds.
 """
 
+import functools
 import importlib.util
 import itertools
 import zipfile
@@ -56,8 +57,9 @@ class Chorale:
         return max(voice[-1].end for voice in self.voices)
 
 
+@functools.cache
 def load_chorales() -> tuple[Chorale, ...]:
-    """Read the chorales of music21's corpus, in order of their file names.
+    """Read the chorales of music21's corpus, in order of their file names (once a process).
 
     Only pieces of exactly four parts, each with one note at a time, are taken. Tied notes are one note; grace notes are
     left out.

@@ -84,8 +84,9 @@ def resample(audio: np.ndarray, rate: int, target: int) -> np.ndarray:
     spectrum = fft.rfft(audio, blocks * (rate // shared))
     length = blocks * (target // shared)
     bins = min(spectrum.shape[-1], length // 2 + 1)
-    fade = np.clip((1 - np.arange(bins, dtype=np.float32) / (bins - 1)) / 0.05, 0, 1)
-    spectrum = spectrum[..., :bins] * np.sin(fade * np.float32(np.pi / 2)) ** 2
+    fade = np.clip((1 - np.arange(bins) / (bins - 1)) / 0.05, 0, 1)
+    # Computed in double, rounded once: the same single-precision filter, and so the same samples, on every processor.
+    spectrum = spectrum[..., :bins] * (np.sin(fade * (np.pi / 2)) ** 2).astype(np.float32)
     return fft.irfft(spectrum, length) * np.float32(target / rate)
 
 
