@@ -1,0 +1,238 @@
+"""What happens beside the training: one step count for all logs, audio to hear, distances, speed, and progress."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.trainer.states import TrainerFn
+from torch import Tensor
+from tqdm import tqdm
+
+from framework.audio.files import save_audio
+from framework.evaluation.distances import log_mel_error, stft_distance
+from framework.tracking.csv_log import CSVLog
+from framework.tracking.media import log_mel_picture
+from framework.tracking.wandb_log import WandbLog
+
+
+class StepCount(L.Callback):
+    """Gives every logged row the number of generator updates made, and takes logs back to the checkpoint on resume.
+
+    Left alone, Lightning labels a row with the index of its batch, and forgets to count a batch whose checkpoint was
+    saved in between.
+    """
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Drop the rows that an interrupted run logged after the checkpoint it now continues from."""
+        for logger in trainer.loggers:
+            if isinstance(logger, CSVLog):
+                logger.rewind(trainer.global_step)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Label the training row."""
+        pl_module.log("step", float(trainer.global_step))
+
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Label the validation row; a maximum stays exact where a mean of large counts would be rounded."""
+        pl_module.log("step", float(trainer.global_step), on_epoch=True, batch_size=1, reduce_fx="max")
+
+
+class AudioSamples(L.Callback):
+    """Makes the first held-out clips heard and seen after every validation, in files and on W&B.
+
+    A validation step returns `{"key", "real" (1, time), "fake" (1, time), "sample_rate", "preset"}`. Under
+    `<folder>/<key>/` come `truth.wav` once and `step_00001000.wav` with its `.png`, generated beside true, each time.
+
+    Args:
+        folder: The run's audio folder.
+        clips: How many clips.
+    """
+
+    def __init__(self, folder: str | Path, clips: int = 8) -> None:
+        self.folder = Path(folder)
+        self.clips = clips
+        self._written: dict[str, Path] = {}
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Write a clip as it sounds after this many steps."""
+        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+        if fitting and trainer.is_global_zero and batch_idx < self.clips and outputs:
+            self._written |= self.write(outputs, trainer.global_step)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Send what was written to W&B as one row."""
+        for logger in trainer.loggers:
+            if isinstance(logger, WandbLog) and self._written:
+                logger.log_files(self._written, trainer.global_step)
+        self._written = {}
+
+    def write(self, clip: dict[str, Any], step: int) -> dict[str, Path]:
+        """Write one clip's files and return those that are new, by the name they have on W&B."""
+        key, rate, real = clip["key"], clip["sample_rate"], clip["real"]
+        # A network that diverged is to be heard and seen, not to end the run here.
+        fake = torch.nan_to_num(clip["fake"]).clamp(-1, 1)
+        folder, name = self.folder / _file_name(key), f"validation/audio/{key}"
+        truth, audio, picture = (folder / f for f in ("truth.wav", f"step_{step:08d}.wav", f"step_{step:08d}.png"))
+        written = {name: audio, f"{name}/log_mel": picture}
+        save_audio(audio, fake, rate)
+        log_mel_picture({f"generated, step {step:,}": fake, "truth": real}, clip["preset"]).save(picture)
+        if not truth.exists():
+            save_audio(truth, real, rate)
+            written[f"{name}/truth"] = truth
+        return written
+
+
+def _file_name(key: str) -> str:
+    """Return a clip's name without what a file system takes for something else."""
+    return key.replace("/", "_").replace("\\", "_").lstrip(".") or "_"
+
+
+class HeldOutDistances(L.Callback):
+    """Logs `validation/log_mel_error` and `validation/stft_distance`, the means over all held-out clips."""
+
+    def on_validation_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Measure one clip."""
+        fake, real = outputs["fake"][None], outputs["real"][None]
+        values = {
+            "validation/log_mel_error": log_mel_error(fake, real, outputs["preset"]),
+            "validation/stft_distance": stft_distance(fake, real),
+        }
+        pl_module.log_dict(values, on_epoch=True, batch_size=1, sync_dist=True)
+
+
+class Throughput(L.Callback):
+    """Logs `speed/samples_per_second` and `speed/audio_seconds_per_second` of training, over all devices.
+
+    A sample is one training example, a segment of a clip. Validation and the first step, which compiles and allocates,
+    are not counted.
+    """
+
+    def __init__(self) -> None:
+        self._since: float | None = None
+        self._examples = self._audio_seconds = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Start anew."""
+        self._since = None
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Leave the validation out."""
+        self._since = None
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Count a batch; log the rates whenever the logs are written."""
+        now = time.perf_counter()
+        if self._since is None:
+            self._since, self._examples, self._audio_seconds = now, 0.0, 0.0
+            return
+        audio: Tensor = batch["audio"]
+        system: Any = pl_module
+        self._examples += len(audio) * trainer.world_size
+        self._audio_seconds += audio.numel() * trainer.world_size / system.preset.sample_rate
+        if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            seconds = now - self._since
+            pl_module.log("speed/samples_per_second", self._examples / seconds)
+            pl_module.log("speed/audio_seconds_per_second", self._audio_seconds / seconds)
+            self._since, self._examples, self._audio_seconds = now, 0.0, 0.0
+
+
+class StepProgress(ProgressBar):
+    """Progress in generator updates toward `max_steps`, across epochs and resumes.
+
+    On a terminal it is a bar with the values logged with `prog_bar=True`; elsewhere (a batch system's log) it is a
+    plain line every half minute.
+    """
+
+    LINE_EVERY = 30.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._bar: tqdm | None = None
+        self._last_line = (0.0, 0)
+        self._refreshed = 0.0
+
+    def disable(self) -> None:
+        """Show nothing."""
+        self._enabled = False
+
+    def enable(self) -> None:
+        """Show progress again."""
+        self._enabled = True
+
+    def print(self, *args: Any, **kwargs: Any) -> None:
+        """Print above the bar."""
+        tqdm.write(kwargs.get("sep", " ").join(map(str, args)), file=sys.stderr)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Open the bar at the step the run continues from."""
+        self._last_line = (time.monotonic(), trainer.global_step)
+        total = trainer.max_steps if trainer.max_steps > 0 else None
+        if self._enabled and sys.stderr.isatty():
+            self._bar = tqdm(total=total, initial=trainer.global_step, unit="step", dynamic_ncols=True, file=sys.stderr)
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Advance to the trainer's step; values are fetched from the device twice a second at most."""
+        now = time.monotonic()
+        if self._bar is not None and now - self._refreshed > 0.5:
+            self._bar.set_postfix(self._values(trainer), refresh=False)
+            self._refreshed = now
+        if self._bar is not None:
+            self._bar.update(trainer.global_step - self._bar.n)
+        elif self._enabled and now - self._last_line[0] > self.LINE_EVERY:
+            self._print_line(trainer, now)
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Say why the bar stands still."""
+        if self._bar is not None and not trainer.sanity_checking:
+            self._bar.set_description("validating")
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Go back to training."""
+        if self._bar is not None:
+            self._bar.set_description("")
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Close the bar, also after an interruption."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+        elif self._enabled and stage == "fit" and trainer.global_step > self._last_line[1]:
+            self._print_line(trainer, time.monotonic())
+
+    def _values(self, trainer: L.Trainer) -> dict[str, str]:
+        values = trainer.progress_bar_metrics
+        return {name.removeprefix("train/"): f"{value:.3g}" for name, value in values.items()}
+
+    def _print_line(self, trainer: L.Trainer, now: float) -> None:
+        since, step = self._last_line
+        rate = (trainer.global_step - step) / max(now - since, 1e-9)
+        parts = [f"step {trainer.global_step:,}"]
+        if trainer.max_steps > 0:
+            remaining = tqdm.format_interval((trainer.max_steps - trainer.global_step) / max(rate, 1e-9))
+            parts = [f"step {trainer.global_step:,} of {trainer.max_steps:,}", f"{remaining} left"]
+        parts += [f"{rate:.2f} steps/s", *(f"{name} {value}" for name, value in self._values(trainer).items())]
+        print(", ".join(parts), file=sys.stderr, flush=True)
+        self._last_line = (now, trainer.global_step)

@@ -1,0 +1,226 @@
+"""Weights & Biases as a guest of the training: never asked for, never waited for, never able to stop it."""
+
+import contextlib
+import netrc
+import os
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from lightning.fabric.loggers.logger import rank_zero_experiment
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+REACH_TIMEOUT = 5.0
+INIT_TIMEOUT = 20.0
+FINISH_TIMEOUT = 60.0
+"""Seconds that a server may take to answer at all, to open the run, and to take the rest at the end."""
+
+
+def wandb_logger(
+    run_folder: str | Path, run_id: str, group: str, name: str, config: Mapping[str, Any], project: str = "ostinato"
+) -> "WandbLog":
+    """Return the W&B logger of a run; nothing is started before the first value is logged.
+
+    Args:
+        run_folder: Holds every file of the run, W&B's too (in `wandb/` and `wandb-data/`).
+        run_id: The run's identity: the same id is the same W&B run, continued.
+        group: The run's family: seeds of one experiment.
+        name: Name to show.
+        config: Hyperparameters, nested ones as `model.channels`, `data.segment`.
+        project: W&B project.
+    """
+    return WandbLog(
+        project=project,
+        save_dir=str(run_folder),
+        id=run_id,
+        group=group,
+        name=name,
+        config=flatten(config),
+        job_type="train",
+    )
+
+
+class WandbLog(WandbLogger):
+    """Lightning's W&B logger that goes offline by itself and cannot stop a run.
+
+    It is offline without an API key, with `WANDB_MODE=offline` and when the server does not answer within seconds; it
+    says so in one line, and `wandb sync` uploads later. If W&B itself fails, values are no longer sent and training
+    goes on; `metrics.csv` has them all. Rows are placed by `trainer/global_step`, because W&B's own counter starts anew
+    with every offline resume.
+    """
+
+    _failed = False
+
+    @property
+    @rank_zero_experiment
+    def experiment(self) -> Any:
+        """The W&B run; started on first use. A disabled one if none can be started."""
+        if self._experiment is None:
+            self._experiment = self._start()
+            self._experiment.define_metric("trainer/global_step")
+            self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
+        return self._experiment
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
+        """Log scalars and media by name; `step` counts generator updates."""
+        self._guard(lambda: self.experiment.log({**metrics, "trainer/global_step": step}))
+
+    @rank_zero_only
+    def log_files(self, files: Mapping[str, Path], step: int) -> None:
+        """Log sound files (`.wav`) and pictures (`.png`) by name as one row."""
+        import wandb
+
+        def media(path: Path) -> Any:
+            kind = wandb.Audio if path.suffix == ".wav" else wandb.Image
+            return kind(str(path), caption=path.stem)
+
+        self._guard(lambda: self.log_metrics({name: media(path) for name, path in files.items()}, step))
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any) -> None:
+        """Do nothing: the configuration was given when the run was made."""
+
+    @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Do nothing: a run may be validated and tested after its training; `finish` ends it."""
+
+    @rank_zero_only
+    def finish(self) -> None:
+        """End the run; what cannot be uploaded within a minute stays on disk for `wandb sync`."""
+        if self._experiment is not None:
+            self._guard(self._experiment.finish)
+
+    def _guard(self, call: Callable[[], Any]) -> None:
+        """Call W&B; its first failure is reported in one line, and then it is left alone."""
+        if self._failed:
+            return
+        try:
+            call()
+        except Exception as error:
+            import wandb
+
+            self._failed = True
+            with contextlib.suppress(Exception):
+                wandb.teardown()
+            _say(f"stopped ({_reason(error)}); training goes on, metrics.csv has every value")
+
+    def _start(self) -> Any:
+        import wandb
+
+        os.environ["WANDB_DATA_DIR"] = str(Path(self._save_dir or ".") / "wandb-data")
+        mode, reason = _mode()
+        if mode == "online":
+            try:
+                run = self._init("online")
+                _say(f"online at {run.url}")
+                return run
+            except Exception as error:
+                mode, reason = "offline", _reason(error)
+                # The service still holds the run's id; only a new one can open it again.
+                wandb.teardown()
+        if mode == "offline":
+            try:
+                run = self._init("offline")
+                _say(f"offline ({reason}); to upload later: wandb sync {self._save_dir}/wandb/offline-run-*")
+                return run
+            except Exception as error:
+                _say(f"off ({_reason(error)}); metrics.csv and audio/ in the run folder have everything")
+        return wandb.init(mode="disabled")
+
+    def _init(self, mode: Literal["online", "offline"]) -> Any:
+        import wandb
+
+        Path(os.environ["WANDB_DATA_DIR"]).mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(
+            init_timeout=INIT_TIMEOUT,
+            finish_timeout=FINISH_TIMEOUT,
+            console="off",
+            silent=True,
+            reinit="create_new",
+        )
+        arguments = {name: value for name, value in self._wandb_init.items() if name != "anonymous"}
+        return wandb.init(**arguments, mode=mode, settings=settings, allow_val_change=True)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested settings as one level of `outer.inner` names with plain values, as W&B's panels group by them."""
+    flat: dict[str, Any] = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = _plain(value)
+    return flat
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value.__qualname__ if isinstance(value, type) else str(value)
+
+
+def _mode() -> tuple[str, str]:
+    """Return `online`, `offline` or `disabled` and why, without asking anyone and within seconds."""
+    import wandb
+
+    settings = wandb.setup().settings
+    wanted = os.environ.get("WANDB_MODE") or settings.mode
+    if wanted == "disabled":
+        return "disabled", ""
+    if wanted in ("offline", "dryrun"):
+        return "offline", f"WANDB_MODE is {wanted}"
+    if not _has_key(settings):
+        return "offline", "no API key; `wandb login` sets one"
+    if not _reachable(settings.base_url):
+        return "offline", f"{settings.base_url} does not answer"
+    return "online", ""
+
+
+def _has_key(settings: Any) -> bool:
+    """Say whether there are credentials where W&B looks for them; looking through W&B could end in its prompt."""
+    if settings.api_key or os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    files = [os.environ["NETRC"]] if os.environ.get("NETRC") else [Path.home() / ".netrc", Path.home() / "_netrc"]
+    for file in files:
+        try:
+            if netrc.netrc(file).hosts.get(urlsplit(settings.base_url).netloc):
+                return True
+        except (OSError, netrc.NetrcParseError):
+            continue
+    return False
+
+
+def _reachable(url: str) -> bool:
+    """Say whether the server answers, through a proxy if one is set; name resolution alone can take minutes."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        try:
+            urllib.request.urlopen(url, timeout=REACH_TIMEOUT).close()
+        except urllib.error.HTTPError:
+            pass
+        except Exception:
+            return
+        answered.set()
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REACH_TIMEOUT)
+    return answered.is_set()
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__
+
+
+def _say(message: str) -> None:
+    print(f"W&B is {message}", flush=True)
