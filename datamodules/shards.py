@@ -111,14 +111,16 @@ class ShardWriter:
         self._file = open(self._part, "w+b")  # noqa: SIM115
         self._tar = TarWriter(self._file, user="", group="", mtime=0, encoder=False)
         self._hash = hashlib.sha256()
-        self._record: dict[str, Any] = {"clips": 0, "seconds": 0.0, "sample_rates": []}
+        self._record: dict[str, Any] = {"clips": 0, "seconds": 0.0, "longest": 0.0, "sample_rates": []}
 
     def _count(self, key: str, pcm: np.ndarray, sample_rate: int, contents: Iterable[bytes]) -> None:
         # The sound is hashed, not its encoding: another version of an encoder leaves the data set what it was.
         for part in (key.encode(), pcm.tobytes(), *contents):
             self._hash.update(hashlib.sha256(part).digest())
         self._record["clips"] += 1
-        self._record["seconds"] += len(pcm) / sample_rate
+        seconds = len(pcm) / sample_rate
+        self._record["seconds"] += seconds
+        self._record["longest"] = max(self._record["longest"], round(seconds, 6))
         self._record["sample_rates"] = sorted({*self._record["sample_rates"], sample_rate})
 
     def _close(self) -> None:
@@ -161,8 +163,9 @@ class ShardWriter:
 def write_manifest(folder: str | Path, *, licence: str = "", **facts: Any) -> dict[str, Any]:
     """Write `dataset.json` from the records of all shards and return it; with it the data set counts as whole.
 
-    It holds clips, hours, sample rates (Hz), licence, the shards of each split with their records, whatever else is
-    passed, and `hash`: over keys, sound and metadata of all clips in order, independent of file format and time.
+    It holds clips, hours, the longest clip (seconds), sample rates (Hz), licence, the shards of each split with their
+    records, whatever else is passed, and `hash`: over keys, sound and metadata of all clips in order, independent of
+    file format and time.
 
     Raises:
         ValueError: there is no clip, or a shard has no record.
@@ -177,6 +180,7 @@ def write_manifest(folder: str | Path, *, licence: str = "", **facts: Any) -> di
         "version": 1,
         "clips": {split: sum(r["clips"] for r in shards) for split, shards in splits.items()},
         "hours": {split: round(sum(r["seconds"] for r in shards) / 3600, 6) for split, shards in splits.items()},
+        "longest": max(r["longest"] for r in records),
         "sample_rates": sorted({rate for r in records for rate in r["sample_rates"]}),
         "hash": digest.hexdigest(),
         "licence": licence,
