@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from datamodules.audio_data import AudioData
+from datamodules.audio_folder import AudioFolder
 from framework.catalogue import find
 from framework.hyperparameters import nearest
 from framework.runs.checkpoints import read_checkpoint
@@ -134,10 +136,25 @@ def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(f"ostinato {command} needs the name of an experiment (`ostinato list` shows all)")
     name, *overrides = arguments
-    experiment = find(name)
+    experiment, overrides = on_recordings(find(name), overrides)
     if getattr(experiment, "data", None) is None:
         raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
     return ExperimentCLI(command, experiment, overrides)
+
+
+def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]]:
+    """Take `--data FOLDER` out of a command line: the experiment on one's own recordings instead of its own data.
+
+    What the experiment sets of every data module (segment, batch, gain) holds for them too.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--data")
+    known, rest = parser.parse_known_args(overrides)
+    if known.data is None:
+        return experiment, overrides
+    own = experiment.data.hyperparameters
+    shared = {n: own[n].default for n, p in AudioData.hyperparameters.items() if own[n].default != p.default}
+    return experiment.variant(data=AudioFolder.variant(path=known.data, **shared)), rest
 
 
 def stored_hyperparameters(arguments: list[str]) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from framework.catalogue import shown
 from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment
-from framework.evaluation.callback import Distances
 from framework.evaluation.judge import judge, table
 from framework.runs.checkpoints import (
     AtomicCheckpointIO,
@@ -25,7 +24,7 @@ from framework.runs.importers import load_official
 from framework.runs.provenance import provenance
 from framework.runs.signals import StopSignals
 from framework.strategies import strategy
-from framework.tracking.callbacks import AudioSamples, StepProgress, Throughput
+from framework.tracking.callbacks import AudioSamples, HeldOutDistances, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.wandb_log import wandb_logger
 
@@ -83,7 +82,6 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
         "num_sanity_val_steps": 0,
         "enable_checkpointing": False,
         "enable_model_summary": False,
-        "enable_progress_bar": False,
     }
     return L.Trainer(**(arguments | fixed))
 
@@ -91,7 +89,8 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
 def callbacks(folder: RunFolder, every: int) -> list[Callback]:
     """Return what a run does besides training: measuring, listening, saving, counting, stopping."""
     return [
-        Distances(),
+        StepCount(),
+        HeldOutDistances(),
         AudioSamples(folder.audio),
         LearningRateMonitor(logging_interval="step"),
         Throughput(),

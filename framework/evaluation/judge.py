@@ -43,8 +43,8 @@ def distances(fake: Tensor, real: Tensor, system: Any) -> dict[str, float]:
     time = min(fake.shape[-1], real.shape[-1])
     fake, real = fake[..., :time], real[..., :time]
     return {
-        "log_mel_error": float(log_mel_error(fake, real, system.preset)),
-        "stft_distance": float(stft_distance(fake, real)),
+        "log_mel_error": log_mel_error(fake, real, system.preset),
+        "stft_distance": stft_distance(fake, real),
     }
 
 

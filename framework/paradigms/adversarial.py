@@ -149,7 +149,7 @@ class Adversarial(System):
 
     def log_terms(self, terms: dict[str, Tensor]) -> None:
         """Log loss terms under `train/`."""
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()}, prog_bar=True)
 
     def configure_optimizers(self) -> Any:
         """Return AdamW for the generator and for the discriminators, each with an exponential schedule by epoch."""

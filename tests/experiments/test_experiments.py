@@ -1,0 +1,73 @@
+"""Every experiment file: it can be found, described, and it trains."""
+
+import ast
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+
+from framework.catalogue import PACKAGE, UnknownExperimentError, describe_module, find, module_names
+
+ROOT = Path(__file__).parents[2] / PACKAGE
+NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
+
+
+class OneBatch(L.LightningDataModule):
+    """One short clip of noise."""
+
+    sample_rate = 22050
+
+    def train_dataloader(self):
+        audio = 0.1 * torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(0))
+        return [{"audio": audio, "key": ["noise"]}]
+
+    def advance(self, batch):
+        pass
+
+
+def test_every_file_holds_experiments():
+    files = {p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in ROOT.rglob("*.py")}
+    assert {m for m in files if not m.endswith("__init__")} == set(module_names())
+    assert len(NAMES) >= len(module_names())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_trains_a_step(name):
+    system = find(name)()
+    before = [p.detach().clone() for p in system.generator.parameters()]
+    trainer = L.Trainer(
+        max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu",
+    )  # fmt: skip
+    trainer.fit(system, datamodule=OneBatch())
+    assert all(torch.isfinite(p).all() for p in system.parameters())
+    assert any(not torch.equal(b, p) for b, p in zip(before, system.generator.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "ablations").glob("[!_]*.py")), ids=lambda p: p.stem)
+def test_an_ablation_is_a_few_lines(path):
+    (cls,) = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+    assert cls.end_lineno - cls.lineno + 1 <= 10
+    assert ast.get_docstring(cls)
+
+
+def test_ablations_change_what_they_say():
+    assert find("hifigan_without_mel").changes() == {"mel_weight": (45.0, 0.0)}
+    assert find("ablations.hifigan_without_mpd")().discriminators.keys() == {"multi_scale"}
+    assert find("hifigan_without_msd")().discriminators.keys() == {"multi_period"}
+    assert "cqt" in find("hifigan_with_cqt")().discriminators
+    assert find("hifigan_v3").changes()["channels"] == (512, 256)
+    both = type("Both", (find("hifigan_without_mpd"), find("hifigan_without_mel")), {"__module__": __name__})()
+    assert (both.mel_weight, list(both.discriminators)) == (0.0, ["multi_scale"])
+
+
+def test_a_wrong_name_is_answered_with_the_nearest():
+    with pytest.raises(UnknownExperimentError, match="did you mean hifigan_v3"):
+        find("hifigan_v33")
+
+
+def test_published_sizes():
+    sizes = {"hifigan_v1": 13_936_130, "hifigan_v2": 928_514, "hifigan_v3": 1_464_322, "melgan": 4_266_050}
+    for name, size in sizes.items():
+        assert sum(p.numel() for p in find(name)().generator.parameters()) == size

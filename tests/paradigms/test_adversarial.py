@@ -1,0 +1,203 @@
+"""The adversarial step against a slower, obvious one, and what it must and must not touch."""
+
+import copy
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+from torch.nn.functional import l1_loss
+
+from framework.discriminators.multi_period import MultiPeriodDiscriminator
+from framework.discriminators.multi_scale import MultiScaleDiscriminator
+from framework.generators.hifigan import HiFiGAN
+from framework.losses.adversarial import Hinge, WassersteinGP
+
+
+class Noise(L.LightningDataModule):
+    """Batches of noise, the same every time."""
+
+    sample_rate = 22050
+
+    def train_dataloader(self):
+        generator = torch.Generator().manual_seed(0)
+        audio = 0.3 * torch.randn(64, 1, 2048, generator=generator)
+        clips = [{"audio": clip, "key": str(i)} for i, clip in enumerate(audio)]
+        return torch.utils.data.DataLoader(clips, batch_size=2)
+
+    def advance(self, batch):
+        pass
+
+
+class Tiny(HiFiGAN):
+    """Small enough to train in a test."""
+
+    channels = 16
+    upsample_rates = (16, 16)
+    upsample_kernels = (32, 32)
+    residual_block = 2
+    kernels = (3,)
+    dilations = ((1,),)
+
+    def build_discriminators(self):
+        return {
+            "multi_period": MultiPeriodDiscriminator(periods=(2, 3), channels=(4, 8, 8)),
+            "multi_scale": MultiScaleDiscriminator(scales=2, channels=(4, 4, 8, 8, 8, 8, 8), groups=(1, 1, 2, 2, 2, 2, 1)),
+        }
+
+
+def train(system, steps, **arguments):
+    trainer = L.Trainer(
+        max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, accelerator="cpu", **arguments,
+    )  # fmt: skip
+    trainer.fit(system, datamodule=Noise())
+    return trainer
+
+
+def make(cls=Tiny, **values):
+    torch.manual_seed(0)
+    return cls(**values)
+
+
+def obvious_steps(system, steps):
+    """The official order written out: every gradient of every network, nothing frozen, nothing skipped."""
+    g, ds = system.generator, system.discriminators
+    kwargs = {"lr": system.learning_rate, "betas": system.betas, "weight_decay": system.weight_decay}
+    optim_g, optim_d = torch.optim.AdamW(g.parameters(), **kwargs), torch.optim.AdamW(ds.parameters(), **kwargs)
+    batches = iter(Noise().train_dataloader())
+    for _ in range(steps):
+        real = next(batches)["audio"]
+        fake = g(system.front_end(real))
+        loss_d = 0
+        for d in ds.values():
+            for real_logits, fake_logits in zip(d(real)[0], d(fake.detach())[0], strict=True):
+                loss_d = loss_d + ((1 - real_logits) ** 2).mean() + (fake_logits**2).mean()
+        optim_d.zero_grad()
+        loss_d.backward()
+        optim_d.step()
+        loss_g = 45 * l1_loss(system.losses["mel"].mel(fake), system.losses["mel"].mel(real))
+        for d in ds.values():
+            (real_logits, real_maps), (fake_logits, fake_maps) = d(real), d(fake)
+            loss_g = loss_g + sum(((1 - logits) ** 2).mean() for logits in fake_logits)
+            for r, f in zip([*sum(real_maps, []), *real_logits], [*sum(fake_maps, []), *fake_logits], strict=True):
+                loss_g = loss_g + 2 * (r - f).abs().mean()
+        optim_g.zero_grad()
+        loss_g.backward()
+        optim_g.step()
+
+
+def test_lean_step_equals_the_obvious_one():
+    lean, obvious = make(), make()
+    train(lean, 3)
+    obvious_steps(obvious, 3)
+    for (name, a), b in zip(lean.named_parameters(), obvious.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-6, msg=name)
+
+
+def test_only_the_right_network_changes_in_its_step():
+    system = make()
+    changes = []
+
+    def watch(network, name):
+        state = copy.deepcopy(network.state_dict())
+
+        def changed():
+            now = network.state_dict()
+            parameters = [n for n, _ in network.named_parameters()]
+            return any(not torch.equal(state[n], now[n]) for n in parameters)
+
+        return name, changed
+
+    descend = system.descend
+
+    def watched(optimizer, network, loss, name):
+        before = [watch(system.generator, "generator"), watch(system.discriminators, "discriminator")]
+        descend(optimizer, network, loss, name)
+        changes.append((name, [n for n, changed in before if changed()]))
+
+    system.descend = watched
+    train(system, 1)
+    assert changes == [("discriminator", ["discriminator"]), ("generator", ["generator"])]
+
+
+def test_one_step_is_one_generator_update():
+    system = make()
+    updates = []
+    descend = system.descend
+    system.descend = lambda *a: (updates.append(a[-1]), descend(*a))
+    trainer = train(system, 5)
+    assert trainer.global_step == 5
+    assert updates.count("generator") == updates.count("discriminator") == 5
+
+
+def test_discriminators_wait_for_their_start():
+    system = make(adversarial_start=2)
+    names = []
+    descend = system.descend
+    system.descend = lambda *a: (names.append(a[-1]), descend(*a))
+    train(system, 3)
+    assert names == ["generator", "generator", "discriminator", "generator"]
+
+
+@pytest.mark.parametrize("loss", [Hinge, WassersteinGP])
+def test_other_games_train(loss):
+    system = make(type("Other", (Tiny,), {"__module__": __name__, "build_adversarial_loss": lambda self: loss()}))
+    before = copy.deepcopy(system.state_dict())
+    train(system, 1)
+    assert all(torch.isfinite(p).all() for p in system.parameters())
+    assert any(not torch.equal(before[n], p) for n, p in system.generator.named_parameters(prefix="generator"))
+
+
+def test_reconstruction_alone_needs_no_discriminator():
+    system = make(type("Alone", (Tiny,), {"__module__": __name__, "build_discriminators": lambda self: {}}))
+    assert train(system, 2).global_step == 2
+
+
+def test_learning_rate_decays_by_epoch():
+    system = make(learning_rate_decay=0.5)
+    trainer = train(system, 4, limit_train_batches=2)
+    assert [o.param_groups[0]["lr"] for o in trainer.optimizers] == [5e-5, 5e-5]
+
+
+def test_override_beats_what_the_checkpoint_stored(tmp_path):
+    train(make(learning_rate_decay=0.5), 2, limit_train_batches=2).save_checkpoint(tmp_path / "a.ckpt")
+    system = make(learning_rate=1e-3, betas=(0.5, 0.9), learning_rate_decay=1.0)
+    trainer = L.Trainer(max_steps=3, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    trainer.fit(system, datamodule=Noise(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+    group = trainer.optimizers[0].param_groups[0]
+    assert group["betas"] == (0.5, 0.9)
+    assert group["lr"] == pytest.approx(1e-3 * 0.5), "the stored decay goes on from the new learning rate"
+
+
+def test_averaged_weights_are_the_ones_heard():
+    system = make(ema_decay=0.5)
+    start = copy.deepcopy(system.generator.state_dict())
+    train(system, 1)
+    averaged = dict(system.averaged_generator.module.named_parameters())
+    for name, parameter in system.generator.named_parameters():
+        # The first update takes the weights over, as torch's AveragedModel does.
+        torch.testing.assert_close(averaged[name], parameter)
+    train(system, 2)
+    assert any(not torch.equal(averaged[n], p) for n, p in system.generator.named_parameters())
+    assert start.keys() == system.generator.state_dict().keys()
+    audio = torch.randn(1, 1, 1000)
+    padded = nn.functional.pad(audio, (0, 24))
+    torch.testing.assert_close(system.copy_synthesis(audio), system.averaged_generator(system.condition(padded))[..., :1000])
+
+
+def test_a_loss_without_weight_is_refused():
+    class Unweighted(Tiny):
+        def build_losses(self):
+            return {"loudness": nn.L1Loss()}
+
+    with pytest.raises(TypeError, match="annotate loudness_weight: float in Unweighted"):
+        Unweighted()
+
+
+def test_other_mel_front_end_is_refused(tmp_path):
+    train(make(), 1).save_checkpoint(tmp_path / "a.ckpt")
+    with pytest.raises(ValueError, match=r"another mel front end: .*log e \(here 10\)"):
+        L.Trainer(max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu").fit(
+            make(mel="melgan_22k"), datamodule=Noise(), ckpt_path=tmp_path / "a.ckpt", weights_only=True
+        )

@@ -1,0 +1,37 @@
+"""The README's commands are the ones that run."""
+
+import re
+import shlex
+from pathlib import Path
+
+from framework.catalogue import find
+from framework.cli import COMMANDS
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def commands(marker=""):
+    blocks = re.findall(rf"{marker}\s*```sh\n(.*?)```", README, re.DOTALL)
+    return [line.partition("#")[0].strip() for block in blocks for line in block.splitlines()]
+
+
+def test_every_command_of_ours_exists():
+    lines = [c for line in commands() for c in line.split("&&") if "ostinato" in c.split()[0]]
+    assert len(lines) >= 8
+    for line in lines:
+        _, command, *arguments = shlex.split(line)
+        assert command in COMMANDS
+        if command in ("show", "fit", "validate", "synthesize"):
+            assert find(arguments[0]).data
+
+
+def test_ci_runs_the_test_command_to_the_letter():
+    (command,) = commands("<!-- test command -->")
+    assert command == '.venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest'
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_both_commands_stand_on_the_first_screen():
+    assert "ostinato fit" in "".join(commands("<!-- first command -->"))
+    assert README.splitlines().index("<!-- test command -->") < 30
