@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import soundfile
@@ -148,7 +148,7 @@ def _clip(descriptor: int, found: dict[str, Member]) -> tuple:
         raise BadClipError("wrong length", f"{samples} samples instead of the {facts['samples']} recorded")
     peak = facts.get("peak")
     if not isinstance(peak, (int, float)):
-        peak = float(np.abs(decode(os.pread(descriptor, size, offset)).mean(1)).max())
+        peak = float(np.abs(decode(io.BytesIO(os.pread(descriptor, size, offset))).mean(1)).max())
     return offset, size, pcm, samples, rate, channels, peak
 
 
@@ -162,14 +162,14 @@ def _facts(descriptor: int, member: Member | None) -> dict:
     return facts if isinstance(facts, dict) else {}
 
 
-def decode(contents: bytes, start: int = 0, samples: int = -1) -> np.ndarray:
-    """Decode a stretch of an audio file, float32 (time, channels); by default all of it.
+def decode(contents: BinaryIO, start: int = 0, samples: int = -1) -> np.ndarray:
+    """Decode a stretch of an open audio file, float32 (time, channels); by default all of it.
 
     Raises:
         BadClipError: it cannot be decoded, ends too early, or has samples that are not finite.
     """
     try:
-        with soundfile.SoundFile(io.BytesIO(contents)) as file:
+        with soundfile.SoundFile(contents) as file:
             file.seek(start)
             audio = file.read(samples, dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:

@@ -1,0 +1,280 @@
+"""Reading segments of clips out of tar shards, and nothing but the segments."""
+
+import collections
+import io
+import json
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from datamodules.index import CLIP, BadClipError, ShardIndex, cached_index, decode
+from datamodules.remote import DownloadError, RemoteCache, is_remote
+from datamodules.resample import FILTER_WIDTH, resample, resampled_length
+from datamodules.shards import FULL_SCALE
+
+_OPEN_SHARDS = 256
+
+
+class Segments(NamedTuple):
+    """Segments of some clips.
+
+    Attributes:
+        audio: (clips, segment), int16 where every clip is stored so, else float32 in [-1, 1].
+        starts: Where in its clip each segment begins, in samples of the reader's rate.
+        errors: What is wrong with a clip, by its place among the clips asked for; its segment is silent.
+    """
+
+    audio: np.ndarray
+    starts: np.ndarray
+    errors: dict[int, BadClipError]
+
+
+class Reader:
+    """Clips of several shards by number: the shards in order, and in each the clips in order.
+
+    Local shards are indexed at once, remote ones of known counts when they are first used. What a shard should hold
+    but does not keeps its number and is an error when it is read.
+
+    Args:
+        urls: Paths or URLs of the shards.
+        sample_rate: Hz of what is returned; clips of another rate are resampled, and several channels are averaged.
+        counts: How many clips each shard should hold, if that is known.
+        hashes: SHA-256 of each shard, or "" where unknown; for remote shards.
+        cache: Where copies of remote shards are kept.
+
+    Raises:
+        ValueError: there are no shards, one of unknown content cannot be had, or one has more clips than it should.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        sample_rate: int,
+        *,
+        counts: Sequence[int] | None = None,
+        hashes: Sequence[str] | None = None,
+        cache: RemoteCache | None = None,
+    ) -> None:
+        if not urls:
+            raise ValueError("there are no shards to read")
+        self.urls, self.sample_rate = tuple(urls), sample_rate
+        self._hashes = tuple(hashes) if hashes else ("",) * len(urls)
+        self._cache = cache or RemoteCache()
+        self._open: collections.OrderedDict[int, int] = collections.OrderedDict()
+        self._indices: dict[int, ShardIndex] = {}
+        if counts is None:
+            counts = [len(self._index(shard)) for shard in range(len(urls))]
+        self.counts = tuple(counts)
+        self._starts = np.cumsum((0, *self.counts))
+        self._clips = np.zeros(self._starts[-1], CLIP)
+        self._known = np.zeros(len(urls), bool)
+        self._missing: dict[int, str] = {}
+        for shard, url in enumerate(self.urls):
+            if shard in self._indices or not is_remote(url):
+                self.load(shard)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A descriptor means nothing in another process.
+        return self.__dict__ | {"_open": collections.OrderedDict()}
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def load(self, shard: int) -> None:
+        """Index a shard, and download it first if it is remote; nothing happens if that was done before.
+
+        Raises:
+            ValueError: it has more clips than it should: then it is another shard.
+        """
+        if self._known[shard]:
+            return
+        count = self.counts[shard]
+        try:
+            index = self._index(shard)
+        except (DownloadError, ValueError) as error:
+            self._missing[shard] = str(error)
+        else:
+            if len(index) > count:
+                raise ValueError(f"{self.urls[shard]}: has {len(index)} clips instead of {count}: pack the data again")
+            self._clips[self._starts[shard] :][: len(index)] = index.clips
+            self._missing[shard] = next((d.detail for d in index.damages if d.clip < 0), "it has fewer clips")
+        self._known[shard] = True
+
+    def key(self, clip: int) -> str:
+        """Return a clip's name, or shard and number where that is lost."""
+        shard, row = self._locate(clip)
+        index = self._indices.get(shard)
+        if index is None or row >= len(index):
+            return f"{self.urls[shard]} clip {row}"
+        return index.keys[row].decode(errors="replace")
+
+    def member(self, clip: int, suffix: str) -> bytes | None:
+        """Return the bytes of a further member of a clip (`f0.npy`, `alto.flac`), or None if it has no such member."""
+        shard, row = self._locate(clip)
+        self.load(shard)
+        index = self._indices.get(shard)
+        if index is None or row >= len(index) or suffix not in index.suffixes:
+            return None
+        offset, size = index.members[row, index.suffixes.index(suffix)].tolist()
+        return None if offset < 0 else os.pread(self._descriptor(shard), size, offset)
+
+    def metadata(self, clip: int) -> dict[str, Any]:
+        """Return what a clip's json says; nothing, if it has none."""
+        return json.loads(self.member(clip, "json") or "{}")
+
+    def lengths(self) -> np.ndarray:
+        """Return the samples of all clips at the reader's rate; 0 for damaged clips and those not yet known."""
+        rates = np.maximum(self._clips["sample_rate"], 1).astype(np.int64)
+        return -(-self._clips["samples"] * self.sample_rate // rates)
+
+    def peaks(self, clips: np.ndarray) -> np.ndarray:
+        """Return the greatest absolute value of each clip, in [0, 1]."""
+        return self._clips["peak"][clips]
+
+    def bad_clips(self) -> dict[int, BadClipError]:
+        """Return the clips that are known to be bad without reading their sound."""
+        known = np.repeat(self._known, self.counts)
+        return {int(clip): self._reason(int(clip)) for clip in np.flatnonzero(known & (self._clips["samples"] == 0))}
+
+    def segments(self, clips: np.ndarray, fractions: np.ndarray, segment: int) -> Segments:
+        """Read one segment of each clip.
+
+        Args:
+            clips: Numbers (clips,).
+            fractions: Where the segments begin (clips,): 0 for the clip's begin, up to 1 for the last place possible.
+            segment: Length in samples; shorter clips are padded with zeros.
+        """
+        shards = np.searchsorted(self._starts, clips, "right") - 1
+        for shard in np.unique(shards[~self._known[shards]]).tolist():
+            self.load(shard)
+        rows = self._clips[clips]
+        rates = np.maximum(rows["sample_rate"], 1).astype(np.int64)
+        lengths = -(-rows["samples"] * self.sample_rate // rates)
+        starts = (fractions * (np.maximum(lengths - segment, 0) + 1)).astype(np.int64)
+        plain = (rows["pcm"] >= 0) & (rows["channels"] == 1) & (rows["sample_rate"] == self.sample_rate)
+        plain |= rows["samples"] == 0
+        audio = np.zeros((len(clips), segment), np.int16 if plain.all() else np.float32)
+        errors: dict[int, BadClipError] = {}
+        places = (shards.tolist(), rows["pcm"].tolist(), starts.tolist(), np.minimum(lengths, segment).tolist())
+        for slot, (shard, pcm, start, count) in enumerate(zip(*places, strict=True)):
+            try:
+                if count == 0:
+                    raise self._reason(int(clips[slot]))
+                if audio.dtype == np.int16:
+                    self._pread(shard, pcm + 2 * start, audio[slot, :count])
+                else:
+                    audio[slot, :count] = self._window(shard, rows[slot], start, count)
+            except BadClipError as error:
+                errors[slot] = error
+            except (OSError, DownloadError) as error:
+                errors[slot] = BadClipError("unreadable", str(error))
+        return Segments(audio, starts, errors)
+
+    def clip(self, clip: int, samples: int) -> np.ndarray:
+        """Return the first `samples` samples of a clip, or all if it is shorter: float32 (time,) in [-1, 1].
+
+        Raises:
+            BadClipError: the clip cannot be used.
+        """
+        shard, _ = self._locate(clip)
+        self.load(shard)
+        row = self._clips[clip]
+        if row["samples"] == 0:
+            raise self._reason(clip)
+        whole = resampled_length(int(row["samples"]), int(row["sample_rate"]), self.sample_rate)
+        try:
+            return self._window(shard, row, 0, min(samples, whole))
+        except (OSError, DownloadError) as error:
+            raise BadClipError("unreadable", str(error)) from None
+
+    def close(self) -> None:
+        """Close all shards; they are opened again when they are needed."""
+        while self._open:
+            os.close(self._open.popitem()[1])
+
+    def _window(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
+        """Read `count` samples from `start`, both at the reader's rate: float32 (count,)."""
+        rate, target = int(row["sample_rate"]), self.sample_rate
+        if rate == target:
+            return self._stored(shard, row, start, count)
+        # Begin on a multiple of the ratio, where old and new samples coincide, and as early as the filter reaches.
+        divisor = int(np.gcd(rate, target))
+        step_in, step_out = rate // divisor, target // divisor
+        margin = -(-FILTER_WIDTH * max(rate, target) // min(rate, target) // step_in) + 1
+        first = max(start // step_out - margin, 0)
+        last = min(-(-(start + count) // step_out) + margin, -(-int(row["samples"]) // step_in))
+        begin, end = first * step_in, min(last * step_in, int(row["samples"]))
+        audio = resample(self._stored(shard, row, begin, end - begin), rate, target)
+        return audio[start - first * step_out :][:count]
+
+    def _stored(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
+        """Read `count` samples from `start`, at the clip's own rate: float32 (count,), the mean of its channels."""
+        channels, pcm = int(row["channels"]), int(row["pcm"])
+        if pcm >= 0:
+            stored = np.empty((count, channels), np.int16)
+            self._pread(shard, pcm + 2 * channels * start, stored)
+            return stored.mean(1, dtype=np.float32) / np.float32(FULL_SCALE)
+        file = _Member(self._descriptor(shard), int(row["offset"]), int(row["size"]))
+        return decode(io.BufferedReader(file, 1 << 16), start, count).mean(1)
+
+    def _pread(self, shard: int, offset: int, into: np.ndarray) -> None:
+        got = os.preadv(self._descriptor(shard), [into.view(np.uint8).data], offset)
+        if got != into.nbytes:
+            raise BadClipError("unreadable", f"the shard ends {into.nbytes - got} bytes too early")
+
+    def _locate(self, clip: int) -> tuple[int, int]:
+        shard = int(np.searchsorted(self._starts, clip, "right")) - 1
+        return shard, clip - int(self._starts[shard])
+
+    def _reason(self, clip: int) -> BadClipError:
+        shard, row = self._locate(clip)
+        index = self._indices.get(shard)
+        if index is None or row >= len(index):
+            return BadClipError("lost with its shard", self._missing.get(shard, ""))
+        kind, detail = next((d.kind, d.detail) for d in index.damages if d.clip == row)
+        return BadClipError(kind, detail.removeprefix(f"{kind}: "))
+
+    def _index(self, shard: int) -> ShardIndex:
+        if shard not in self._indices:
+            try:
+                descriptor, path = self._cache.open(self.urls[shard], self._hashes[shard])
+            except OSError as error:
+                raise ValueError(f"{self.urls[shard]}: cannot be read ({error.strerror}): pack it again") from None
+            os.close(descriptor)
+            self._indices[shard] = cached_index(path)
+        return self._indices[shard]
+
+    def _descriptor(self, shard: int) -> int:
+        descriptor = self._open.get(shard)
+        if descriptor is None:
+            if len(self._open) >= _OPEN_SHARDS:
+                os.close(self._open.popitem(last=False)[1])
+            descriptor, _ = self._cache.open(self.urls[shard], self._hashes[shard])
+            self._open[shard] = descriptor
+        return descriptor
+
+
+class _Member(io.RawIOBase):
+    """A file inside a shard, of which only what a decoder asks for is read."""
+
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        self._descriptor, self._offset, self._size, self._position = descriptor, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(base + position, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")[: max(self._size - self._position, 0)]
+        got = os.preadv(self._descriptor, [view], self._offset + self._position) if len(view) else 0
+        self._position += got
+        return got
