@@ -1,6 +1,7 @@
 """Reading segments of clips out of tar shards, and nothing but the segments."""
 
 import collections
+import hashlib
 import io
 import json
 import os
@@ -101,6 +102,27 @@ class Reader:
             self._clips[self._starts[shard] :][: len(index)] = index.clips
             self._missing[shard] = next((d.detail for d in index.damages if d.clip < 0), "it has fewer clips")
         self._known[shard] = True
+
+    @property
+    def hash(self) -> str:
+        """Hash of the clips' names, lengths and peaks, for shards that have no manifest; indexes all of them."""
+        digest = hashlib.sha256()
+        for shard in range(len(self.urls)):
+            self.load(shard)
+            index = self._indices.get(shard)
+            if index is not None:
+                for column in ("samples", "sample_rate", "peak"):
+                    digest.update(np.ascontiguousarray(index.clips[column]).tobytes())
+                digest.update(b"\n".join(index.keys.tolist()))
+        return digest.hexdigest()
+
+    def fetch(self, shard: int) -> None:
+        """Have a remote shard's copy made; safe beside reading in another thread.
+
+        Raises:
+            DownloadError: it cannot be had.
+        """
+        os.close(self._cache.open(self.urls[shard], self._hashes[shard])[0])
 
     def key(self, clip: int) -> str:
         """Return a clip's name, or shard and number where that is lost."""

@@ -19,6 +19,8 @@ import numpy as np
 import soundfile
 from webdataset import TarWriter
 
+from datamodules.remote import is_remote, local_path, read_url
+
 SPLITS = ("train", "validation", "test")
 MANIFEST = "dataset.json"
 FULL_SCALE = 32768
@@ -192,18 +194,18 @@ def write_manifest(folder: str | Path, *, licence: str = "", **facts: Any) -> di
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
-    """Return the contents of `dataset.json`.
+    """Return the contents of `dataset.json` in a folder, which may be a URL.
 
     Raises:
         ValueError: the folder is missing, not packed, or packed only in part.
     """
-    path = Path(folder) / MANIFEST
+    path = f"{str(folder).rstrip('/')}/{MANIFEST}"
     try:
-        return json.loads(path.read_text())
+        return json.loads(read_url(path) if is_remote(path) else local_path(path).read_bytes())
     except FileNotFoundError:
-        there = path.parent.is_dir()
+        there = local_path(str(folder)).is_dir()
         raise ValueError(f"{path}: not there: {'pack the folder again' if there else 'no such folder'}") from None
-    except ValueError as error:
+    except json.JSONDecodeError as error:
         raise ValueError(f"{path}: unreadable ({error}): pack the folder again") from None
 
 

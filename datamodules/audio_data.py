@@ -1,0 +1,216 @@
+"""The base of all data modules: random segments to train on and whole held-out clips, out of packed shards."""
+
+import functools
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from datamodules.bad_clips import BadClips
+from datamodules.held_out import HeldOut
+from datamodules.loader import Batch, Batches, Loader, Position, Scaling
+from datamodules.plan import Plan
+from datamodules.reader import Reader
+from datamodules.remote import RemoteCache, is_remote
+from datamodules.shards import SPLITS, read_manifest
+from framework.hyperparameters import Hyperparameters, runtime
+
+
+class AudioData(Hyperparameters, L.LightningDataModule):
+    """Audio from packed shards, in an order that depends on the seed alone.
+
+    A training batch has `audio` float32 (batch, 1, segment), `key` (names of the clips), `clip` (their numbers, for
+    `reader("train").member(...)`), `start` (of the segments, in samples) and `position` (epoch, step). Each clip comes
+    once an epoch at a random place; the remainder that fills no batch is dropped, another one each epoch. The order
+    does not change with workers or devices, and a run continues behind the last batch it was trained on.
+
+    A subclass says where its shards are by overriding `folder`, or `manifest` and `shards`.
+
+    Args:
+        sample_rate: Hz; clips of another rate are resampled on load, and several channels averaged.
+        segment: Length of a training example in samples; shorter clips are padded with zeros.
+        batch_size: Clips in a batch over all devices, which share it equally.
+        peak: Each clip is scaled so that its greatest absolute value is this; None leaves it as it is.
+        gain: Range of a random factor that each segment is multiplied by.
+        crops_per_clip: How often a clip comes in an epoch, each time at another place.
+        window: Number of clips among which the order is random, shards following in random order; 0 shuffles all. A
+            window of a few shards' clips keeps few remote shards in use at a time.
+        seed: Of order, places and gains.
+        workers: Processes that read ahead; 0 for a thread of this one, which is faster except for heavy decoding.
+        validation_clips: How many held-out clips are validated on: always the same ones.
+        validation_seconds: Held-out clips are cut to this length.
+        bad_share: Part of the clips that may be unusable before the run stops; others take their places until then.
+        cache_gigabytes: Room for copies of remote shards.
+    """
+
+    sample_rate: int = 22050
+    segment: int = 8192
+    batch_size: int = 16
+    peak: float | None = 0.95
+    gain: tuple[float, float] = (1.0, 1.0)
+    crops_per_clip: int = 1
+    window: int = 0
+    seed: int = 0
+    workers: int = runtime(0)
+    validation_clips: int = 8
+    validation_seconds: float = 4.0
+    bad_share: float = runtime(0.05)
+    cache_gigabytes: float = runtime(50.0)
+
+    def build(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: one that has to be positive is not.
+        """
+        for name in ("sample_rate", "segment", "batch_size", "crops_per_clip", "validation_seconds"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{self._name}.{name} = {getattr(self, name)}: must be positive")
+        self._position: Position = (0, 0)
+        self._readers: dict[str, Reader] = {}
+        self._loader: Loader | None = None
+
+    @functools.cached_property
+    def folder(self) -> Path | str:
+        """The packed data set, a path or URL of what has a `dataset.json`; known after `prepare_data`."""
+        raise NotImplementedError(f"{self._name} has to say where its shards are")
+
+    @functools.cached_property
+    def manifest(self) -> dict[str, Any] | None:
+        """The data set's `dataset.json`, or None for shards that have none."""
+        return read_manifest(self.folder)
+
+    def shards(self, split: str) -> list[str]:
+        """Return paths or URLs of the shards of a split: train, validation or test."""
+        return [f"{str(self.folder).rstrip('/')}/{shard['name']}" for shard in self._records(split) or ()]
+
+    def fingerprint(self) -> str:
+        """Return a hash of all clips; where there is a manifest, the same in whatever format they are packed."""
+        if self.manifest is not None:
+            return self.manifest["hash"][:16]
+        hashes = [self.reader(split).hash for split in SPLITS if self.shards(split)]
+        return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
+
+    def reader(self, split: str) -> Reader:
+        """Return what reads the clips of a split by number.
+
+        Raises:
+            ValueError: the split has no shards, or one cannot be read.
+        """
+        if split not in self._readers:
+            urls, records = self.shards(split), self._records(split)
+            if not urls:
+                raise ValueError(f"{self._name}: there are no clips for {split}")
+            self._readers[split] = Reader(
+                urls,
+                self.sample_rate,
+                counts=[r["clips"] for r in records] if records is not None else None,
+                hashes=[r["sha256"] for r in records] if records is not None else None,
+                cache=RemoteCache(self.cache_gigabytes),
+            )
+        return self._readers[split]
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """The order of the training clips.
+
+        Raises:
+            ValueError: no clip is as long as a segment, or the cache is too small for the remote shards.
+        """
+        self._check_cache()
+        reader, records = self.reader("train"), self._records("train")
+        if records and all("longest" in record for record in records):
+            longest = max(round(record["longest"] * self.sample_rate) for record in records)
+        else:
+            longest = int(reader.lengths().max(initial=0))
+        if longest < self.segment:
+            raise ValueError(
+                f"{self._name}: a segment has {self.segment} samples, but the longest clip only {longest} "
+                f"at {self.sample_rate} Hz: lower segment or pack longer clips"
+            )
+        return Plan(reader.counts, self.seed, self.batch_size, self.crops_per_clip, self.window)
+
+    @functools.cached_property
+    def bad_clips(self) -> BadClips:
+        """The account of training clips that could not be used."""
+        return BadClips(len(self.reader("train")), self.bad_share)
+
+    @property
+    def position(self) -> Position:
+        """Epoch and step that training continues at."""
+        return self._position
+
+    def advance(self, batch: Batch) -> None:
+        """Take note that a batch has been trained on; to be called at the end of each training step."""
+        epoch, step = batch["position"]
+        self._position = (epoch, step + 1) if step + 1 < self.plan.steps else (epoch + 1, 0)
+
+    def train_dataloader(self) -> Loader:
+        """Return this rank's batches from the position on.
+
+        Raises:
+            ValueError: the data cannot be used, or not on this number of devices.
+        """
+        plan, reader = self.plan, self.reader("train")
+        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        plan.local(0, 0, 0, rank, world)
+        self.bad_clips.add({reader.key(clip): (e.kind, str(e)) for clip, e in reader.bad_clips().items()})
+        batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), rank, world)
+        self.teardown("fit")
+        self._loader = Loader(batches, lambda: self.position, self.bad_clips, self.workers)
+        return self._loader
+
+    def val_dataloader(self) -> HeldOut:
+        """Return the held-out clips to validate on, one a batch, the same on every rank."""
+        return self._held_out("validation", self.validation_clips)
+
+    def test_dataloader(self) -> HeldOut:
+        """Return all test clips, one a batch."""
+        return self._held_out("test", None)
+
+    def teardown(self, stage: str) -> None:
+        """Stop reading ahead."""
+        if self._loader:
+            self._loader.close()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position, and what has to be unchanged for it to mean the same batches."""
+        epoch, step = self._position
+        return {"epoch": epoch, "step": step, **self._order()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue at a stored position.
+
+        Raises:
+            ValueError: the order is another one now; the message names what has changed.
+        """
+        for name, now in self._order().items():
+            if state.get(name) != now:
+                was = state.get(name)
+                raise ValueError(f"{self._name}: cannot continue in the same order: {name} was {was!r}, now {now!r}")
+        self._position = state["epoch"], state["step"]
+
+    def _order(self) -> dict[str, Any]:
+        names = ("seed", "batch_size", "crops_per_clip", "window")
+        return {"data": self.fingerprint()} | {name: getattr(self, name) for name in names}
+
+    def _held_out(self, split: str, clips: int | None) -> HeldOut:
+        reader = self.reader(split) if self.shards(split) else None
+        return HeldOut(reader, clips, round(self.validation_seconds * self.sample_rate), self.segment, self.peak)
+
+    def _records(self, split: str) -> list[dict[str, Any]] | None:
+        return None if self.manifest is None else self.manifest["shards"][split]
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__
+
+    def _check_cache(self) -> None:
+        remote = any(map(is_remote, self.shards("train")))
+        size = sum(record["bytes"] for record in self._records("train") or () if remote) / 1e9
+        if not self.window and size > self.cache_gigabytes:
+            raise ValueError(
+                f"{self._name}: {size:.1f} GB of remote shards exceed the cache of {self.cache_gigabytes:g} GB: "
+                "raise cache_gigabytes, or set window to the number of clips in a few shards"
+            )

@@ -1,0 +1,55 @@
+"""Held-out clips: whole, in a fixed order, one at a time."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from datamodules.bad_clips import BadClips
+from datamodules.index import BadClipError
+from datamodules.loader import Batch, peak_scale
+from datamodules.plan import VALIDATION, uniform
+from datamodules.reader import Reader
+
+
+class HeldOut:
+    """Clips as batches of one: `audio` float32 (1, 1, time) and `key`.
+
+    They come in a fixed random order, so that the first few are of many pieces. Bad ones are left out and logged. Clips
+    shorter than a training segment are padded to it with zeros, as in training.
+
+    Args:
+        reader: Where they are; None for no clips.
+        clips: How many; None for all.
+        longest: Samples that longer clips are cut to.
+        shortest: Samples that shorter clips are padded to.
+        peak: They are scaled to this; None leaves them as they are.
+    """
+
+    def __init__(
+        self, reader: Reader | None, clips: int | None, longest: int, shortest: int, peak: float | None
+    ) -> None:
+        self.reader, self.longest, self.shortest, self.peak = reader, longest, shortest, peak
+        total = len(reader) if reader else 0
+        self.bad = BadClips(total, share=1.0)
+        self.clips = total if clips is None else min(clips, total)
+        self._order = np.argsort(uniform(VALIDATION, np.arange(total)), kind="stable").tolist()
+
+    def __len__(self) -> int:
+        return self.clips
+
+    def __iter__(self) -> Iterator[Batch]:
+        given = 0
+        for clip in self._order:
+            if given == self.clips:
+                return
+            assert self.reader is not None
+            try:
+                audio = self.reader.clip(clip, self.longest)
+            except BadClipError as error:
+                self.bad.add({self.reader.key(clip): (error.kind, str(error))})
+                continue
+            given += 1
+            audio = audio * peak_scale(self.reader.peaks(np.array([clip])), self.peak).astype(np.float32)
+            audio = np.pad(audio, (0, max(0, self.shortest - len(audio))))
+            yield {"audio": torch.from_numpy(audio)[None, None], "key": [self.reader.key(clip)]}

@@ -1,0 +1,242 @@
+"""Batches in the plan's order, read ahead by a thread or by processes, from any position on."""
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from datamodules.bad_clips import BadClips
+from datamodules.downloads import Downloads
+from datamodules.plan import Draws, Plan
+from datamodules.reader import Reader
+from datamodules.shards import FULL_SCALE
+
+_AHEAD = 8  # batches
+_PLANNED = 128  # batches whose plan is worked out at a time
+_ATTEMPTS = 100
+
+Position = tuple[int, int]
+Batch = dict[str, Any]
+
+
+class Scaling(NamedTuple):
+    """How loud a segment becomes: its clip's peak, or None to leave it, times a random gain in a range."""
+
+    peak: float | None
+    gain: tuple[float, float]
+
+
+class Batches(Dataset):
+    """One rank's part of the batch at any position: `batches[epoch, step]`. Any worker can make any of them.
+
+    Args:
+        reader: Where the clips are.
+        plan: Which clips are in a batch.
+        segment: Samples of a segment.
+        scaling: How loud.
+        rank: Of this process.
+        world: Number of ranks.
+    """
+
+    def __init__(self, reader: Reader, plan: Plan, segment: int, scaling: Scaling, rank: int, world: int) -> None:
+        self.reader, self.plan, self.segment, self.scaling = reader, plan, segment, scaling
+        self.rank, self.world = rank, world
+        self._planned: tuple[int, int, Draws] | None = None
+
+    def __getitem__(self, position: Position) -> Batch:
+        """Return `audio` (clips, segment) as stored, `scale`, `key`, `clip`, `start`, `position` and `bad`."""
+        epoch, step = position
+        clips, passes = self._draws(epoch, step)
+        fractions = self.plan.crop(epoch, clips, passes)
+        audio, starts, errors = self.reader.segments(clips, fractions, self.segment)
+        bad: dict[str, tuple[str, str]] = {}
+        for slot, error in errors.items():
+            bad[self.reader.key(int(clips[slot]))] = error.kind, str(error)
+            clips[slot], audio, starts[slot] = self._replace(epoch, slot, clips, passes, audio, fractions, bad)
+        return {
+            "audio": audio,
+            "scale": self._scale(epoch, clips, passes),
+            "key": [self.reader.key(clip) for clip in clips.tolist()],
+            "clip": clips,
+            "start": starts,
+            "position": position,
+            "bad": bad,
+        }
+
+    def _draws(self, epoch: int, step: int) -> Draws:
+        planned = self._planned
+        if planned is None or planned[0] != epoch or not planned[1] <= step < planned[1] + len(planned[2].clips):
+            last = min(step + _PLANNED, self.plan.steps)
+            planned = self._planned = epoch, step, self.plan.local(epoch, step, last, self.rank, self.world)
+        _, first, draws = planned
+        return Draws(draws.clips[step - first].copy(), draws.passes[step - first])
+
+    def _replace(
+        self,
+        epoch: int,
+        slot: int,
+        clips: np.ndarray,
+        passes: np.ndarray,
+        audio: np.ndarray,
+        fractions: np.ndarray,
+        bad: dict[str, tuple[str, str]],
+    ) -> tuple[int, np.ndarray, int]:
+        """Read another clip in place of a bad one: which one depends on the position alone, not on rank or worker."""
+        wanted, passed = int(clips[slot]), int(passes[slot])
+        for attempt in range(_ATTEMPTS):
+            clip = self.plan.replacement(epoch, wanted, passed, attempt)
+            found = self.reader.segments(np.array([clip]), fractions[slot : slot + 1], self.segment)
+            if not found.errors:
+                break
+            bad[self.reader.key(clip)] = found.errors[0].kind, str(found.errors[0])
+        if audio.dtype != found.audio.dtype:
+            audio, found = _as_float(audio), found._replace(audio=_as_float(found.audio))
+        audio[slot] = found.audio[0]
+        return clip, audio, int(found.starts[0])
+
+    def _scale(self, epoch: int, clips: np.ndarray, passes: np.ndarray) -> np.ndarray:
+        low, high = self.scaling.gain
+        gain = low + (high - low) * self.plan.gain(epoch, clips, passes)
+        return (gain * peak_scale(self.reader.peaks(clips), self.scaling.peak)).astype(np.float32)
+
+
+class Loader:
+    """The training batches of one rank, from the module's position to the end of the epoch.
+
+    `position` is asked when the first batch is asked for, after any restoring, and batches go on being read ahead from
+    one epoch to the next. Every rank has the same number of batches, `len(loader)`.
+
+    Args:
+        batches: What is at each position.
+        position: Returns where to begin.
+        bad_clips: Where bad clips are counted.
+        workers: Processes that read ahead; 0 for a thread, which is faster unless decoding is heavy.
+    """
+
+    def __init__(
+        self, batches: Batches, position: Callable[[], Position], bad_clips: BadClips, workers: int = 0
+    ) -> None:
+        self.batches, self.position, self.bad_clips, self.workers = batches, position, bad_clips, workers
+        self._ahead: Iterator[Batch] | None = None
+        self._next: Position | None = None
+        self._downloads: Downloads | None = None
+
+    def __len__(self) -> int:
+        return self.batches.plan.steps
+
+    def __iter__(self) -> Iterator[Batch]:
+        epoch, step = self.position()
+        if self._ahead is None or self._next != (epoch, step):
+            self.close()
+            self._ahead = self._read_ahead((epoch, step))
+            self._downloads = Downloads.needed(self.batches.reader, self.batches.plan, (epoch, step))
+        for current in range(step, len(self)):
+            batch = next(self._ahead)
+            self._next = (epoch, current + 1) if current + 1 < len(self) else (epoch + 1, 0)
+            if self._downloads:
+                self._downloads.position = self._next
+            self.bad_clips.add(batch.pop("bad"))
+            yield batch
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._ahead is not None and hasattr(self._ahead, "close"):
+            self._ahead.close()
+        if self._downloads:
+            self._downloads.stop()
+        self._downloads = None
+        self._ahead = self._next = None
+
+    def _read_ahead(self, start: Position) -> Iterator[Batch]:
+        positions = _Positions(start, len(self))
+        if not self.workers:
+            return _in_thread(positions, self._make)
+        return map(
+            finished,
+            DataLoader(
+                self.batches,
+                batch_size=None,
+                sampler=positions,
+                num_workers=self.workers,
+                prefetch_factor=max(2, _AHEAD // self.workers),
+                collate_fn=_as_is,
+            ),
+        )
+
+    def _make(self, position: Position) -> Batch:
+        return finished(self.batches[position])
+
+
+class _Positions:
+    """All positions from one on, without end, so that workers stay over the end of an epoch."""
+
+    def __init__(self, start: Position, steps: int) -> None:
+        self.start, self.steps = start, steps
+
+    def __iter__(self) -> Iterator[Position]:
+        epoch, step = self.start
+        while True:
+            yield epoch, step
+            epoch, step = (epoch, step + 1) if step + 1 < self.steps else (epoch + 1, 0)
+
+
+def finished(batch: Batch) -> Batch:
+    """Turn what was read into tensors: `audio` float32 (batch, 1, segment) as loud as it should be.
+
+    Stored int16 samples are scaled here, behind the border between processes, which they cross at half the size.
+    """
+    audio = torch.from_numpy(batch["audio"])
+    scale = torch.from_numpy(batch.pop("scale"))
+    if audio.dtype == torch.int16:
+        scale = scale / FULL_SCALE
+    tensors = {name: torch.from_numpy(batch[name]) for name in ("clip", "start")}
+    return batch | tensors | {"audio": (audio.float() * scale[:, None]).unsqueeze(1)}
+
+
+def peak_scale(peaks: np.ndarray, peak: float | None) -> np.ndarray:
+    """Return the factors that bring clips of these peaks to one peak; silence stays as it is."""
+    return np.where(peaks > 0, peak / np.maximum(peaks, 1e-9), 1.0) if peak is not None else np.ones_like(peaks)
+
+
+def _in_thread(positions: _Positions, make: Callable[[Position], Batch]) -> Iterator[Batch]:
+    """Yield what `make` makes of the positions, made ahead by a thread that ends with the iterator."""
+    made: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
+    stopped = threading.Event()
+
+    def work() -> None:
+        for position in positions:
+            try:
+                item: Batch | BaseException = make(position)
+            except BaseException as error:
+                item = error
+            while not stopped.is_set():
+                with contextlib.suppress(queue.Full):
+                    made.put(item, timeout=0.2)
+                    break
+            if stopped.is_set() or isinstance(item, BaseException):
+                return
+
+    thread = threading.Thread(target=work, daemon=True, name="reading ahead")
+    thread.start()
+    try:
+        while True:
+            item = made.get()
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join(timeout=5)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _as_float(audio: np.ndarray) -> np.ndarray:
+    return audio.astype(np.float32) / np.float32(FULL_SCALE) if audio.dtype == np.int16 else audio
