@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.bad_clips import BadClips
 from datamodules.downloads import Downloads
-from datamodules.plan import Draws, Plan
+from datamodules.plan import Plan
 from datamodules.reader import Reader
 from datamodules.shards import FULL_SCALE
 
@@ -46,63 +46,67 @@ class Batches(Dataset):
     def __init__(self, reader: Reader, plan: Plan, segment: int, scaling: Scaling, rank: int, world: int) -> None:
         self.reader, self.plan, self.segment, self.scaling = reader, plan, segment, scaling
         self.rank, self.world = rank, world
-        self._planned: tuple[int, int, Draws] | None = None
+        self._planned: tuple[int, int, _Drawn] = (-1, 0, self._draw_block(0, 0, 0))
 
     def __getitem__(self, position: Position) -> Batch:
         """Return `audio` (clips, segment) as stored, `scale`, `key`, `clip`, `start`, `position` and `bad`."""
-        epoch, step = position
-        clips, passes = self._draws(epoch, step)
-        fractions = self.plan.crop(epoch, clips, passes)
-        audio, starts, errors = self.reader.segments(clips, fractions, self.segment)
+        drawn = self._draw(*position)
+        audio, starts, errors = self.reader.segments(drawn.clips, drawn.crops, self.segment)
         bad: dict[str, tuple[str, str]] = {}
         for slot, error in errors.items():
-            bad[self.reader.key(int(clips[slot]))] = error.kind, str(error)
-            clips[slot], audio, starts[slot] = self._replace(epoch, slot, clips, passes, audio, fractions, bad)
+            bad[self.reader.key(int(drawn.clips[slot]))] = error.kind, str(error)
+            audio, starts[slot] = self._replace(position[0], slot, drawn, audio, bad)
+        scale = drawn.gains * peak_scale(self.reader.peaks(drawn.clips), self.scaling.peak)
         return {
             "audio": audio,
-            "scale": self._scale(epoch, clips, passes),
-            "key": [self.reader.key(clip) for clip in clips.tolist()],
-            "clip": clips,
+            "scale": scale.astype(np.float32),
+            "key": self.reader.keys(drawn.clips),
+            "clip": drawn.clips,
             "start": starts,
             "position": position,
             "bad": bad,
         }
 
-    def _draws(self, epoch: int, step: int) -> Draws:
-        planned = self._planned
-        if planned is None or planned[0] != epoch or not planned[1] <= step < planned[1] + len(planned[2].clips):
-            last = min(step + _PLANNED, self.plan.steps)
-            planned = self._planned = epoch, step, self.plan.local(epoch, step, last, self.rank, self.world)
-        _, first, draws = planned
-        return Draws(draws.clips[step - first].copy(), draws.passes[step - first])
+    def _draw(self, epoch: int, step: int) -> "_Drawn":
+        # Working out many batches at a time costs hardly more than one.
+        known_epoch, first, block = self._planned
+        if known_epoch != epoch or not first <= step < first + len(block.clips):
+            first = step - step % _PLANNED
+            block = self._draw_block(epoch, first, min(first + _PLANNED, self.plan.steps))
+            self._planned = epoch, first, block
+        row = step - first
+        return _Drawn(block.clips[row].copy(), block.passes[row], block.crops[row], block.gains[row])
+
+    def _draw_block(self, epoch: int, first: int, last: int) -> "_Drawn":
+        clips, passes = self.plan.local(epoch, first, last, self.rank, self.world)
+        low, high = self.scaling.gain
+        gains = low + (high - low) * self.plan.gain(epoch, clips, passes)
+        return _Drawn(clips, passes, self.plan.crop(epoch, clips, passes), gains)
 
     def _replace(
-        self,
-        epoch: int,
-        slot: int,
-        clips: np.ndarray,
-        passes: np.ndarray,
-        audio: np.ndarray,
-        fractions: np.ndarray,
-        bad: dict[str, tuple[str, str]],
-    ) -> tuple[int, np.ndarray, int]:
+        self, epoch: int, slot: int, drawn: "_Drawn", audio: np.ndarray, bad: dict[str, tuple[str, str]]
+    ) -> tuple[np.ndarray, int]:
         """Read another clip in place of a bad one: which one depends on the position alone, not on rank or worker."""
-        wanted, passed = int(clips[slot]), int(passes[slot])
+        wanted, passed = int(drawn.clips[slot]), int(drawn.passes[slot])
         for attempt in range(_ATTEMPTS):
             clip = self.plan.replacement(epoch, wanted, passed, attempt)
-            found = self.reader.segments(np.array([clip]), fractions[slot : slot + 1], self.segment)
+            found = self.reader.segments(np.array([clip]), drawn.crops[slot : slot + 1], self.segment)
             if not found.errors:
                 break
             bad[self.reader.key(clip)] = found.errors[0].kind, str(found.errors[0])
         if audio.dtype != found.audio.dtype:
             audio, found = _as_float(audio), found._replace(audio=_as_float(found.audio))
-        audio[slot] = found.audio[0]
-        return clip, audio, int(found.starts[0])
+        audio[slot], drawn.clips[slot] = found.audio[0], clip
+        return audio, int(found.starts[0])
 
-    def _scale(self, epoch: int, clips: np.ndarray, passes: np.ndarray) -> np.ndarray:
-        low, high = self.scaling.gain
-        gain = low + (high - low) * self.plan.gain(epoch, clips, passes)
-        return (gain * peak_scale(self.reader.peaks(clips), self.scaling.peak)).astype(np.float32)
+
+class _Drawn(NamedTuple):
+    """What was drawn for some places of an epoch's order: clips, which time they come, place of the crop, gain."""
+
+    clips: np.ndarray
+    passes: np.ndarray
+    crops: np.ndarray
+    gains: np.ndarray
 
 
 class Loader:
@@ -193,9 +197,9 @@ def finished(batch: Batch) -> Batch:
     audio = torch.from_numpy(batch["audio"])
     scale = torch.from_numpy(batch.pop("scale"))
     if audio.dtype == torch.int16:
-        scale = scale / FULL_SCALE
+        scale /= FULL_SCALE
     tensors = {name: torch.from_numpy(batch[name]) for name in ("clip", "start")}
-    return batch | tensors | {"audio": (audio.float() * scale[:, None]).unsqueeze(1)}
+    return batch | tensors | {"audio": audio.float().mul_(scale[:, None]).unsqueeze(1)}
 
 
 def peak_scale(peaks: np.ndarray, peak: float | None) -> np.ndarray:

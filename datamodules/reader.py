@@ -1,5 +1,6 @@
 """Reading segments of clips out of tar shards, and nothing but the segments."""
 
+import bisect
 import collections
 import hashlib
 import io
@@ -69,6 +70,7 @@ class Reader:
             counts = [len(self._index(shard)) for shard in range(len(urls))]
         self.counts = tuple(counts)
         self._starts = np.cumsum((0, *self.counts))
+        self._first = self._starts.tolist()
         self._clips = np.zeros(self._starts[-1], CLIP)
         self._known = np.zeros(len(urls), bool)
         self._missing: dict[int, str] = {}
@@ -131,6 +133,10 @@ class Reader:
         if index is None or row >= len(index):
             return f"{self.urls[shard]} clip {row}"
         return index.keys[row].decode(errors="replace")
+
+    def keys(self, clips: np.ndarray) -> list[str]:
+        """Return the names of clips."""
+        return [self.key(clip) for clip in clips.tolist()]
 
     def member(self, clip: int, suffix: str) -> bytes | None:
         """Return the bytes of a further member of a clip (`f0.npy`, `alto.flac`), or None if it has no such member."""
@@ -247,8 +253,8 @@ class Reader:
             raise BadClipError("unreadable", f"the shard ends {into.nbytes - got} bytes too early")
 
     def _locate(self, clip: int) -> tuple[int, int]:
-        shard = int(np.searchsorted(self._starts, clip, "right")) - 1
-        return shard, clip - int(self._starts[shard])
+        shard = bisect.bisect_right(self._first, clip) - 1
+        return shard, clip - self._first[shard]
 
     def _reason(self, clip: int) -> BadClipError:
         shard, row = self._locate(clip)
