@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 
 
 def strategy(trainer: Mapping[str, Any]) -> Any:
@@ -14,6 +15,11 @@ def strategy(trainer: Mapping[str, Any]) -> Any:
     if trainer["strategy"] != "auto" or number_of_devices(trainer) == 1:
         return trainer["strategy"]
     return "ddp_find_unused_parameters_true"
+
+
+def is_main_process() -> bool:
+    """Say whether this process is the one that prints, locks and writes: rank zero of all nodes."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def number_of_devices(trainer: Mapping[str, Any]) -> int:

@@ -58,7 +58,12 @@ def finished(place):
     """Return the folder of a run that was stopped by SIGTERM, killed by SIGKILL, and then went on to its end."""
     for number, expected in ((signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)):
         process = subprocess.Popen(
-            [OSTINATO, *fit()], cwd=place, env=environment(place), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            [OSTINATO, *fit()],
+            cwd=place,
+            env=environment(place),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
         reached = 10 if number == signal.SIGTERM else 25
         deadline = time.monotonic() + 200
@@ -142,7 +147,10 @@ def test_validate_gives_the_numbers_of_the_summary(finished, place):
         (["fit", "hifigan_v3", "--data", "recordings", "--data.segment", "65536"], "segment"),
         (["fit", "hifigan_v3", "--data", "recordings", "--data.sample_rate", "44100"], "44100 Hz"),
         (["validate", "hifigan_v3", "--data", "recordings"], "no run of HiFiGANV3 with these values"),
-        (["validate", "hifigan_v3", "--data", "recordings", "--ckpt_path", "none.ckpt"], "none.ckpt: no such checkpoint"),
+        (
+            ["validate", "hifigan_v3", "--data", "recordings", "--ckpt_path", "none.ckpt"],
+            "none.ckpt: no such checkpoint",
+        ),
         (["synthesize", "hifigan_v3", "--input", "nowhere.wav", "--output", "o"], "nowhere.wav"),
     ],
 )

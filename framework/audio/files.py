@@ -132,3 +132,8 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _unreadable(error: OSError) -> None:
     raise AudioFileError(f"{error.filename} cannot be read ({error.strerror}): check its permissions") from error
+
+
+def safe_name(key: str) -> str:
+    """Return a clip's name without what a file system takes for something else."""
+    return key.replace("/", "_").replace("\\", "_").lstrip(".") or "_"

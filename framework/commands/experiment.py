@@ -1,6 +1,8 @@
 """An experiment opened from the command line: typed overrides, its system, its data and its trainer's settings."""
 
 import argparse
+import hashlib
+import logging
 import sys
 import warnings
 from pathlib import Path
@@ -10,7 +12,6 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from datamodules.audio_data import AudioData
-from datamodules.audio_folder import AudioFolder
 from framework.catalogue import find
 from framework.hyperparameters import nearest
 from framework.runs.checkpoints import read_checkpoint
@@ -49,7 +50,7 @@ class ExperimentCLI(LightningCLI):
         self.stored = stored_hyperparameters(arguments)
         defaults = {n: getattr(experiment, n) for n, p in experiment.hyperparameters.items() if p.kind == "trainer"}
         self.seed_default = defaults.pop("seed")
-        warnings.filterwarnings("ignore", ".*args parameter is intended.*")
+        quieten()
         super().__init__(
             experiment,
             experiment.data,
@@ -152,6 +153,8 @@ def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]
     known, rest = parser.parse_known_args(overrides)
     if known.data is None:
         return experiment, overrides
+    from datamodules.audio_folder import AudioFolder
+
     own = experiment.data.hyperparameters
     shared = {n: own[n].default for n, p in AudioData.hyperparameters.items() if own[n].default != p.default}
     return experiment.variant(data=AudioFolder.variant(path=known.data, **shared)), rest
@@ -165,10 +168,20 @@ def stored_hyperparameters(arguments: list[str]) -> dict[str, Any]:
     return read_checkpoint(path).get("hyper_parameters", {}) if path else {}
 
 
+def quieten() -> None:
+    """Keep Lightning from saying what is no news: its tips, its defaults, and how it is called here."""
+    for message in (
+        ".*args parameter is intended.*",
+        ".*LeafSpec.*",
+        ".*smaller than the logging interval.*",
+        ".*does not have many workers.*",
+    ):
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
 def file_hash(path: str | Path) -> str:
     """Return the hash of a file's content."""
-    import hashlib
-
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 

@@ -4,8 +4,7 @@ import time
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor
-from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.callbacks import Callback
 
 from framework.catalogue import shown
 from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment
@@ -23,10 +22,10 @@ from framework.runs.identity import family, signature
 from framework.runs.importers import load_official
 from framework.runs.provenance import provenance
 from framework.runs.signals import StopSignals
-from framework.strategies import strategy
+from framework.strategies import is_main_process, strategy
 from framework.tracking.callbacks import AudioSamples, HeldOutDistances, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
-from framework.tracking.wandb_log import wandb_logger
+from framework.tracking.wandb_log import WandbLog, wandb_logger
 
 
 def run(arguments: list[str]) -> None:
@@ -38,7 +37,7 @@ def run(arguments: list[str]) -> None:
         print(f"{folder.path} is finished ({finished['steps']} steps); change a value to make another run\n")
         print(report(cli, folder, finished))
         return
-    if rank_zero_only.rank != 0:
+    if not is_main_process():
         train(cli, folder)
         return
     with folder.locked():
@@ -57,11 +56,14 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
         start = None
     trainer = make_trainer(cli, folder)
     began = time.monotonic()
-    trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start, weights_only=True)
+    try:
+        trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start, weights_only=True)
+    finally:
+        finish(trainer)
     if trainer.interrupted:
         raise RunError(f"stopped at step {trainer.global_step}: the same command goes on from there")
     if trainer.is_global_zero:
-        summary = {"steps": trainer.global_step, "minutes": round((time.monotonic() - began) / 60, 1)}
+        summary: dict[str, Any] = {"steps": trainer.global_step, "minutes": round((time.monotonic() - began) / 60, 1)}
         summary |= {"clips": judge(cli.model, cli.datamodule.val_dataloader(), folder.audio)}
         folder.write_summary(summary)
         print(report(cli, folder, summary))
@@ -92,7 +94,6 @@ def callbacks(folder: RunFolder, every: int) -> list[Callback]:
         StepCount(),
         HeldOutDistances(),
         AudioSamples(folder.audio),
-        LearningRateMonitor(logging_interval="step"),
         Throughput(),
         Checkpoints(folder.checkpoints, every=every, monitor="validation/log_mel_error"),
         StopSignals(),
@@ -105,11 +106,18 @@ def loggers(cli: ExperimentCLI, folder: RunFolder) -> list[Any]:
     identity = cli.identity()
     config = {"experiment": cli.experiment.__module__, "identity": identity, **plain(cli.resolved())}
     config |= {"family": family(identity), "provenance": provenance(type(cli.model), type(cli.datamodule))}
-    if rank_zero_only.rank != 0:
+    if not is_main_process():
         return []
     folder.write_config(config)
     name = f"{cli.experiment.__module__.removeprefix('experiments.')} {signature(identity)[:4]}"
     return [CSVLog(folder.path), wandb_logger(folder.path, signature(identity), family(identity), name, config)]
+
+
+def finish(trainer: L.Trainer) -> None:
+    """Close W&B's run, which Lightning leaves open."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLog):
+            logger.finish()
 
 
 def announce(cli: ExperimentCLI, folder: RunFolder, checkpoint: Any) -> None:
@@ -118,7 +126,7 @@ def announce(cli: ExperimentCLI, folder: RunFolder, checkpoint: Any) -> None:
     Raises:
         RunError: when the answer is no.
     """
-    if rank_zero_only.rank != 0:
+    if not is_main_process():
         return
     print(f"{cli.experiment.__doc__.strip().partition(chr(10))[0]}\nrun folder: {folder.path}")
     for what, (old, new) in type(cli.model).variant(**dict(cli.model.hparams)).changes().items():

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from framework.audio.files import save_audio
+from framework.audio.files import safe_name, save_audio
 from framework.audio.griffin_lim import GriffinLim
 from framework.evaluation.distances import log_mel_error, stft_distance
 
@@ -33,7 +33,7 @@ def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = N
         columns = {"system": system.copy_synthesis(real), "griffin_lim": griffin_lim(system.front_end(real))}
         clips[key] = {name: distances(fake, real, system) for name, fake in columns.items()}
         if audio:
-            save_audio(audio / key / "griffin_lim.wav", columns["griffin_lim"][0], system.preset.sample_rate)
+            save_audio(audio / safe_name(key) / "griffin_lim.wav", columns["griffin_lim"][0], system.preset.sample_rate)
     system.train(was_training)
     return clips
 

@@ -145,6 +145,7 @@ class Adversarial(System):
             limit = self.gradient_clip or float("inf")
             norm = nn.utils.clip_grad_norm_(network.parameters(), limit)
             self.log(f"gradient_norm/{name}", norm)
+            self.log(f"learning_rate/{name}", optimizer.param_groups[0]["lr"])
         optimizer.step()
 
     def log_terms(self, terms: dict[str, Tensor]) -> None:
@@ -163,10 +164,11 @@ class Adversarial(System):
         return optimizers, [torch.optim.lr_scheduler.ExponentialLR(o, self.learning_rate_decay) for o in optimizers]
 
     def on_train_epoch_end(self) -> None:
-        """Step the schedules: the papers decay by epoch."""
+        """Step the schedules, which the papers do by epoch, of the networks that have been trained by now."""
         schedulers: Any = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            scheduler.step()
+            if scheduler.optimizer.state:
+                scheduler.step()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let this run's hyperparameters win over those that the checkpoint's optimisers and schedules stored."""

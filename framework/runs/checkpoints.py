@@ -54,7 +54,7 @@ class Checkpoints(Callback):
             return
         if value is not None and float(value) < self.best:
             self.best = float(value)
-            trainer.save_checkpoint(self.folder / "best.ckpt")
+            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save where the training ended."""
@@ -68,7 +68,7 @@ class Checkpoints(Callback):
         last = self.folder / "last.ckpt"
         if trainer.is_global_zero and last.exists():
             os.replace(last, self.folder / "previous.ckpt")
-        trainer.save_checkpoint(last)
+        trainer.save_checkpoint(last, weights_only=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far, so that a resumed run does not overwrite a better checkpoint."""

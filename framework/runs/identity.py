@@ -64,8 +64,8 @@ def family(identity: Mapping[str, Any]) -> str:
 
 def source_hash(*classes: type) -> str:
     """Return a hash of the project's source files behind the classes and their ancestors."""
-    modules = {inspect.getmodule(base) for cls in classes for base in cls.__mro__}
-    files = sorted(m.__file__ for m in modules if m and m.__file__ and of_project(m.__name__))
+    bases = {base for cls in classes for base in cls.__mro__ if of_project(base.__module__)}
+    files = sorted({inspect.getfile(base) for base in bases})
     digest = hashlib.sha256()
     for file in files:
         with open(file, "rb") as source:

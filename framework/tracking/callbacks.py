@@ -12,7 +12,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from tqdm import tqdm
 
-from framework.audio.files import save_audio
+from framework.audio.files import safe_name, save_audio
 from framework.evaluation.distances import log_mel_error, stft_distance
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.media import log_mel_picture
@@ -83,7 +83,7 @@ class AudioSamples(L.Callback):
         key, rate, real = clip["key"], clip["sample_rate"], clip["real"]
         # A network that diverged is to be heard and seen, not to end the run here.
         fake = torch.nan_to_num(clip["fake"]).clamp(-1, 1)
-        folder, name = self.folder / _file_name(key), f"validation/audio/{key}"
+        folder, name = self.folder / safe_name(key), f"validation/audio/{key}"
         truth, audio, picture = (folder / f for f in ("truth.wav", f"step_{step:08d}.wav", f"step_{step:08d}.png"))
         written = {name: audio, f"{name}/log_mel": picture}
         save_audio(audio, fake, rate)
@@ -92,11 +92,6 @@ class AudioSamples(L.Callback):
             save_audio(truth, real, rate)
             written[f"{name}/truth"] = truth
         return written
-
-
-def _file_name(key: str) -> str:
-    """Return a clip's name without what a file system takes for something else."""
-    return key.replace("/", "_").replace("\\", "_").lstrip(".") or "_"
 
 
 class HeldOutDistances(L.Callback):

@@ -1,6 +1,7 @@
 """The adversarial step against a slower, obvious one, and what it must and must not touch."""
 
 import copy
+from itertools import chain
 
 import lightning as L
 import pytest
@@ -42,7 +43,9 @@ class Tiny(HiFiGAN):
     def build_discriminators(self):
         return {
             "multi_period": MultiPeriodDiscriminator(periods=(2, 3), channels=(4, 8, 8)),
-            "multi_scale": MultiScaleDiscriminator(scales=2, channels=(4, 4, 8, 8, 8, 8, 8), groups=(1, 1, 2, 2, 2, 2, 1)),
+            "multi_scale": MultiScaleDiscriminator(
+                scales=2, channels=(4, 4, 8, 8, 8, 8, 8), groups=(1, 1, 2, 2, 2, 2, 1)
+            ),
         }
 
 
@@ -80,7 +83,7 @@ def obvious_steps(system, steps):
         for d in ds.values():
             (real_logits, real_maps), (fake_logits, fake_maps) = d(real), d(fake)
             loss_g = loss_g + sum(((1 - logits) ** 2).mean() for logits in fake_logits)
-            for r, f in zip([*sum(real_maps, []), *real_logits], [*sum(fake_maps, []), *fake_logits], strict=True):
+            for r, f in zip([*chain(*real_maps), *real_logits], [*chain(*fake_maps), *fake_logits], strict=True):
                 loss_g = loss_g + 2 * (r - f).abs().mean()
         optim_g.zero_grad()
         loss_g.backward()
@@ -163,7 +166,9 @@ def test_learning_rate_decays_by_epoch():
 def test_override_beats_what_the_checkpoint_stored(tmp_path):
     train(make(learning_rate_decay=0.5), 2, limit_train_batches=2).save_checkpoint(tmp_path / "a.ckpt")
     system = make(learning_rate=1e-3, betas=(0.5, 0.9), learning_rate_decay=1.0)
-    trainer = L.Trainer(max_steps=3, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu")
+    trainer = L.Trainer(
+        max_steps=3, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu"
+    )
     trainer.fit(system, datamodule=Noise(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
     group = trainer.optimizers[0].param_groups[0]
     assert group["betas"] == (0.5, 0.9)
@@ -183,7 +188,9 @@ def test_averaged_weights_are_the_ones_heard():
     assert start.keys() == system.generator.state_dict().keys()
     audio = torch.randn(1, 1, 1000)
     padded = nn.functional.pad(audio, (0, 24))
-    torch.testing.assert_close(system.copy_synthesis(audio), system.averaged_generator(system.condition(padded))[..., :1000])
+    torch.testing.assert_close(
+        system.copy_synthesis(audio), system.averaged_generator(system.condition(padded))[..., :1000]
+    )
 
 
 def test_a_loss_without_weight_is_refused():
@@ -198,6 +205,6 @@ def test_a_loss_without_weight_is_refused():
 def test_other_mel_front_end_is_refused(tmp_path):
     train(make(), 1).save_checkpoint(tmp_path / "a.ckpt")
     with pytest.raises(ValueError, match=r"another mel front end: .*log e \(here 10\)"):
-        L.Trainer(max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu").fit(
-            make(mel="melgan_22k"), datamodule=Noise(), ckpt_path=tmp_path / "a.ckpt", weights_only=True
-        )
+        L.Trainer(
+            max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu"
+        ).fit(make(mel="melgan_22k"), datamodule=Noise(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
