@@ -13,7 +13,7 @@ import numpy as np
 
 from datamodules.index import CLIP, BadClipError, ShardIndex, cached_index, decode
 from datamodules.remote import DownloadError, RemoteCache, is_remote
-from datamodules.resample import FILTER_WIDTH, resample, resampled_length
+from datamodules.resample import resample, resampled_length, source_window
 from datamodules.shards import FULL_SCALE
 
 _OPEN_SHARDS = 256
@@ -227,15 +227,8 @@ class Reader:
         rate, target = int(row["sample_rate"]), self.sample_rate
         if rate == target:
             return self._stored(shard, row, start, count)
-        # Begin on a multiple of the ratio, where old and new samples coincide, and as early as the filter reaches.
-        divisor = int(np.gcd(rate, target))
-        step_in, step_out = rate // divisor, target // divisor
-        margin = -(-FILTER_WIDTH * max(rate, target) // min(rate, target) // step_in) + 1
-        first = max(start // step_out - margin, 0)
-        last = min(-(-(start + count) // step_out) + margin, -(-int(row["samples"]) // step_in))
-        begin, end = first * step_in, min(last * step_in, int(row["samples"]))
-        audio = resample(self._stored(shard, row, begin, end - begin), rate, target)
-        return audio[start - first * step_out :][:count]
+        begin, end, skip = source_window(start, count, int(row["samples"]), rate, target)
+        return resample(self._stored(shard, row, begin, end - begin), rate, target)[skip:][:count]
 
     def _stored(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
         """Read `count` samples from `start`, at the clip's own rate: float32 (count,), the mean of its channels."""

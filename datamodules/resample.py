@@ -1,6 +1,7 @@
 """Changing the sample rate."""
 
 import functools
+import math
 
 import numpy as np
 import torch
@@ -19,6 +20,28 @@ def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
         return audio
     with torch.inference_mode():
         return _resampler(source, target)(torch.from_numpy(np.ascontiguousarray(audio, np.float32))).numpy()
+
+
+def source_window(start: int, count: int, samples: int, source: int, target: int) -> tuple[int, int, int]:
+    """Return what to read, so that a stretch of the resampled whole can be had without resampling the whole.
+
+    Args:
+        start: First sample wanted, at the target rate.
+        count: Samples wanted.
+        samples: Of the whole, at the source rate.
+        source: Hz.
+        target: Hz.
+
+    Returns:
+        `(begin, end, skip)`: of `resample(whole[begin:end])` the stretch is `[skip : skip + count]`.
+    """
+    divisor = math.gcd(source, target)
+    step_in, step_out = source // divisor, target // divisor
+    # Begin on a multiple of the ratio, where old and new samples coincide, and as early as the filter reaches.
+    margin = -(-FILTER_WIDTH * max(source, target) // min(source, target) // step_in) + 1
+    first = max(start // step_out - margin, 0)
+    last = -(-(start + count) // step_out) + margin
+    return first * step_in, min(last * step_in, samples), start - first * step_out
 
 
 def resampled_length(samples: int, source: int, target: int) -> int:

@@ -1,0 +1,114 @@
+"""A user's own audio: a folder of recordings, a packed folder, or webdataset shards from anywhere."""
+
+import functools
+import glob
+from pathlib import Path
+from typing import Any, Literal
+
+from braceexpand import braceexpand
+
+from datamodules.audio_data import AudioData
+from datamodules.cache import cache_folder
+from datamodules.pack import pack, packing_hash
+from datamodules.recordings import Recording, find_recordings
+from datamodules.remote import is_remote, local_path
+from datamodules.shards import MANIFEST, read_manifest
+from framework.hyperparameters import runtime
+
+
+class AudioFolder(AudioData):
+    """Audio of one's own.
+
+    A folder of wav, flac, ogg or mp3 files at any depth is packed once, at `sample_rate`, into the cache folder, and
+    again when files have changed. A folder or URL with a `dataset.json`, as `ostinato pack` makes it, is read as it is.
+    So are other webdataset shards, `data/{000..009}.tar` or `https://host/{a,b}.tar` or `pipe:COMMAND`, several joined
+    by `::`: those with `validation` or `test` in their path are held out, or else the last one for validation.
+
+    Args:
+        path: The folder, URL or shards.
+        validation_share: Part of the files held out for validation when a folder is packed.
+        test_share: The same for the test.
+        group: Whether each file by itself, or each folder (of a speaker, an album) as a whole, goes into one split.
+        clip_seconds: Longer files are packed as clips of equal length, at most this.
+    """
+
+    path: str = runtime("")
+    validation_share: float = 0.05
+    test_share: float = 0.05
+    group: Literal["file", "folder"] = "file"
+    clip_seconds: float = 30.0
+
+    @functools.cached_property
+    def folder(self) -> Path | str:
+        """The packed folder: `path` itself, or a folder in the cache named after the recordings and their packing."""
+        if not self.path:
+            raise ValueError("AudioFolder.path is empty: name a folder of recordings (--data.path FOLDER)")
+        if is_remote(self.path):
+            return self.path
+        path = local_path(self.path).expanduser()
+        if not path.exists():
+            raise ValueError(f"{path}: no such folder: set --data.path to a folder of recordings")
+        if (path / MANIFEST).exists():
+            return path
+        if not self._recordings:
+            find_recordings(path)  # says what there is instead
+        name = packing_hash(self._recordings, self.sample_rate, *self._packing.values())
+        return cache_folder() / "audio_folders" / f"{path.resolve().name[:40]}-{name[:12]}"
+
+    @functools.cached_property
+    def manifest(self) -> dict[str, Any] | None:
+        """The manifest of the packed folder, or None for shards named one by one."""
+        return None if self._listed else read_manifest(self.folder)
+
+    def prepare_data(self) -> None:
+        """Pack the recordings if `path` is a folder of them and that was not done yet.
+
+        Raises:
+            ValueError: there is no such folder, or nothing in it that can be read.
+        """
+        if self._listed or is_remote(str(self.folder)) or (Path(self.folder) / MANIFEST).exists():
+            return
+        source = local_path(self.path).expanduser()
+        pack(source, Path(self.folder), sample_rate=self.sample_rate, reuse=True, **self._packing)
+
+    def shards(self, split: str) -> list[str]:
+        """Return paths or URLs of the shards of a split."""
+        if not self._listed:
+            return super().shards(split)
+        named = {url: next((s for s in ("validation", "test") if s in url), "train") for url in self._listed}
+        if set(named.values()) == {"train"} and len(named) > 1:
+            named[self._listed[-1]] = "validation"
+        return [url for url in self._listed if named[url] == split]
+
+    @functools.cached_property
+    def _listed(self) -> list[str]:
+        """The shards that `path` names one by one; none, if it is a folder."""
+        if ".tar" not in self.path and not self.path.startswith("pipe:"):
+            return [] if self._recordings or is_remote(self.path) else _shards_in(self.path)
+        patterns = [url for part in self.path.split("::") for url in braceexpand(part)]
+        return [url for p in patterns for url in (sorted(glob.glob(p)) if not is_remote(p) and "*" in p else [p])]
+
+    @functools.cached_property
+    def _recordings(self) -> list[Recording]:
+        """The audio files under `path`; none, if it is packed, or not a folder."""
+        path = local_path(self.path).expanduser()
+        if not self.path or is_remote(self.path) or (path / MANIFEST).exists():
+            return []
+        try:
+            return find_recordings(path)[0]
+        except ValueError:
+            return []
+
+    @property
+    def _packing(self) -> dict[str, Any]:
+        return {
+            "group": self.group,
+            "validation": self.validation_share,
+            "test": self.test_share,
+            "clip_seconds": self.clip_seconds,
+        }
+
+
+def _shards_in(path: str) -> list[str]:
+    folder = local_path(path).expanduser()
+    return [] if not path or (folder / MANIFEST).exists() else sorted(map(str, folder.glob("**/*.tar")))

@@ -1,0 +1,121 @@
+"""Recordings cut into clips: decoded piece by piece, resampled, mixed to mono, written into one shard."""
+
+import itertools
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import soundfile
+import torch
+
+from datamodules.index import BadClipError
+from datamodules.recordings import Job, Recording, Skipped
+from datamodules.resample import resample, resampled_length, source_window
+from datamodules.shards import ShardWriter
+
+_SHORTEST = 0.01  # seconds
+_SILENCE = 1e-4  # peak, -80 dB
+_BLOCK = 1 << 20  # samples
+
+
+class Treatment(NamedTuple):
+    """What is done to recordings.
+
+    Attributes:
+        sample_rate: Hz of the clips; None keeps each file's own.
+        format: Of the clips.
+        clip_seconds: Greatest length; longer files are cut into clips of equal length.
+        trim: Level in dB below the file's peak, under which its begin and end count as silence and are cut off.
+    """
+
+    sample_rate: int | None
+    format: Literal["wav", "flac"]
+    clip_seconds: float
+    trim: float | None
+
+
+def pack_shard(folder: Path, job: Job, treatment: Treatment) -> list[Skipped]:
+    """Write one shard and return what could not be used; there is no shard if that is everything."""
+    torch.set_num_threads(1)
+    skipped: list[Skipped] = []
+    with ShardWriter(folder, job.split, format=treatment.format, first=job.number, shard_bytes=1 << 62) as writer:
+        for key, recording in job.recordings:
+            try:
+                for number, clip in enumerate(_clips(recording.path, treatment)):
+                    if isinstance(clip, BadClipError):
+                        skipped.append(Skipped(recording.name, str(clip)))
+                        continue
+                    facts = {"source": recording.name, "start": clip.start, "source_rate": clip.source_rate}
+                    name = key if clip.whole else f"{key}-{number:04d}"
+                    writer.write(name, clip.audio, clip.sample_rate, facts)
+            except (BadClipError, OSError, soundfile.SoundFileError, RuntimeError) as error:
+                skipped.append(Skipped(recording.name, _reason(recording, error)))
+    return skipped
+
+
+class _Clip(NamedTuple):
+    audio: np.ndarray
+    sample_rate: int
+    start: float
+    source_rate: int
+    whole: bool
+
+
+def _clips(path: Path, treatment: Treatment) -> Iterator[_Clip | BadClipError]:
+    """Yield a file's clips, reading no more than one at a time; a bad one is yielded as its error."""
+    if path.stat().st_size == 0:
+        raise BadClipError("empty", "the file has no bytes")
+    with soundfile.SoundFile(path) as file:
+        begin, end = _extent(file, treatment.trim)
+        rate = treatment.sample_rate or file.samplerate
+        if end - begin < _SHORTEST * file.samplerate:
+            raise BadClipError("empty" if end <= begin else f"shorter than {_SHORTEST * 1000:.0f} ms")
+        total = resampled_length(end - begin, file.samplerate, rate)
+        count = math.ceil(total / (treatment.clip_seconds * rate))
+        edges = np.linspace(0, total, count + 1).round().astype(int).tolist()
+        for first, last in itertools.pairwise(edges):
+            where = f"{first / rate:.1f} to {last / rate:.1f} s" if count > 1 else "the file"
+            window_begin, window_end, skip = source_window(first, last - first, end - begin, file.samplerate, rate)
+            source = _mono(file, begin + window_begin, window_end - window_begin)
+            if not np.isfinite(source).all():
+                yield BadClipError("not finite", f"{where} has samples that are NaN or infinite")
+                continue
+            audio = resample(source, file.samplerate, rate)[skip:][: last - first]
+            peak = float(np.abs(audio).max())
+            if peak < _SILENCE:
+                yield BadClipError("silent", where)
+                continue
+            audio = audio / max(peak, 1.0)  # float files and resampling may go beyond full scale
+            yield _Clip(audio, rate, begin / file.samplerate + first / rate, file.samplerate, count == 1)
+
+
+def _extent(file: soundfile.SoundFile, trim: float | None) -> tuple[int, int]:
+    """Return where a file's sound begins and ends, in samples."""
+    if trim is None and file.frames < 1 << 48:
+        return 0, file.frames
+    hop = max(file.samplerate // 100, 1)
+    levels, samples = [np.zeros(0)], 0
+    file.seek(0)
+    while len(block := np.abs(file.read(_BLOCK // hop * hop, dtype="float32", always_2d=True)).max(1, initial=0)):
+        samples += len(block)
+        levels.append(np.pad(block, (0, -len(block) % hop)).reshape(-1, hop).max(1))
+    level = np.concatenate(levels)
+    if trim is None:  # the header does not know the length
+        return 0, samples
+    heard = np.flatnonzero(level > level.max(initial=0) * 10 ** (-trim / 20))
+    return (int(heard[0]) * hop, min(int(heard[-1] + 1) * hop, samples)) if len(heard) else (0, 0)
+
+
+def _mono(file: soundfile.SoundFile, start: int, count: int) -> np.ndarray:
+    file.seek(start)
+    audio = file.read(count, dtype="float32", always_2d=True)
+    if len(audio) < count:
+        at = (start + len(audio)) / file.samplerate
+        raise BadClipError("undecodable", f"the file breaks off or is damaged at {at:.1f} s; what comes before is kept")
+    return audio.mean(1)
+
+
+def _reason(recording: Recording, error: Exception) -> str:
+    return str(error).replace(f"{str(recording.path)!r}", "it").replace("Error opening it: ", "")

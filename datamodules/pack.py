@@ -1,0 +1,167 @@
+"""Packing a folder of recordings into shards, and checking packed data."""
+
+import hashlib
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from filelock import FileLock
+from tqdm import tqdm
+
+from datamodules.clipping import Treatment, pack_shard
+from datamodules.index import index_shard
+from datamodules.parallel import in_parallel
+from datamodules.recordings import Job, Recording, Skipped, find_recordings, jobs
+from datamodules.shards import MANIFEST, SPLITS, read_manifest, write_json, write_manifest
+
+VERSION = 1
+_SMALL = 16e6  # bytes that are not worth starting processes for
+_SHOWN = 10
+
+
+def pack(
+    source: Path,
+    destination: Path,
+    *,
+    sample_rate: int | None = None,
+    format: Literal["wav", "flac"] = "wav",
+    group: Literal["file", "folder"] = "file",
+    validation: float = 0.05,
+    test: float = 0.05,
+    clip_seconds: float = 30.0,
+    trim: float | None = None,
+    licence: str = "",
+    reuse: bool = False,
+) -> dict[str, Any]:
+    """Pack all audio files under a folder, with progress shown, and return the manifest.
+
+    Files that cannot be used are left out; they are counted in a warning and named in the manifest's `skipped`. A
+    packing that was killed goes on where it was when it is called again; `destination` appears when it is whole.
+
+    Args:
+        source: A folder of wav, flac, ogg, mp3, ... at any depth, or one file.
+        destination: Folder to make.
+        sample_rate: Hz to resample to; None keeps each file's own.
+        format: `wav` is read fastest, `flac` is about half as large.
+        group: Whether each file by itself, or each folder (of a speaker, an album) as a whole, goes into one split.
+        validation: Share of the files (folders) held out for validation, one at least.
+        test: The same for the test.
+        clip_seconds: Longer files are cut into clips of equal length, at most this.
+        trim: Cut off begin and end of a file while they are this many dB below its peak; None keeps them.
+        licence: Of the recordings, for the manifest.
+        reuse: Return the manifest of what another process has packed there in the meantime, instead of refusing.
+
+    Raises:
+        ValueError: there is no audio to pack, `destination` is in use, or an argument is out of range.
+    """
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise ValueError(f"validation {validation} and test {test} are shares: their sum must be below 1")
+    if clip_seconds <= 0 or (sample_rate is not None and sample_rate <= 0):
+        raise ValueError(f"clip_seconds {clip_seconds} and sample_rate {sample_rate} must be positive")
+    source, destination = Path(source).expanduser(), Path(destination).expanduser()
+    recordings, skipped = find_recordings(source)
+    todo = jobs(recordings, group, validation, test)
+    treatment = Treatment(sample_rate, format, clip_seconds, trim)
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(destination.with_name(f".{destination.name}.lock")):
+        if reuse and (destination / MANIFEST).exists():
+            return read_manifest(destination)
+        _check_free(destination)
+        partial = _partial(destination, packing_hash(recordings, treatment, group, validation, test))
+        skipped += _pack_shards(partial, todo, treatment, f"Packing {source.name or source}")
+        if not any(partial.glob("*/*.tar")):
+            shutil.rmtree(partial)
+            raise ValueError(f"{source}: not one file could be used: {_listed(skipped)}")
+        facts = {"source": str(source), "packed": treatment._asdict(), "skipped": [s._asdict() for s in skipped]}
+        manifest = write_manifest(partial, licence=licence, **facts)
+        shutil.rmtree(partial / "packing")
+        if destination.exists():
+            destination.rmdir()
+        partial.replace(destination)
+    if skipped:
+        tqdm.write(f"{destination}: {len(skipped)} left out: {_listed(skipped)}")
+    return manifest
+
+
+def verify(folder: Path) -> list[str]:
+    """Read every byte of a packed data set and return what is wrong with it, a line each; nothing, if it is sound.
+
+    Raises:
+        ValueError: the folder has no manifest.
+    """
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    problems: list[str] = []
+    keys: Counter[bytes] = Counter()
+    records = [record for split in SPLITS for record in manifest["shards"][split]]
+    for record in tqdm(records, f"Verifying {folder.name}", unit=" shards", dynamic_ncols=True):
+        path = folder / record["name"]
+        try:
+            with open(path, "rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            index = index_shard(path)
+        except OSError as error:
+            problems.append(f"{path}: cannot be read ({error.strerror})")
+            continue
+        problems += [f"{path}: {_clip_name(index.keys, d.clip)}{d.kind}: {d.detail}" for d in index.damages]
+        keys.update(index.keys.tolist())
+        if len(index) != record["clips"]:
+            problems.append(f"{path}: has {len(index)} clips instead of {record['clips']}")
+        elif sha256 != record["sha256"]:
+            problems.append(f"{path}: its bytes have changed since it was packed")
+    known = {folder / record["name"] for record in records}
+    problems += [f"{path}: is not in the manifest" for path in sorted(folder.glob("*/*.tar")) if path not in known]
+    return problems + [f"{folder}: the key {key.decode()} is used {n} times" for key, n in keys.items() if n > 1]
+
+
+def _check_free(destination: Path) -> None:
+    if (destination / MANIFEST).exists():
+        raise ValueError(f"{destination}: is packed already: remove it, or choose another folder")
+    if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
+        raise ValueError(f"{destination}: is in use for something else: choose another folder")
+
+
+def packing_hash(recordings: Iterable[Recording], *determining: Any) -> str:
+    """Return a hash of the files (path, size, time) and of whatever else determines what is packed of them."""
+    files = [(str(r.path.resolve()), r.name, r.size, r.changed) for r in recordings]
+    return hashlib.sha256(json.dumps([VERSION, files, determining]).encode(errors="surrogateescape")).hexdigest()
+
+
+def _partial(destination: Path, plan: str) -> Path:
+    """Return the folder to pack into; what an unfinished packing of the very same left there is kept."""
+    partial = destination.with_name(f".{destination.name}.partial")
+    mark = partial / "packing" / "plan.json"
+    if not mark.exists() or json.loads(mark.read_text()) != plan:
+        shutil.rmtree(partial, ignore_errors=True)
+        mark.parent.mkdir(parents=True)
+        write_json(mark, plan)
+    return partial
+
+
+def _pack_shards(folder: Path, todo: list[Job], treatment: Treatment, title: str) -> list[Skipped]:
+    marks = [folder / "packing" / f"{job.split}-{job.number:06d}.json" for job in todo]
+    left = [(job, mark) for job, mark in zip(todo, marks, strict=True) if not mark.exists()]
+    arguments = [(folder, job, treatment) for job, _ in left]
+    large = sum(r.expanded for job, _ in left for _, r in job.recordings) > _SMALL
+    results: Iterable[list[Skipped]] = (
+        in_parallel(pack_shard, arguments) if large else (pack_shard(*a) for a in arguments)
+    )
+    files = sum(len(job.recordings) for job in todo)
+    done = files - sum(len(job.recordings) for job, _ in left)
+    with tqdm(total=files, initial=done, desc=title, unit=" files", dynamic_ncols=True) as progress:
+        for (job, mark), skipped in zip(left, results, strict=True):
+            write_json(mark, skipped)
+            progress.update(len(job.recordings))
+    return [Skipped(*entry) for mark in marks for entry in json.loads(mark.read_text())]
+
+
+def _clip_name(keys: Any, clip: int) -> str:
+    return f"{keys[clip].decode(errors='replace')}: " if clip >= 0 else ""
+
+
+def _listed(skipped: list[Skipped]) -> str:
+    shown = "; ".join(f"{entry.file}: {entry.reason}" for entry in skipped[:_SHOWN])
+    return shown + (f"; and {len(skipped) - _SHOWN} more (all in {MANIFEST})" if len(skipped) > _SHOWN else "")

@@ -1,0 +1,169 @@
+"""Finding a user's recordings, and dividing them into splits and shards; their sound is not looked at yet."""
+
+import hashlib
+import os
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+READABLE = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
+_UNREADABLE = (".m4a", ".aac", ".wma", ".mp4", ".ape", ".wv", ".mpc", ".alac", ".amr")
+# How much larger 16 bit samples are than their files, roughly: only to make shards of similar size.
+_EXPANSION = {".flac": 2.0, ".ogg": 10.0, ".oga": 10.0, ".opus": 10.0, ".mp3": 8.0}
+_SMALLEST, _LARGEST, _SHARDS = 1 << 22, 1 << 28, 64
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An audio file: its path, the path as seen from the source folder, its size in bytes and when it was changed."""
+
+    path: Path
+    name: str
+    size: int
+    changed: int
+
+    @property
+    def expanded(self) -> float:
+        """Roughly its size as 16 bit samples."""
+        return self.size * _EXPANSION.get(self.path.suffix.lower(), 1.0)
+
+
+class Skipped(NamedTuple):
+    """A file that is left out, and why."""
+
+    file: str
+    reason: str
+
+
+class Job(NamedTuple):
+    """What becomes one shard: its split and number, and the recordings with the keys they get."""
+
+    split: str
+    number: int
+    recordings: tuple[tuple[str, Recording], ...]
+
+
+def find_recordings(source: Path) -> tuple[list[Recording], list[Skipped]]:
+    """Find all audio files under a folder, or the one that `source` is.
+
+    Copies of a file are left out: in two splits they would make a test of memory out of a test of music.
+
+    Raises:
+        ValueError: there is no such folder, or no audio file in it.
+    """
+    if not source.exists():
+        raise ValueError(f"{source}: no such file or folder")
+    found, skipped = [], []
+    for path in sorted(_files(source)):
+        name = path.relative_to(source).as_posix() if path != source else path.name
+        suffix = path.suffix.lower()
+        if suffix in _UNREADABLE:
+            skipped.append(Skipped(name, f"{suffix} files cannot be read: convert it to wav or flac"))
+        elif suffix in READABLE:
+            try:
+                stat = path.stat()
+                found.append(Recording(path, name, stat.st_size, stat.st_mtime_ns))
+            except OSError as error:
+                skipped.append(Skipped(name, error.strerror or str(error)))
+    originals = _originals(found)
+    skipped += [Skipped(r.name, f"is a copy of {originals[r].name}") for r in found if originals[r] != r]
+    found = [r for r in found if originals[r] == r]
+    if not found:
+        listed = f" ({len(skipped)} cannot be read: {skipped[0].file}: {skipped[0].reason})" if skipped else ""
+        raise ValueError(f"{source}: there is no wav, flac, ogg or mp3 file in it{listed}")
+    return found, skipped
+
+
+def jobs(recordings: list[Recording], group: Literal["file", "folder"], validation: float, test: float) -> list[Job]:
+    """Divide recordings into splits and shards. It depends on names and sizes alone.
+
+    Files (or whole folders) are drawn into the splits by a hash of their names; there is at least one for validation
+    if there are two, and one for test if there are three, unless the share is 0.
+    """
+    units: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        units[recording.name if group == "file" else recording.name.rpartition("/")[0]].append(recording)
+    drawn = sorted(units, key=_draw)
+    held_out = _count(len(drawn), validation, 2)
+    tested = _count(len(drawn), test, 3) if len(drawn) > held_out + 1 else 0
+    sizes = {"validation": held_out, "test": tested, "train": len(drawn) - held_out - tested}
+    keys = _keys(recordings)
+    shard_bytes = min(max(sum(r.expanded for r in recordings) / _SHARDS, _SMALLEST), _LARGEST)
+    made: list[Job] = []
+    for split, size in sizes.items():
+        chosen, drawn = drawn[:size], drawn[size:]
+        # Files in random order, so that what follows one another in a shard is unrelated.
+        files = sorted((r for unit in chosen for r in units[unit]), key=lambda r: _draw(r.name))
+        made += [
+            Job(split, number, tuple((keys[r], r) for r in part))
+            for number, part in enumerate(_parts(files, shard_bytes))
+        ]
+    return made
+
+
+def _files(source: Path) -> Iterable[Path]:
+    if source.is_file():
+        yield source
+        return
+    seen = set()
+    for folder, folders, names in os.walk(source, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back up would never end
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(folder, name) for name in names if not name.startswith("."))
+
+
+def _originals(recordings: list[Recording]) -> dict[Recording, Recording]:
+    """Map each recording to the first with the same content; only files of equal size are read."""
+    sizes = Counter(r.size for r in recordings)
+    first: dict[tuple[int, str], Recording] = {}
+    originals = {}
+    for recording in recordings:
+        if sizes[recording.size] == 1 or recording.size == 0:
+            originals[recording] = recording
+            continue
+        try:
+            with open(recording.path, "rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError:
+            content = recording.name
+        originals[recording] = first.setdefault((recording.size, content), recording)
+    return originals
+
+
+def _draw(name: str) -> str:
+    return hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+
+
+def _count(units: int, share: float, at_least: int) -> int:
+    """Return how many of some units are held out: one at least, if there are `at_least`, but never all."""
+    return min(max(round(units * share), 1), units - 1) if share > 0 and units >= at_least else 0
+
+
+def _keys(recordings: list[Recording]) -> dict[Recording, str]:
+    """Name clips after their files, without what a key may not hold; where two would have one name, with a hash."""
+    plain = {r: re.sub(r"[^\w+-]+", "_", str(Path(r.name).with_suffix("")), flags=re.ASCII) for r in recordings}
+    uses = Counter(plain.values())
+    return {
+        r: key if uses[key] == 1 and len(key) <= 120 else f"{key[:100]}_{_draw(r.name)[:12]}"
+        for r, key in plain.items()
+    }
+
+
+def _parts(recordings: list[Recording], limit: float) -> Iterable[list[Recording]]:
+    part: list[Recording] = []
+    size = 0.0
+    for recording in recordings:
+        if part and size + recording.expanded > limit:
+            yield part
+            part, size = [], 0.0
+        part.append(recording)
+        size += recording.expanded
+    if part:
+        yield part
