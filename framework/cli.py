@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         from framework.hyperparameters import nearest
 
         return fail(f"no command {command!r}: {nearest(command, COMMANDS)}")
-    if rest and rest[0] in ("-h", "--help"):
+    if command != "pack" and rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
     try:

@@ -12,8 +12,9 @@ from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from datamodules.audio_data import AudioData
+from datamodules.audio_folder import AudioFolder
 from framework.catalogue import find
-from framework.hyperparameters import nearest
+from framework.commands.parser import OneLineParser, UsageError
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
@@ -22,24 +23,6 @@ SHOWN_TRAINER_ARGUMENTS = (
     "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "enable_progress_bar",
 )  # fmt: skip
-
-
-class UsageError(ValueError):
-    """A command line that names something that does not exist or has the wrong type."""
-
-
-class OneLineParser(LightningArgumentParser):
-    """A parser whose errors are one line with the nearest right name, never a page of usage."""
-
-    def error(self, message: str, ex: Exception | None = None) -> Any:
-        """Raise the error as one line."""
-        lines = [line.strip() for line in message.splitlines() if line.strip()]
-        if lines and lines[0].startswith("unrecognized arguments:"):
-            name = lines[0].split()[2].partition("=")[0]
-            known = [o for a in self._actions for o in a.option_strings if o.startswith("--")]
-            raise UsageError(f"no argument {name}: {nearest(name, known)}") from None
-        text = " ".join(lines).replace("Parser key ", "").replace("typing.", "")
-        raise UsageError(text.replace("<class '", "").replace("'>", "")) from None
 
 
 class ExperimentCLI(LightningCLI):
@@ -153,8 +136,6 @@ def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]
     known, rest = parser.parse_known_args(overrides)
     if known.data is None:
         return experiment, overrides
-    from datamodules.audio_folder import AudioFolder
-
     own = experiment.data.hyperparameters
     shared = {n: own[n].default for n, p in AudioData.hyperparameters.items() if own[n].default != p.default}
     return experiment.variant(data=AudioFolder.variant(path=known.data, **shared)), rest

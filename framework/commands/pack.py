@@ -1,1 +1,34 @@
-"""`ostinato pack`: a folder of recordings as webdataset shards."""
+"""`ostinato pack`: a folder of recordings as webdataset shards, and checking shards that there are."""
+
+from pathlib import Path
+
+from datamodules.pack import pack, verify
+from framework.commands.parser import OneLineParser
+
+
+def run(arguments: list[str]) -> None:
+    """Pack a folder of recordings, or with `--verify FOLDER` read every byte of packed data again."""
+    if arguments[:1] == ["--verify"]:
+        check(arguments[1:])
+        return
+    parser = OneLineParser(prog="ostinato pack", description="(`ostinato pack --verify FOLDER` checks packed data.)")
+    parser.add_function_arguments(pack, as_positional=True, skip={"reuse"})
+    parsed = vars(parser.parse_args(arguments))
+    manifest = pack(**parsed)
+    for split, clips in manifest["clips"].items():
+        print(f"{split:12}{clips:8} clips {manifest['hours'][split]:8.2f} hours")
+    rates = ", ".join(f"{rate:,}" for rate in manifest["sample_rates"])
+    print(f"{rates} Hz, {len(manifest['skipped'])} files left out (named in dataset.json)")
+    print(f"train on it: ostinato fit NAME --data {parsed['destination']}")
+
+
+def check(arguments: list[str]) -> None:
+    """Verify packed data, hashing every shard."""
+    parser = OneLineParser(prog="ostinato pack --verify")
+    parser.add_argument("folder", type=Path, help="The packed folder.")
+    folder = parser.parse_args(arguments).folder
+    problems = verify(folder)
+    if problems:
+        print("\n".join(problems))
+        raise ValueError(f"{folder}: {len(problems)} problems: pack it again, or take the shards named out")
+    print(f"{folder}: every shard is as it was packed")

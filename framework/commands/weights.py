@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from framework.commands.experiment import ExperimentCLI, UsageError
+from framework.commands.experiment import ExperimentCLI
+from framework.commands.parser import UsageError
 from framework.runs.checkpoints import is_ours, load_weights_of, newest_checkpoint, read_checkpoint
 from framework.runs.importers import load_official
 
