@@ -40,7 +40,7 @@ def permute(values: np.ndarray, sizes: np.ndarray, keys: np.ndarray) -> np.ndarr
     Rogaway, 2002, sections 3 and 4): any place of a shuffled epoch is known at once, without shuffling the rest.
     """
     bits = np.maximum(3, np.ceil(np.log2(np.maximum(sizes, 2)) / 2 + 1e-9)).astype(np.uint64)
-    bits, keys = np.broadcast_to(bits, values.shape), np.broadcast_to(keys, values.shape)
+    bits, keys = np.broadcast_to(bits, values.shape), np.broadcast_to(keys, values.shape).astype(np.uint64)
     limit = np.broadcast_to(sizes, values.shape).astype(np.uint64)
     values = values.astype(np.uint64)
     todo = np.arange(values.size)
