@@ -142,7 +142,11 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         return self._position
 
     def advance(self, batch: Batch) -> None:
-        """Take note that a batch has been trained on; to be called at the end of each training step."""
+        """Take note that a batch has been trained on.
+
+        To be called at the end of `training_step`: a module's own `on_train_batch_end` comes after those of callbacks,
+        so that a checkpoint saved by one of them would be a batch behind.
+        """
         epoch, step = batch["position"]
         self._position = (epoch, step + 1) if step + 1 < self.plan.steps else (epoch + 1, 0)
 

@@ -2,6 +2,7 @@
 
 import functools
 import glob
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,8 @@ class AudioFolder(AudioData):
     A folder of wav, flac, ogg or mp3 files at any depth is packed once, at `sample_rate`, into the cache folder, and
     again when files have changed. A folder or URL with a `dataset.json`, as `ostinato pack` makes it, is read as it is.
     So are other webdataset shards, `data/{000..009}.tar` or `https://host/{a,b}.tar` or `pipe:COMMAND`, several joined
-    by `::`: those with `validation` or `test` in their path are held out, or else the last one for validation.
+    by `::`: those with the word `validation` or `test` in the name of their file or folder are held out, or else the
+    last one for validation.
 
     Args:
         path: The folder, URL or shards.
@@ -75,7 +77,7 @@ class AudioFolder(AudioData):
         """Return paths or URLs of the shards of a split."""
         if not self._listed:
             return super().shards(split)
-        named = {url: next((s for s in ("validation", "test") if s in url), "train") for url in self._listed}
+        named = {url: _split_of(url) for url in self._listed}
         if set(named.values()) == {"train"} and len(named) > 1:
             named[self._listed[-1]] = "validation"
         return [url for url in self._listed if named[url] == split]
@@ -107,6 +109,11 @@ class AudioFolder(AudioData):
             "test": self.test_share,
             "clip_seconds": self.clip_seconds,
         }
+
+
+def _split_of(url: str) -> str:
+    words = re.findall("[a-z]+", "/".join(url.lower().split("/")[-2:]))
+    return next((split for split in ("validation", "test") if split in words), "train")
 
 
 def _shards_in(path: str) -> list[str]:
