@@ -42,8 +42,12 @@ class Checkpoints(Callback):
         self.best = float("inf")
         self.saved_at = -1
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Save after every so many steps."""
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take note of what a resumed run has saved already."""
+        self.saved_at = trainer.global_step
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Save after every so many steps: before the next, since only then Lightning has counted and logged the last."""
         if trainer.global_step % self.every == 0:
             self.save_last(trainer)
 

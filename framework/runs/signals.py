@@ -32,8 +32,8 @@ class StopSignals(Callback):
         self.received = number
         print("\nstopping after this step (again to stop at once)", file=sys.stderr)
 
-    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Save and leave, if a signal came."""
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        """Save and leave, if a signal came during the step before."""
         if self.received is None:
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]

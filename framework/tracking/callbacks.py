@@ -31,6 +31,8 @@ class StepCount(L.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, CSVLog):
                 logger.rewind(trainer.global_step)
+        # Lightning places validations by batches begun, and a resumed run has begun one twice.
+        trainer.fit_loop.epoch_loop.batch_progress.total.ready = trainer.global_step
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Label the training row."""
