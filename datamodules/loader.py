@@ -3,7 +3,7 @@
 import contextlib
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,8 @@ from datamodules.plan import Plan
 from datamodules.reader import Reader
 from datamodules.shards import FULL_SCALE
 
-_AHEAD = 8  # batches
+_AHEAD = 16  # batches
+_HANDED = 4  # batches that the thread hands over at a time
 _PLANNED = 128  # batches whose plan is worked out at a time
 _ATTEMPTS = 100
 
@@ -207,32 +208,36 @@ def peak_scale(peaks: np.ndarray, peak: float | None) -> np.ndarray:
     return np.where(peaks > 0, peak / np.maximum(peaks, 1e-9), 1.0) if peak is not None else np.ones_like(peaks)
 
 
-def _in_thread(positions: _Positions, make: Callable[[Position], Batch]) -> Iterator[Batch]:
+def _in_thread(positions: Iterable[Position], make: Callable[[Position], Batch]) -> Iterator[Batch]:
     """Yield what `make` makes of the positions, made ahead by a thread that ends with the iterator."""
-    made: queue.Queue[Batch | BaseException] = queue.Queue(_AHEAD)
+    # Several batches are handed over at a time, as each handing over makes the two threads wait for one another.
+    made: queue.Queue[list[Batch | BaseException]] = queue.Queue(_AHEAD // _HANDED)
     stopped = threading.Event()
 
     def work() -> None:
-        for position in positions:
-            try:
-                item: Batch | BaseException = make(position)
-            except BaseException as error:
-                item = error
+        left = iter(positions)
+        failed = False
+        while not (failed or stopped.is_set()):
+            items: list[Batch | BaseException] = []
+            while len(items) < _HANDED and not failed:
+                try:
+                    items.append(make(next(left)))
+                except BaseException as error:
+                    items.append(error)
+                    failed = True
             while not stopped.is_set():
                 with contextlib.suppress(queue.Full):
-                    made.put(item, timeout=0.2)
+                    made.put(items, timeout=0.2)
                     break
-            if stopped.is_set() or isinstance(item, BaseException):
-                return
 
     thread = threading.Thread(target=work, daemon=True, name="reading ahead")
     thread.start()
     try:
         while True:
-            item = made.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
+            for item in made.get():
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
     finally:
         stopped.set()
         thread.join(timeout=5)
