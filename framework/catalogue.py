@@ -39,7 +39,8 @@ def module_names() -> list[str]:
     """Return the names of all modules below `experiments/`, without importing them."""
     package = importlib.util.find_spec(PACKAGE)
     locations = list(package.submodule_search_locations or []) if package else []
-    return [m.name.removeprefix(f"{PACKAGE}.") for m in walk(locations, f"{PACKAGE}.")]
+    names = [m.name.removeprefix(f"{PACKAGE}.") for m in walk(locations, f"{PACKAGE}.")]
+    return sorted(names, key=lambda name: (name.count("."), name))
 
 
 def walk(locations: list[str], prefix: str) -> Iterator[Any]:

@@ -107,9 +107,10 @@ class Hyperparameters:
         before = parent.hyperparameters
         changed: dict[str, tuple[Any, Any]] = {}
         for name, parameter in cls.hyperparameters.items():
-            old = before[name].default if name in before else None
-            if name in before and old == parameter.default:
+            old = before[name].default if name in before else REQUIRED
+            if old == parameter.default:
                 continue
+            old = None if old is REQUIRED else old
             if parameter.kind == "component" and isinstance(old, type) and isinstance(parameter.default, type):
                 changed |= _component_changes(name, old, parameter.default)
             else:

@@ -64,6 +64,7 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
         raise RunError(f"stopped at step {trainer.global_step}: the same command goes on from there")
     if trainer.is_global_zero:
         summary: dict[str, Any] = {"steps": trainer.global_step, "minutes": round((time.monotonic() - began) / 60, 1)}
+        summary["bad_clips"] = cli.datamodule.bad_clips.counts
         summary |= {"clips": judge(cli.model, cli.datamodule.val_dataloader(), folder.audio)}
         folder.write_summary(summary)
         print(report(cli, folder, summary))

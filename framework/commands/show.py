@@ -17,12 +17,15 @@ def run(arguments: list[str]) -> None:
             if parameter.is_argument:
                 value, default = getattr(instance, name), parameter.default
                 origin = "command line" if value != default else type(instance).origin(name).__name__
+                origin = "--seed" if (section, name) == ("data", "seed") else origin
                 print(f"  {f'{section}.{name}':34} {shown(value):28} {origin:16} {described.get(name, '')}")
     trainer = cli.trainer_arguments
     for name, parameter in cli.experiment.hyperparameters.items():
         if parameter.kind == "trainer":
             value = trainer.get(name, cli.config.get(name))
-            print(f"  {f'trainer.{name}':34} {shown(value):28} {cli.experiment.origin(name).__name__}")
+            print(
+                f"  {name if name == 'seed' else f'trainer.{name}':34} {shown(value):28} {cli.experiment.origin(name).__name__}"
+            )
     print()
     for line in measures(cli):
         print(f"  {line}")
