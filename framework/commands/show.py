@@ -23,9 +23,8 @@ def run(arguments: list[str]) -> None:
     for name, parameter in cli.experiment.hyperparameters.items():
         if parameter.kind == "trainer":
             value = trainer.get(name, cli.config.get(name))
-            print(
-                f"  {name if name == 'seed' else f'trainer.{name}':34} {shown(value):28} {cli.experiment.origin(name).__name__}"
-            )
+            flag = name if name == "seed" else f"trainer.{name}"
+            print(f"  {flag:34} {shown(value):28} {cli.experiment.origin(name).__name__}")
     print()
     for line in measures(cli):
         print(f"  {line}")

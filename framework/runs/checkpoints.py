@@ -47,7 +47,7 @@ class Checkpoints(Callback):
         self.saved_at = trainer.global_step
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Save after every so many steps: before the next, since only then Lightning has counted and logged the last."""
+        """Save every so many steps: before the next one, since only then Lightning has counted and logged the last."""
         if trainer.global_step % self.every == 0:
             self.save_last(trainer)
 
