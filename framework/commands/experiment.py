@@ -154,6 +154,7 @@ def quieten() -> None:
     for message in (
         ".*args parameter is intended.*",
         ".*LeafSpec.*",
+        ".*lr_scheduler.step.*before.*optimizer.step.*",
         ".*smaller than the logging interval.*",
         ".*does not have many workers.*",
     ):

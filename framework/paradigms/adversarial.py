@@ -164,11 +164,10 @@ class Adversarial(System):
         return optimizers, [torch.optim.lr_scheduler.ExponentialLR(o, self.learning_rate_decay) for o in optimizers]
 
     def on_train_epoch_end(self) -> None:
-        """Step the schedules, which the papers do by epoch, of the networks that have been trained by now."""
+        """Step both schedules, as the papers do by epoch, also while the discriminators wait for their start."""
         schedulers: Any = self.lr_schedulers()
         for scheduler in schedulers if isinstance(schedulers, list) else [schedulers]:
-            if scheduler.optimizer.state:
-                scheduler.step()
+            scheduler.step()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let this run's hyperparameters win over those that the checkpoint's optimisers and schedules stored."""

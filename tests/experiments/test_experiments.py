@@ -19,8 +19,8 @@ class OneBatch(L.LightningDataModule):
     sample_rate = 22050
 
     def train_dataloader(self):
-        audio = 0.1 * torch.randn(1, 1, 4096, generator=torch.Generator().manual_seed(0))
-        return [{"audio": audio, "key": ["noise"]}]
+        audio = 0.1 * torch.randn(1, 4096, generator=torch.Generator().manual_seed(0))
+        return torch.utils.data.DataLoader([{"audio": audio, "key": "noise"}])
 
     def advance(self, batch):
         pass
