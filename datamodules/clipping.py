@@ -11,6 +11,7 @@ import soundfile
 import torch
 
 from datamodules.index import BadClipError
+from datamodules.loudness import LOWEST_RATE, LoudnessMeter
 from datamodules.recordings import Job, Recording, Skipped
 from datamodules.resample import resample, resampled_length, source_window
 from datamodules.shards import ShardWriter
@@ -18,6 +19,7 @@ from datamodules.shards import ShardWriter
 _SHORTEST = 0.01  # seconds
 _SILENCE = 1e-4  # peak, -80 dB
 _BLOCK = 1 << 20  # samples
+_CEILING = 10 ** (-1 / 20)  # peak after a change of loudness, -1 dB: room for resampling (EBU R 128, maximum peak)
 
 
 class Treatment(NamedTuple):
@@ -28,18 +30,28 @@ class Treatment(NamedTuple):
         format: Of the clips.
         clip_seconds: Greatest length; longer files are cut into clips of equal length.
         trim: Level in dB below the file's peak, under which its begin and end count as silence and are cut off.
+        loudness: LUFS that each file as a whole is brought to, as far as its peaks allow; None leaves it.
     """
 
     sample_rate: int | None
     format: Literal["wav", "flac"]
     clip_seconds: float
     trim: float | None
+    loudness: float | None
 
 
-def pack_shard(folder: Path, job: Job, treatment: Treatment) -> list[Skipped]:
-    """Write one shard and return what could not be used; there is no shard if that is everything."""
+class Packed(NamedTuple):
+    """What could not be used, and the names of files that stay quieter than the loudness asked for."""
+
+    skipped: list[Skipped]
+    quieter: list[str]
+
+
+def pack_shard(folder: Path, job: Job, treatment: Treatment) -> Packed:
+    """Write one shard and return what is to be known of it; there is no shard if nothing could be used."""
     torch.set_num_threads(1)
     skipped: list[Skipped] = []
+    quieter: list[str] = []
     with ShardWriter(folder, job.split, format=treatment.format, first=job.number, shard_bytes=1 << 62) as writer:
         for key, recording in job.recordings:
             try:
@@ -48,11 +60,13 @@ def pack_shard(folder: Path, job: Job, treatment: Treatment) -> list[Skipped]:
                         skipped.append(Skipped(recording.name, str(clip)))
                         continue
                     facts = {"source": recording.name, "start": clip.start, "source_rate": clip.source_rate}
+                    if clip.quieter and recording.name not in quieter[-1:]:
+                        quieter.append(recording.name)
                     name = key if clip.whole else f"{key}-{number:04d}"
                     writer.write(name, clip.audio, clip.sample_rate, facts)
             except (BadClipError, OSError, soundfile.SoundFileError, RuntimeError) as error:
                 skipped.append(Skipped(recording.name, _reason(recording, error)))
-    return skipped
+    return Packed(skipped, quieter)
 
 
 class _Clip(NamedTuple):
@@ -61,6 +75,7 @@ class _Clip(NamedTuple):
     start: float
     source_rate: int
     whole: bool
+    quieter: bool
 
 
 def _clips(path: Path, treatment: Treatment) -> Iterator[_Clip | BadClipError]:
@@ -72,6 +87,7 @@ def _clips(path: Path, treatment: Treatment) -> Iterator[_Clip | BadClipError]:
         rate = treatment.sample_rate or file.samplerate
         if end - begin < _SHORTEST * file.samplerate:
             raise BadClipError("empty" if end <= begin else f"shorter than {_SHORTEST * 1000:.0f} ms")
+        gain, quieter = _gain(file, begin, end, treatment.loudness)
         total = resampled_length(end - begin, file.samplerate, rate)
         count = math.ceil(total / (treatment.clip_seconds * rate))
         edges = np.linspace(0, total, count + 1).round().astype(int).tolist()
@@ -82,13 +98,13 @@ def _clips(path: Path, treatment: Treatment) -> Iterator[_Clip | BadClipError]:
             if not np.isfinite(source).all():
                 yield BadClipError("not finite", f"{where} has samples that are NaN or infinite")
                 continue
-            audio = resample(source, file.samplerate, rate)[skip:][: last - first]
+            audio = gain * resample(source, file.samplerate, rate)[skip:][: last - first]
             peak = float(np.abs(audio).max())
-            if peak < _SILENCE:
+            if peak < _SILENCE * gain:
                 yield BadClipError("silent", where)
                 continue
             audio = audio / max(peak, 1.0)  # float files and resampling may go beyond full scale
-            yield _Clip(audio, rate, begin / file.samplerate + first / rate, file.samplerate, count == 1)
+            yield _Clip(audio, rate, begin / file.samplerate + first / rate, file.samplerate, count == 1, quieter)
 
 
 def _extent(file: soundfile.SoundFile, trim: float | None) -> tuple[int, int]:
@@ -106,6 +122,25 @@ def _extent(file: soundfile.SoundFile, trim: float | None) -> tuple[int, int]:
         return 0, samples
     heard = np.flatnonzero(level > level.max(initial=0) * 10 ** (-trim / 20))
     return (int(heard[0]) * hop, min(int(heard[-1] + 1) * hop, samples)) if len(heard) else (0, 0)
+
+
+def _gain(file: soundfile.SoundFile, begin: int, end: int, loudness: float | None) -> tuple[float, bool]:
+    """Return the factor that brings a stretch of a file to a loudness, and whether it falls short of that."""
+    if loudness is None:
+        return 1.0, False
+    if file.samplerate < LOWEST_RATE:
+        raise BadClipError("no loudness", f"{file.samplerate} Hz is less than {LOWEST_RATE} Hz")
+    meter = LoudnessMeter(file.samplerate)
+    for start in range(begin, end, _BLOCK):
+        try:
+            meter.add(np.nan_to_num(_mono(file, start, min(_BLOCK, end - start)), posinf=0.0, neginf=0.0))
+        except BadClipError:  # what comes before the damage is kept
+            break
+    measured = meter.loudness()
+    if measured == -math.inf:
+        return 1.0, True
+    wanted, allowed = 10 ** ((loudness - measured) / 20), _CEILING / meter.peak
+    return min(wanted, allowed), wanted > allowed
 
 
 def _mono(file: soundfile.SoundFile, start: int, count: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from filelock import FileLock
 from tqdm import tqdm
 
-from datamodules.clipping import Treatment, pack_shard
+from datamodules.clipping import Packed, Treatment, pack_shard
 from datamodules.index import index_shard
 from datamodules.parallel import in_parallel
 from datamodules.recordings import Job, Recording, Skipped, find_recordings, jobs
@@ -33,6 +33,7 @@ def pack(
     test: float = 0.05,
     clip_seconds: float = 30.0,
     trim: float | None = None,
+    loudness: float | None = None,
     licence: str = "",
     reuse: bool = False,
 ) -> dict[str, Any]:
@@ -51,6 +52,8 @@ def pack(
         test: The same for the test.
         clip_seconds: Longer files are cut into clips of equal length, at most this.
         trim: Cut off begin and end of a file while they are this many dB below its peak; None keeps them.
+        loudness: Bring each file to this loudness in LUFS (ITU-R BS.1770), all its clips by one factor; a file whose
+            peaks would exceed -1 dB stays quieter, and is named in the manifest's `quieter`. None leaves it.
         licence: Of the recordings, for the manifest.
         reuse: Return the manifest of what another process has packed there in the meantime, instead of refusing.
 
@@ -61,21 +64,25 @@ def pack(
         raise ValueError(f"validation {validation} and test {test} are shares: their sum must be below 1")
     if clip_seconds <= 0 or (sample_rate is not None and sample_rate <= 0):
         raise ValueError(f"clip_seconds {clip_seconds} and sample_rate {sample_rate} must be positive")
+    if loudness is not None and not -70 < loudness <= 0:
+        raise ValueError(f"loudness {loudness} must be in LUFS: above -70, at most 0")
     source, destination = Path(source).expanduser(), Path(destination).expanduser()
     recordings, skipped = find_recordings(source)
     todo = jobs(recordings, group, validation, test)
-    treatment = Treatment(sample_rate, format, clip_seconds, trim)
+    treatment = Treatment(sample_rate, format, clip_seconds, trim, loudness)
     destination.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(destination.with_name(f".{destination.name}.lock")):
         if reuse and (destination / MANIFEST).exists():
             return read_manifest(destination)
         _check_free(destination)
         partial = _partial(destination, packing_hash(recordings, treatment, group, validation, test))
-        skipped += _pack_shards(partial, todo, treatment, f"Packing {source.name or source}")
+        packed = _pack_shards(partial, todo, treatment, f"Packing {source.name or source}")
+        skipped += packed.skipped
         if not any(partial.glob("*/*.tar")):
             shutil.rmtree(partial)
             raise ValueError(f"{source}: not one file could be used: {_listed(skipped)}")
         facts = {"source": str(source), "packed": treatment._asdict(), "skipped": [s._asdict() for s in skipped]}
+        facts["quieter"] = packed.quieter
         manifest = write_manifest(partial, licence=licence, **facts)
         shutil.rmtree(partial / "packing")
         if destination.exists():
@@ -83,6 +90,10 @@ def pack(
         partial.replace(destination)
     if skipped:
         tqdm.write(f"{destination}: {len(skipped)} left out: {_listed(skipped)}")
+    if packed.quieter:
+        tqdm.write(
+            f"{destination}: {len(packed.quieter)} stay quieter than {loudness:g} LUFS, as their peaks would be clipped"
+        )
     return manifest
 
 
@@ -141,21 +152,21 @@ def _partial(destination: Path, plan: str) -> Path:
     return partial
 
 
-def _pack_shards(folder: Path, todo: list[Job], treatment: Treatment, title: str) -> list[Skipped]:
+def _pack_shards(folder: Path, todo: list[Job], treatment: Treatment, title: str) -> Packed:
     marks = [folder / "packing" / f"{job.split}-{job.number:06d}.json" for job in todo]
     left = [(job, mark) for job, mark in zip(todo, marks, strict=True) if not mark.exists()]
     arguments = [(folder, job, treatment) for job, _ in left]
     large = sum(r.expanded for job, _ in left for _, r in job.recordings) > _SMALL
-    results: Iterable[list[Skipped]] = (
-        in_parallel(pack_shard, arguments) if large else (pack_shard(*a) for a in arguments)
-    )
+    results: Iterable[Packed] = in_parallel(pack_shard, arguments) if large else (pack_shard(*a) for a in arguments)
     files = sum(len(job.recordings) for job in todo)
     done = files - sum(len(job.recordings) for job, _ in left)
     with tqdm(total=files, initial=done, desc=title, unit=" files", dynamic_ncols=True) as progress:
-        for (job, mark), skipped in zip(left, results, strict=True):
-            write_json(mark, skipped)
+        for (job, mark), packed in zip(left, results, strict=True):
+            write_json(mark, packed)
             progress.update(len(job.recordings))
-    return [Skipped(*entry) for mark in marks for entry in json.loads(mark.read_text())]
+    done_all = [Packed(*json.loads(mark.read_text())) for mark in marks]
+    skipped = [Skipped(*entry) for packed in done_all for entry in packed.skipped]
+    return Packed(skipped, [name for packed in done_all for name in packed.quieter])
 
 
 def _clip_name(keys: Any, clip: int) -> str:
