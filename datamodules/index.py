@@ -22,8 +22,8 @@ import soundfile
 from datamodules.cache import cache_folder
 from datamodules.tar import Member, TarDamage, members
 
-VERSION = 1
-FORMATS = ("wav", "flac", "ogg", "mp3")
+VERSION = 2
+FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 
 CLIP = np.dtype(
     [
@@ -162,21 +162,22 @@ def _facts(descriptor: int, member: Member | None) -> dict:
     return facts if isinstance(facts, dict) else {}
 
 
-def decode(contents: BinaryIO, start: int = 0, samples: int = -1) -> np.ndarray:
-    """Decode a stretch of an open audio file, float32 (time, channels); by default all of it.
+def decode(contents: BinaryIO, start: int = 0, samples: int = -1, dtype: str = "float32") -> np.ndarray:
+    """Decode a stretch of an open audio file, float32 or int16 (time, channels); by default all of it.
 
     Raises:
         BadClipError: it cannot be decoded, ends too early, or has samples that are not finite.
     """
     try:
         with soundfile.SoundFile(contents) as file:
-            file.seek(start)
-            audio = file.read(samples, dtype="float32", always_2d=True)
+            if start:
+                file.seek(start)
+            audio = file.read(samples, dtype=dtype, always_2d=True)
     except (soundfile.SoundFileError, RuntimeError, ValueError) as error:
         raise BadClipError("undecodable", str(error).partition(">: ")[2] or str(error)) from None
     if len(audio) < samples or len(audio) == 0:
         raise BadClipError("undecodable", f"ends after {start + len(audio)} samples")
-    if not np.isfinite(audio).all():
+    if dtype == "float32" and not np.isfinite(audio).all():
         raise BadClipError("not finite", "samples are NaN or infinite")
     return audio
 

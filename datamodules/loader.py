@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from datamodules.bad_clips import BadClips
 from datamodules.downloads import Downloads
 from datamodules.plan import Plan
-from datamodules.reader import Reader
+from datamodules.reader import Reader, as_float
 from datamodules.shards import FULL_SCALE
 
 _AHEAD = 16  # batches
@@ -96,7 +96,7 @@ class Batches(Dataset):
                 break
             bad[self.reader.key(clip)] = found.errors[0].kind, str(found.errors[0])
         if audio.dtype != found.audio.dtype:
-            audio, found = _as_float(audio), found._replace(audio=_as_float(found.audio))
+            audio, found = as_float(audio), found._replace(audio=as_float(found.audio))
         audio[slot], drawn.clips[slot] = found.audio[0], clip
         return audio, int(found.starts[0])
 
@@ -245,7 +245,3 @@ def _in_thread(positions: Iterable[Position], make: Callable[[Position], Batch])
 
 def _as_is(batch: Any) -> Any:
     return batch
-
-
-def _as_float(audio: np.ndarray) -> np.ndarray:
-    return audio.astype(np.float32) / np.float32(FULL_SCALE) if audio.dtype == np.int16 else audio

@@ -2,6 +2,7 @@
 
 import bisect
 import collections
+import contextlib
 import hashlib
 import io
 import json
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from datamodules.flac import cut
 from datamodules.index import CLIP, BadClipError, ShardIndex, cached_index, decode
 from datamodules.remote import DownloadError, RemoteCache, is_remote
 from datamodules.resample import resample, resampled_length, source_window
@@ -23,7 +25,7 @@ class Segments(NamedTuple):
     """Segments of some clips.
 
     Attributes:
-        audio: (clips, segment), int16 where every clip is stored so, else float32 in [-1, 1].
+        audio: (clips, segment), int16 where every clip is stored with 16 bits, else float32 in [-1, 1].
         starts: Where in its clip each segment begins, in samples of the reader's rate.
         errors: What is wrong with a clip, by its place among the clips asked for; its segment is silent.
     """
@@ -72,7 +74,11 @@ class Reader:
         self._starts = np.cumsum((0, *self.counts))
         self._first = self._starts.tolist()
         self._clips = np.zeros(self._starts[-1], CLIP)
+        # What is needed for every segment: samples at the reader's rate, and where they can be read as they are.
+        self._lengths = np.zeros(self._starts[-1], np.int64)
+        self._pcm = np.full(self._starts[-1], -1, np.int64)
         self._known = np.zeros(len(urls), bool)
+        self._complete = False
         self._missing: dict[int, str] = {}
         for shard, url in enumerate(self.urls):
             if shard in self._indices or not is_remote(url):
@@ -101,9 +107,15 @@ class Reader:
         else:
             if len(index) > count:
                 raise ValueError(f"{self.urls[shard]}: has {len(index)} clips instead of {count}: pack the data again")
-            self._clips[self._starts[shard] :][: len(index)] = index.clips
+            here = slice(self._starts[shard], self._starts[shard] + len(index))
+            self._clips[here] = index.clips
+            rates = np.maximum(index.clips["sample_rate"], 1).astype(np.int64)
+            self._lengths[here] = -(-index.clips["samples"] * self.sample_rate // rates)
+            plain = (index.clips["channels"] == 1) & (index.clips["sample_rate"] == self.sample_rate)
+            self._pcm[here] = np.where(plain, index.clips["pcm"], -1)
             self._missing[shard] = next((d.detail for d in index.damages if d.clip < 0), "it has fewer clips")
         self._known[shard] = True
+        self._complete = bool(self._known.all())
 
     @property
     def hash(self) -> str:
@@ -128,15 +140,13 @@ class Reader:
 
     def key(self, clip: int) -> str:
         """Return a clip's name, or shard and number where that is lost."""
-        shard, row = self._locate(clip)
-        index = self._indices.get(shard)
-        if index is None or row >= len(index):
-            return f"{self.urls[shard]} clip {row}"
-        return index.keys[row].decode(errors="replace")
+        return self._key(*self._locate(clip))
 
     def keys(self, clips: np.ndarray) -> list[str]:
         """Return the names of clips."""
-        return [self.key(clip) for clip in clips.tolist()]
+        shards = np.searchsorted(self._starts, clips, "right") - 1
+        rows = (clips - self._starts[shards]).tolist()
+        return [self._key(shard, row) for shard, row in zip(shards.tolist(), rows, strict=True)]
 
     def member(self, clip: int, suffix: str) -> bytes | None:
         """Return the bytes of a further member of a clip (`f0.npy`, `alto.flac`), or None if it has no such member."""
@@ -154,8 +164,7 @@ class Reader:
 
     def lengths(self) -> np.ndarray:
         """Return the samples of all clips at the reader's rate; 0 for damaged clips and those not yet known."""
-        rates = np.maximum(self._clips["sample_rate"], 1).astype(np.int64)
-        return -(-self._clips["samples"] * self.sample_rate // rates)
+        return self._lengths.copy()
 
     def peaks(self, clips: np.ndarray) -> np.ndarray:
         """Return the greatest absolute value of each clip, in [0, 1]."""
@@ -175,29 +184,34 @@ class Reader:
             segment: Length in samples; shorter clips are padded with zeros.
         """
         shards = np.searchsorted(self._starts, clips, "right") - 1
-        for shard in np.unique(shards[~self._known[shards]]).tolist():
-            self.load(shard)
-        rows = self._clips[clips]
-        rates = np.maximum(rows["sample_rate"], 1).astype(np.int64)
-        lengths = -(-rows["samples"] * self.sample_rate // rates)
+        if not self._complete:
+            for shard in np.unique(shards[~self._known[shards]]).tolist():
+                self.load(shard)
+        lengths = self._lengths[clips]
         starts = (fractions * (np.maximum(lengths - segment, 0) + 1)).astype(np.int64)
-        plain = (rows["pcm"] >= 0) & (rows["channels"] == 1) & (rows["sample_rate"] == self.sample_rate)
-        plain |= rows["samples"] == 0
-        audio = np.zeros((len(clips), segment), np.int16 if plain.all() else np.float32)
+        counts = np.minimum(lengths, segment)
+        audio = np.zeros((len(clips), segment), np.int16)
+        buffer = audio.data.cast("B")
         errors: dict[int, BadClipError] = {}
-        places = (shards.tolist(), rows["pcm"].tolist(), starts.tolist(), np.minimum(lengths, segment).tolist())
-        for slot, (shard, pcm, start, count) in enumerate(zip(*places, strict=True)):
+        places = zip(shards.tolist(), self._pcm[clips].tolist(), starts.tolist(), counts.tolist(), strict=True)
+        for slot, (shard, pcm, start, count) in enumerate(places):
             try:
                 if count == 0:
                     raise self._reason(int(clips[slot]))
-                if audio.dtype == np.int16:
-                    self._pread(shard, pcm + 2 * start, audio[slot, :count])
-                else:
-                    audio[slot, :count] = self._window(shard, rows[slot], start, count)
+                if pcm >= 0 and audio.dtype == np.int16:
+                    begin = 2 * slot * segment
+                    self._pread(shard, pcm + 2 * start, buffer[begin : begin + 2 * count])
+                    continue
+                window = self._window(shard, self._clips[clips[slot]], start, count)
+                if window.dtype != audio.dtype:
+                    audio, window = as_float(audio), as_float(window)
+                audio[slot, :count] = window
             except BadClipError as error:
                 errors[slot] = error
             except (OSError, DownloadError) as error:
                 errors[slot] = BadClipError("unreadable", str(error))
+        for slot in errors:
+            audio[slot] = 0
         return Segments(audio, starts, errors)
 
     def clip(self, clip: int, samples: int) -> np.ndarray:
@@ -213,7 +227,7 @@ class Reader:
             raise self._reason(clip)
         whole = resampled_length(int(row["samples"]), int(row["sample_rate"]), self.sample_rate)
         try:
-            return self._window(shard, row, 0, min(samples, whole))
+            return as_float(self._window(shard, row, 0, min(samples, whole)))
         except (OSError, DownloadError) as error:
             raise BadClipError("unreadable", str(error)) from None
 
@@ -223,27 +237,48 @@ class Reader:
             os.close(self._open.popitem()[1])
 
     def _window(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
-        """Read `count` samples from `start`, both at the reader's rate: float32 (count,)."""
+        """Read `count` samples from `start`, both at the reader's rate: (count,), int16 if stored so, else float32."""
         rate, target = int(row["sample_rate"]), self.sample_rate
         if rate == target:
             return self._stored(shard, row, start, count)
         begin, end, skip = source_window(start, count, int(row["samples"]), rate, target)
-        return resample(self._stored(shard, row, begin, end - begin), rate, target)[skip:][:count]
+        stored = as_float(self._stored(shard, row, begin, end - begin))
+        return resample(stored, rate, target)[skip:][:count]
 
     def _stored(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
-        """Read `count` samples from `start`, at the clip's own rate: float32 (count,), the mean of its channels."""
+        """Read `count` samples from `start`, at the clip's own rate; several channels become their mean, float32."""
         channels, pcm = int(row["channels"]), int(row["pcm"])
         if pcm >= 0:
             stored = np.empty((count, channels), np.int16)
-            self._pread(shard, pcm + 2 * channels * start, stored)
-            return stored.mean(1, dtype=np.float32) / np.float32(FULL_SCALE)
-        file = _Member(self._descriptor(shard), int(row["offset"]), int(row["size"]))
-        return decode(io.BufferedReader(file, 1 << 16), start, count).mean(1)
+            self._pread(shard, pcm + 2 * channels * start, stored.data.cast("B"))
+        else:
+            stored = self._decoded(shard, row, start, count)
+        return stored[:, 0] if channels == 1 else as_float(stored).mean(1)
 
-    def _pread(self, shard: int, offset: int, into: np.ndarray) -> None:
-        got = os.preadv(self._descriptor(shard), [into.view(np.uint8).data], offset)
-        if got != into.nbytes:
-            raise BadClipError("unreadable", f"the shard ends {into.nbytes - got} bytes too early")
+    def _decoded(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
+        """Decode `count` samples from `start`: (count, channels), int16 where no more is stored, else float32."""
+        descriptor, offset, size = self._descriptor(shard), int(row["offset"]), int(row["size"])
+        piece = cut(lambda at, length: os.pread(descriptor, min(length, size - at), offset + at), size, start, count)
+        if piece is not None:
+            # If this fails, the decoder's judgement of the whole file is the one to go by.
+            with contextlib.suppress(BadClipError):
+                dtype = "int16" if piece.bits <= 16 else "float32"
+                return decode(io.BytesIO(piece.file), 0, piece.skip + count, dtype)[piece.skip :]
+        return decode(io.BufferedReader(_Member(descriptor, offset, size), 1 << 16), start, count)
+
+    def _pread(self, shard: int, offset: int, into: memoryview) -> None:
+        descriptor = self._open.get(shard)
+        if descriptor is None:
+            descriptor = self._descriptor(shard)
+        got = os.preadv(descriptor, (into,), offset)
+        if got != len(into):
+            raise BadClipError("unreadable", f"the shard ends {len(into) - got} bytes too early")
+
+    def _key(self, shard: int, row: int) -> str:
+        index = self._indices.get(shard)
+        if index is None or row >= len(index):
+            return f"{self.urls[shard]} clip {row}"
+        return index.keys.item(row).decode(errors="replace")
 
     def _locate(self, clip: int) -> tuple[int, int]:
         shard = bisect.bisect_right(self._first, clip) - 1
@@ -275,6 +310,11 @@ class Reader:
             descriptor, _ = self._cache.open(self.urls[shard], self._hashes[shard])
             self._open[shard] = descriptor
         return descriptor
+
+
+def as_float(audio: np.ndarray) -> np.ndarray:
+    """Return int16 samples as float32 in [-1, 1); float32 as it is."""
+    return audio.astype(np.float32) / np.float32(FULL_SCALE) if audio.dtype == np.int16 else audio
 
 
 class _Member(io.RawIOBase):
