@@ -2,19 +2,28 @@
 
 import functools
 import hashlib
+import itertools
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning as L
 
 from datamodules.bad_clips import BadClips
 from datamodules.held_out import HeldOut
-from datamodules.loader import Batch, Batches, Loader, Position, Scaling
+from datamodules.loader import Batch, Batches, Loader, Position, Scaling, finished
 from datamodules.plan import Plan
 from datamodules.reader import Reader
 from datamodules.remote import RemoteCache, is_remote
 from datamodules.shards import SPLITS, read_manifest
 from framework.hyperparameters import Hyperparameters, runtime
+
+
+class _Source(NamedTuple):
+    """A shard: which part of a mixture it belongs to, where it is, and its entry in the manifest, if there is one."""
+
+    part: int
+    url: str
+    record: dict[str, Any] | None
 
 
 class AudioData(Hyperparameters, L.LightningDataModule):
@@ -85,6 +94,11 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         """Return paths or URLs of the shards of a split: train, validation or test."""
         return [f"{str(self.folder).rstrip('/')}/{shard['name']}" for shard in self._records(split) or ()]
 
+    @functools.cached_property
+    def parts(self) -> tuple["AudioData", ...]:
+        """The data sets that the clips come from: this one alone, unless it is a `Mixture`."""
+        return (self,)
+
     def fingerprint(self) -> str:
         """Return a hash of all clips; where there is a manifest, the same in whatever format they are packed."""
         if self.manifest is not None:
@@ -93,20 +107,22 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
 
     def reader(self, split: str) -> Reader:
-        """Return what reads the clips of a split by number.
+        """Return what reads the clips of a split by number: those of the first part, of the second, and so on.
 
         Raises:
             ValueError: the split has no shards, or one cannot be read.
         """
         if split not in self._readers:
-            urls, records = self.shards(split), self._records(split)
-            if not urls:
+            sources = self._sources(split)
+            if not sources:
                 raise ValueError(f"{self._name}: there are no clips for {split}")
+            known = [source.record for source in sources if source.record is not None]
             self._readers[split] = Reader(
-                urls,
+                [source.url for source in sources],
                 self.sample_rate,
-                counts=[r["clips"] for r in records] if records is not None else None,
-                hashes=[r["sha256"] for r in records] if records is not None else None,
+                counts=[record["clips"] for record in known] if len(known) == len(sources) else None,
+                hashes=[source.record["sha256"] if source.record else "" for source in sources],
+                prefixes=[f"{source.part + 1}_" if len(self.parts) > 1 else "" for source in sources],
                 cache=RemoteCache(self.cache_gigabytes),
             )
         return self._readers[split]
@@ -119,8 +135,8 @@ class AudioData(Hyperparameters, L.LightningDataModule):
             ValueError: no clip is as long as a segment, or the cache is too small for the remote shards.
         """
         self._check_cache()
-        reader, records = self.reader("train"), self._records("train")
-        if records and all("longest" in record for record in records):
+        reader, records = self.reader("train"), [source.record or {} for source in self._sources("train")]
+        if all("longest" in record for record in records):
             longest = max(round(record["longest"] * self.sample_rate) for record in records)
         else:
             longest = int(reader.lengths().max(initial=0))
@@ -129,7 +145,7 @@ class AudioData(Hyperparameters, L.LightningDataModule):
                 f"{self._name}: a segment has {self.segment} samples, but the longest clip only {longest} "
                 f"at {self.sample_rate} Hz: lower segment or pack longer clips"
             )
-        return Plan(reader.counts, self.seed, self.batch_size, self.crops_per_clip, self.window)
+        return Plan(reader.counts, self.seed, self.batch_size, self._crops(), self.window)
 
     @functools.cached_property
     def bad_clips(self) -> BadClips:
@@ -153,6 +169,9 @@ class AudioData(Hyperparameters, L.LightningDataModule):
     def train_dataloader(self) -> Loader:
         """Return this rank's batches from the position on.
 
+        While Lightning's Trainer trains, the batches have 16 bit `audio` with a `scale` for each clip, which
+        `on_after_batch_transfer` turns into float32 on the device; else they are float32 from the start.
+
         Raises:
             ValueError: the data cannot be used, or not on this number of devices.
         """
@@ -162,8 +181,13 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         self.bad_clips.add({reader.key(clip): (e.kind, str(e)) for clip, e in reader.bad_clips().items()})
         batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), rank, world)
         self.teardown("fit")
-        self._loader = Loader(batches, lambda: self.position, self.bad_clips, self.workers)
+        training = getattr(self.trainer, "training", False)
+        self._loader = Loader(batches, lambda: self.position, self.bad_clips, self.workers, as_stored=training)
         return self._loader
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Make float32 audio of what has arrived on the device at half the size; called by Lightning."""
+        return finished(batch)
 
     def val_dataloader(self) -> HeldOut:
         """Return the held-out clips to validate on, one a batch, the same on every rank."""
@@ -200,8 +224,28 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         return {"data": self.fingerprint()} | {name: getattr(self, name) for name in names}
 
     def _held_out(self, split: str, clips: int | None) -> HeldOut:
-        reader = self.reader(split) if self.shards(split) else None
-        return HeldOut(reader, clips, round(self.validation_seconds * self.sample_rate), self.segment, self.peak)
+        reader = self.reader(split) if self._sources(split) else None
+        longest = round(self.validation_seconds * self.sample_rate)
+        return HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak)
+
+    def _crops(self) -> float | tuple[float, ...]:
+        """Return how often a clip comes in an epoch, one number for all shards or one for each."""
+        return self.crops_per_clip
+
+    def _sources(self, split: str) -> list[_Source]:
+        """Return the shards of a split of all parts."""
+        return [
+            _Source(number, url, record)
+            for number, part in enumerate(self.parts)
+            for url, record in zip(part.shards(split), part._records(split) or itertools.repeat(None), strict=False)
+        ]
+
+    def _clips_of_parts(self, split: str) -> list[int]:
+        """Return the number of clips of each part in a split."""
+        clips, sources = [0] * len(self.parts), self._sources(split)
+        for source, count in zip(sources, self.reader(split).counts if sources else (), strict=True):
+            clips[source.part] += count
+        return clips
 
     def _records(self, split: str) -> list[dict[str, Any]] | None:
         return None if self.manifest is None else self.manifest["shards"][split]
@@ -211,8 +255,8 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         return type(self).__name__
 
     def _check_cache(self) -> None:
-        remote = any(map(is_remote, self.shards("train")))
-        size = sum(record["bytes"] for record in self._records("train") or () if remote) / 1e9
+        remote = [source for source in self._sources("train") if source.record and is_remote(source.url)]
+        size = sum(source.record["bytes"] for source in remote if source.record) / 1e9
         if not self.window and size > self.cache_gigabytes:
             raise ValueError(
                 f"{self._name}: {size:.1f} GB of remote shards exceed the cache of {self.cache_gigabytes:g} GB: "

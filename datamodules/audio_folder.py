@@ -10,6 +10,7 @@ from braceexpand import braceexpand
 
 from datamodules.audio_data import AudioData
 from datamodules.cache import cache_folder
+from datamodules.mixture import Mixture
 from datamodules.pack import pack, packing_hash
 from datamodules.recordings import Recording, find_recordings
 from datamodules.remote import is_remote, local_path
@@ -17,7 +18,7 @@ from datamodules.shards import MANIFEST, read_manifest
 from framework.hyperparameters import runtime
 
 
-class AudioFolder(AudioData):
+class AudioFolder(Mixture):
     """Audio of one's own.
 
     A folder of wav, flac, ogg or mp3 files at any depth is packed once, at `sample_rate`, into the cache folder, and
@@ -25,6 +26,9 @@ class AudioFolder(AudioData):
     So are other webdataset shards, `data/{000..009}.tar` or `https://host/{a,b}.tar` or `pipe:COMMAND`, several joined
     by `::`: those with the word `validation` or `test` in the name of their file or folder are held out, or else the
     last one for validation.
+
+    Several folders joined by `::` are a mixture: `speech::piano`, with shares of an epoch as `weights` say. With
+    weights, shards joined by `::` are data sets of their own, too.
 
     Args:
         path: The folder, URL or shards.
@@ -40,6 +44,13 @@ class AudioFolder(AudioData):
     group: Literal["file", "folder"] = "file"
     clip_seconds: float = 30.0
 
+    def build_parts(self) -> tuple[AudioData, ...]:
+        """Return a data set for each folder that `path` names; this one itself, if it is one."""
+        paths = self.path.split("::")
+        if len(paths) == 1 or (self._names_shards and not self.weights):
+            return (self,)
+        return tuple(type(self)(**{**self.hparams, "path": path, "weights": ()}) for path in paths)
+
     @functools.cached_property
     def folder(self) -> Path | str:
         """The packed folder: `path` itself, or a folder in the cache named after the recordings and their packing."""
@@ -52,9 +63,9 @@ class AudioFolder(AudioData):
             raise ValueError(f"{path}: no such folder: set --data.path to a folder of recordings")
         if (path / MANIFEST).exists():
             return path
-        if not self._recordings:
+        if not self.recordings:
             find_recordings(path)  # says what there is instead
-        name = packing_hash(self._recordings, self.sample_rate, *self._packing.values())
+        name = packing_hash(self.recordings, self.sample_rate, *self._packing.values())
         return cache_folder() / "audio_folders" / f"{path.resolve().name[:40]}-{name[:12]}"
 
     @functools.cached_property
@@ -68,6 +79,8 @@ class AudioFolder(AudioData):
         Raises:
             ValueError: there is no such folder, or nothing in it that can be read.
         """
+        if self._is_mixture:
+            return super().prepare_data()
         if self._listed or is_remote(str(self.folder)) or (Path(self.folder) / MANIFEST).exists():
             return
         source = local_path(self.path).expanduser()
@@ -75,23 +88,37 @@ class AudioFolder(AudioData):
 
     def shards(self, split: str) -> list[str]:
         """Return paths or URLs of the shards of a split."""
-        if not self._listed:
+        if self._is_mixture:
             return super().shards(split)
+        if not self._listed:
+            return AudioData.shards(self, split)
         named = {url: _split_of(url) for url in self._listed}
         if set(named.values()) == {"train"} and len(named) > 1:
             named[self._listed[-1]] = "validation"
         return [url for url in self._listed if named[url] == split]
 
+    def fingerprint(self) -> str:
+        """Return a hash of all clips, and of a mixture's data sets."""
+        return AudioData.fingerprint(self) if not self._is_mixture else super().fingerprint()
+
+    @property
+    def _is_mixture(self) -> bool:
+        return self.parts != (self,)
+
+    @property
+    def _names_shards(self) -> bool:
+        return ".tar" in self.path or self.path.startswith("pipe:")
+
     @functools.cached_property
     def _listed(self) -> list[str]:
         """The shards that `path` names one by one; none, if it is a folder."""
-        if ".tar" not in self.path and not self.path.startswith("pipe:"):
-            return [] if self._recordings or is_remote(self.path) else _shards_in(self.path)
+        if not self._names_shards:
+            return [] if self.recordings or is_remote(self.path) else _shards_in(self.path)
         patterns = [url for part in self.path.split("::") for url in braceexpand(part)]
         return [url for p in patterns for url in (sorted(glob.glob(p)) if not is_remote(p) and "*" in p else [p])]
 
     @functools.cached_property
-    def _recordings(self) -> list[Recording]:
+    def recordings(self) -> list[Recording]:
         """The audio files under `path`; none, if it is packed, or not a folder."""
         path = local_path(self.path).expanduser()
         if not self.path or is_remote(self.path) or (path / MANIFEST).exists():

@@ -1,6 +1,6 @@
 """Held-out clips: whole, in a fixed order, one at a time."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from datamodules.reader import Reader
 class HeldOut:
     """Clips as batches of one: `audio` float32 (1, 1, time) and `key`.
 
-    They come in a fixed random order, so that the first few are of many pieces. Bad ones are left out and logged. Clips
-    shorter than a training segment are padded to it with zeros, as in training.
+    They come in a fixed random order, so that the first few are of many pieces, and those of several data sets in turn.
+    Bad ones are left out and logged. Clips shorter than a training segment are padded to it with zeros, as in training.
 
     Args:
         reader: Where they are; None for no clips.
+        parts: How many clips each data set has, whose clips follow one another.
         clips: How many; None for all.
         longest: Samples that longer clips are cut to.
         shortest: Samples that shorter clips are padded to.
@@ -27,13 +28,20 @@ class HeldOut:
     """
 
     def __init__(
-        self, reader: Reader | None, clips: int | None, longest: int, shortest: int, peak: float | None
+        self,
+        reader: Reader | None,
+        parts: Sequence[int],
+        clips: int | None,
+        longest: int,
+        shortest: int,
+        peak: float | None,
     ) -> None:
         self.reader, self.longest, self.shortest, self.peak = reader, longest, shortest, peak
         total = len(reader) if reader else 0
         self.bad = BadClips(total, share=1.0)
         self.clips = total if clips is None else min(clips, total)
-        self._order = np.argsort(uniform(VALIDATION, np.arange(total)), kind="stable").tolist()
+        turns = [np.argsort(np.argsort(uniform(VALIDATION, np.arange(part)), kind="stable")) for part in parts]
+        self._order = np.argsort(np.concatenate([*turns, []]), kind="stable").tolist()
 
     def __len__(self) -> int:
         return self.clips

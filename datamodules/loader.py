@@ -50,7 +50,10 @@ class Batches(Dataset):
         self._planned: tuple[int, int, _Drawn] = (-1, 0, self._draw_block(0, 0, 0))
 
     def __getitem__(self, position: Position) -> Batch:
-        """Return `audio` (clips, segment) as stored, `scale`, `key`, `clip`, `start`, `position` and `bad`."""
+        """Return `audio` (clips, 1, segment) as stored, `scale`, `key`, `clip`, `start`, `position` and `bad`.
+
+        `scale` (clips,) float32 is what the stored samples are to be multiplied by, see `finished`.
+        """
         drawn = self._draw(*position)
         audio, starts, errors = self.reader.segments(drawn.clips, drawn.crops, self.segment)
         bad: dict[str, tuple[str, str]] = {}
@@ -58,12 +61,13 @@ class Batches(Dataset):
             bad[self.reader.key(int(drawn.clips[slot]))] = error.kind, str(error)
             audio, starts[slot] = self._replace(position[0], slot, drawn, audio, bad)
         scale = drawn.gains * peak_scale(self.reader.peaks(drawn.clips), self.scaling.peak)
+        scale = scale.astype(np.float32) / np.float32(FULL_SCALE if audio.dtype == np.int16 else 1)
         return {
-            "audio": audio,
-            "scale": scale.astype(np.float32),
+            "audio": torch.from_numpy(audio[:, None]),
+            "scale": torch.from_numpy(scale),
             "key": self.reader.keys(drawn.clips),
-            "clip": drawn.clips,
-            "start": starts,
+            "clip": torch.from_numpy(drawn.clips),
+            "start": torch.from_numpy(starts),
             "position": position,
             "bad": bad,
         }
@@ -121,12 +125,19 @@ class Loader:
         position: Returns where to begin.
         bad_clips: Where bad clips are counted.
         workers: Processes that read ahead; 0 for a thread, which is faster unless decoding is heavy.
+        as_stored: Whether `finished` is left to whoever gets the batches, once they are on the device.
     """
 
     def __init__(
-        self, batches: Batches, position: Callable[[], Position], bad_clips: BadClips, workers: int = 0
+        self,
+        batches: Batches,
+        position: Callable[[], Position],
+        bad_clips: BadClips,
+        workers: int = 0,
+        as_stored: bool = False,
     ) -> None:
         self.batches, self.position, self.bad_clips, self.workers = batches, position, bad_clips, workers
+        self.as_stored = as_stored
         self._ahead: Iterator[Batch] | None = None
         self._next: Position | None = None
         self._downloads: Downloads | None = None
@@ -161,20 +172,19 @@ class Loader:
         positions = _Positions(start, len(self))
         if not self.workers:
             return _in_thread(positions, self._make)
-        return map(
-            finished,
-            DataLoader(
-                self.batches,
-                batch_size=None,
-                sampler=positions,
-                num_workers=self.workers,
-                prefetch_factor=max(2, _AHEAD // self.workers),
-                collate_fn=_as_is,
-            ),
+        made = DataLoader(
+            self.batches,
+            batch_size=None,
+            sampler=positions,
+            num_workers=self.workers,
+            prefetch_factor=max(2, _AHEAD // self.workers),
+            collate_fn=_as_is,
         )
+        return iter(made) if self.as_stored else map(finished, made)
 
     def _make(self, position: Position) -> Batch:
-        return finished(self.batches[position])
+        batch = self.batches[position]
+        return batch if self.as_stored else finished(batch)
 
 
 class _Positions:
@@ -191,16 +201,15 @@ class _Positions:
 
 
 def finished(batch: Batch) -> Batch:
-    """Turn what was read into tensors: `audio` float32 (batch, 1, segment) as loud as it should be.
+    """Make `audio` float32 (batch, 1, segment), as loud as it should be, of the samples as they are stored.
 
-    Stored int16 samples are scaled here, behind the border between processes, which they cross at half the size.
+    That is done behind the border between processes and on the device, to which 16 bit samples go at half the size. A
+    batch that is finished already stays as it is.
     """
-    audio = torch.from_numpy(batch["audio"])
-    scale = torch.from_numpy(batch.pop("scale"))
-    if audio.dtype == torch.int16:
-        scale /= FULL_SCALE
-    tensors = {name: torch.from_numpy(batch[name]) for name in ("clip", "start")}
-    return batch | tensors | {"audio": audio.float().mul_(scale[:, None]).unsqueeze(1)}
+    if "scale" not in batch:
+        return batch
+    audio = batch["audio"].float().mul_(batch["scale"][:, None, None])
+    return {name: value for name, value in batch.items() if name != "scale"} | {"audio": audio}
 
 
 def peak_scale(peaks: np.ndarray, peak: float | None) -> np.ndarray:

@@ -46,6 +46,7 @@ class Reader:
         sample_rate: Hz of what is returned; clips of another rate are resampled, and several channels are averaged.
         counts: How many clips each shard should hold, if that is known.
         hashes: SHA-256 of each shard, or "" where unknown; for remote shards.
+        prefixes: Put before the names of each shard's clips, to tell those of several data sets apart.
         cache: Where copies of remote shards are kept.
 
     Raises:
@@ -59,12 +60,14 @@ class Reader:
         *,
         counts: Sequence[int] | None = None,
         hashes: Sequence[str] | None = None,
+        prefixes: Sequence[str] | None = None,
         cache: RemoteCache | None = None,
     ) -> None:
         if not urls:
             raise ValueError("there are no shards to read")
         self.urls, self.sample_rate = tuple(urls), sample_rate
         self._hashes = tuple(hashes) if hashes else ("",) * len(urls)
+        self._prefixes = tuple(prefixes) if prefixes else ("",) * len(urls)
         self._cache = cache or RemoteCache()
         self._open: collections.OrderedDict[int, int] = collections.OrderedDict()
         self._indices: dict[int, ShardIndex] = {}
@@ -278,7 +281,7 @@ class Reader:
         index = self._indices.get(shard)
         if index is None or row >= len(index):
             return f"{self.urls[shard]} clip {row}"
-        return index.keys.item(row).decode(errors="replace")
+        return self._prefixes[shard] + index.keys.item(row).decode(errors="replace")
 
     def _locate(self, clip: int) -> tuple[int, int]:
         shard = bisect.bisect_right(self._first, clip) - 1
