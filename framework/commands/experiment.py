@@ -155,6 +155,7 @@ def quieten() -> None:
         ".*args parameter is intended.*",
         ".*LeafSpec.*",
         ".*lr_scheduler.step.*before.*optimizer.step.*",
+        ".*your dataloader is not resumable.*",
         ".*smaller than the logging interval.*",
         ".*does not have many workers.*",
     ):
