@@ -20,8 +20,8 @@ class HiFiGANBach(HiFiGAN):
     learning_rate_decay = 0.96
     gradient_clip = 20.0
     adversarial_start = 4_000
-    max_steps = 5_000
-    val_check_interval = 1_000
+    max_steps = 4_800
+    val_check_interval = 800
 
     def build_discriminators(self) -> dict[str, Discriminator]:
-        return {"multi_period": MultiPeriodDiscriminator(channels=(8, 32, 64, 128))}
+        return {"multi_period": MultiPeriodDiscriminator(periods=(3, 7, 11), channels=(8, 32, 64, 64))}
