@@ -149,7 +149,7 @@ def announce(cli: ExperimentCLI, folder: RunFolder, checkpoint: Any) -> None:
 def report(cli: ExperimentCLI, folder: RunFolder, summary: dict[str, Any]) -> str:
     """Return the final summary: distances beside Griffin-Lim's, and where to listen."""
     return (
-        f"\n{type(cli.model).__name__}, {summary['steps']} steps in {summary['minutes']} minutes\n"
+        f"\n{type(cli.model).__name__}, {summary['steps']} steps, {summary['minutes']} minutes this time\n"
         f"{table(summary['clips'])}\n"
         f"listen:  {folder.audio}/ (a folder a clip: truth.wav, step_*.wav, griffin_lim.wav, pictures beside them)\n"
         f"numbers: {folder.path}/metrics.csv and summary.json\n"
