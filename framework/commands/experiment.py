@@ -136,7 +136,7 @@ def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]
     known, rest = parser.parse_known_args(overrides)
     if known.data is None:
         return experiment, overrides
-    own = experiment.data.hyperparameters
+    own = getattr(experiment, "data", AudioFolder).hyperparameters
     shared = {n: own[n].default for n, p in AudioData.hyperparameters.items() if own[n].default != p.default}
     return experiment.variant(data=AudioFolder.variant(path=known.data, **shared)), rest
 
