@@ -16,7 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from framework.hyperparameters import describe, nearest
+from framework.annotations import describe
+from framework.hyperparameters import nearest
 
 PACKAGE = "experiments"
 

@@ -25,6 +25,8 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 from docstring_parser import parse as parse_docstring
 
+from framework.annotations import describe, matches
+
 REQUIRED: Any = inspect.Parameter.empty
 
 
@@ -237,37 +239,6 @@ def _check(cls: type, name: str, parameter: Hyperparameter) -> None:
 
 def _where(cls: type) -> str:
     return cls.__module__
-
-
-def matches(value: Any, annotation: Any) -> bool:
-    """Say whether a value is of an annotated type; an `int` passes for `float`, a `bool` for neither."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is Any:
-        return True
-    if annotation is None:
-        return value is None
-    if origin in (typing.Union, types.UnionType):
-        return any(matches(value, option) for option in arguments)
-    if origin is Literal:
-        return value in arguments
-    if origin is tuple:
-        if not isinstance(value, tuple):
-            return False
-        if len(arguments) == 2 and arguments[1] is ...:
-            return all(matches(item, arguments[0]) for item in value)
-        return len(value) == len(arguments) and all(map(matches, value, arguments))
-    if origin is type:
-        return isinstance(value, type) and (arguments[0] is Any or issubclass(value, arguments[0]))
-    if annotation is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if annotation is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, annotation)
-
-
-def describe(annotation: Any) -> str:
-    """Return an annotation as it is written in code."""
-    return annotation.__name__ if isinstance(annotation, type) and not typing.get_args(annotation) else str(annotation)
 
 
 def _synthesise_init(cls: type) -> Any:
