@@ -1,6 +1,7 @@
 """Pictures of audio: log-mel spectrograms on one colour scale, so that two of them can be compared by eye."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import Tensor
 
-from framework.audio.mel import MelPreset, MelSpectrogram, mel_filters
+from framework.audio.files import resample
+from framework.audio.mel import PRESETS, MelPreset, MelSpectrogram, mel_filters
 
 RANGE = (-80.0, 20.0)
 """Limits of the colour scale (dB re a mel magnitude of 1): the same in every picture of every run."""
@@ -29,8 +31,7 @@ def log_mel_picture(clips: Mapping[str, Tensor], preset: MelPreset) -> Image.Ima
     Returns:
         An RGB picture with a frequency axis (Hz) and a time axis (s) to each panel.
     """
-    decibels = replace(preset, log="10", scale=20.0, shift=0.0, floor=1e-5, limits=None)
-    front_end = MelSpectrogram(decibels)
+    front_end = _decibels(preset)
     figure = Figure(figsize=(5 * len(clips), 3), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(clips), squeeze=False, sharey=True)[0]
@@ -43,6 +44,77 @@ def log_mel_picture(clips: Mapping[str, Tensor], preset: MelPreset) -> Image.Ima
     panels[0].set_yticks(positions, labels)
     panels[0].set_ylabel("frequency (Hz)")
     figure.colorbar(image, ax=panels, label="dB", pad=0.01)
+    return _drawn(canvas)
+
+
+@torch.no_grad()
+def contact_sheet(clips: Sequence[tuple[str, np.ndarray, int]], seconds: float = 5.0, columns: int = 4) -> Image.Image:
+    """Draw log-mels of the beginnings of many clips on a grid, all to the same scales: the colours
+    reach from the greatest value to 80 dB below.
+
+    Args:
+        clips: Name, mono audio `(time,)` and sample rate (Hz) of each.
+        seconds: Greatest length drawn.
+        columns: Panels in a row.
+
+    Returns:
+        An RGB picture; over each panel stand the clip's name and its RMS level (dB).
+    """
+    seconds = min(seconds, max(len(audio) / rate for _, audio, rate in clips))
+    columns = min(columns, len(clips))
+    rows = math.ceil(len(clips) / columns)
+    highest = max(rate for _, _, rate in clips)
+    # 1024 samples at 22.05 kHz, and as long in time at any other rate.
+    n_fft = 1 << max(round(math.log2(1024 / 22050 * highest)), 8)
+    preset = replace(
+        PRESETS["hifigan_22k"],
+        name=f"sheet_{highest}",
+        sample_rate=highest,
+        n_fft=n_fft,
+        hop_length=n_fft // 4,
+        win_length=n_fft,
+        f_max=None,
+    )
+    front_end = _decibels(preset)
+    figure = Figure(figsize=(3.4 * columns + 1, 1.9 * rows + 0.6), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for panel in panels.flat[len(clips) :]:
+        panel.set_axis_off()
+    positions, labels = _frequency_ticks(preset)
+    mels = [_mel(front_end, audio[: round(seconds * rate)], rate) for _, audio, rate in clips]
+    loudest = max(float(mel.max()) for mel in mels)
+    for panel, (name, audio, _), mel in zip(panels.flat, clips, mels, strict=False):
+        extent = (0, mel.shape[1] / preset.frame_rate, 0, preset.n_mels)
+        image = panel.imshow(
+            mel, "magma", origin="lower", aspect="auto", extent=extent, vmin=loudest - 80, vmax=loudest
+        )
+        level = 10 * math.log10(max(float(np.mean(np.square(audio, dtype=np.float64))), 1e-10))
+        panel.set_title(f"{name if len(name) <= 32 else '…' + name[-31:]}  {level:.0f} dB", fontsize=8)
+        panel.set_xlim(0, seconds)
+        panel.set_yticks(positions, labels, fontsize=7)
+        panel.set_facecolor("0.85")
+    figure.supxlabel("time (s)", fontsize=9)
+    figure.supylabel("frequency (Hz)", fontsize=9)
+    figure.colorbar(image, ax=panels, label="dB", pad=0.01)
+    return _drawn(canvas)
+
+
+def _mel(front_end: MelSpectrogram, audio: np.ndarray, rate: int) -> np.ndarray:
+    """Return the mel (mels, frames) of audio (time,) of any rate and length."""
+    p = front_end.preset
+    part = resample(torch.from_numpy(np.ascontiguousarray(audio, np.float32))[None], rate, p.sample_rate)
+    # A clip shorter than the reflected edges is drawn with silence behind it.
+    padded = torch.nn.functional.pad(part, (0, max(p.n_fft - part.shape[-1], 0)))
+    return front_end(padded[None])[0].numpy()
+
+
+def _decibels(preset: MelPreset) -> MelSpectrogram:
+    """Return a convention's front end that gives decibels, whatever it compresses with."""
+    return MelSpectrogram(replace(preset, log="10", scale=20.0, shift=0.0, floor=1e-5, limits=None))
+
+
+def _drawn(canvas: FigureCanvasAgg) -> Image.Image:
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 

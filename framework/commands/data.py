@@ -1,0 +1,85 @@
+"""`ostinato data`: what is in a data set, in numbers, and to look at."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from datamodules.report import Report, report
+from framework.commands.parser import OneLineParser
+
+_LISTED = 10
+_BAR = 30
+
+
+def run(arguments: list[str]) -> None:
+    """Describe a folder of recordings, a packed folder, or shards; with `--picture`, draw some of it."""
+    parser = OneLineParser(prog="ostinato data", description="What is in a data set; nothing is packed or changed.")
+    parser.add_argument("path", type=str, help="A folder of recordings, a packed folder or its URL, or shards.")
+    parser.add_argument("--picture", type=Path | None, default=None, help="A png to draw log-mel spectrograms into.")
+    parser.add_argument("--examples", type=int, default=16, help="How many spectrograms.")
+    parsed = parser.parse_args(arguments)
+    if parsed.examples < 1:
+        raise ValueError(f"--examples {parsed.examples}: must be at least 1")
+    if parsed.picture and parsed.picture.suffix.lower() != ".png":
+        raise ValueError(f"{parsed.picture}: the picture is a .png file")
+    found = report(parsed.path, parsed.examples)
+    print("\n".join(lines(parsed.path, found)))
+    if parsed.picture and found.examples:
+        from framework.tracking.media import contact_sheet
+
+        parsed.picture.parent.mkdir(parents=True, exist_ok=True)
+        contact_sheet(found.examples).save(parsed.picture)
+        print(f"\n{len(found.examples)} spectrograms in {parsed.picture}")
+
+
+def lines(path: str, found: Report) -> Iterator[str]:
+    """Yield the lines that describe a data set."""
+    yield f"{path}: {found.kind}"
+    for split, clips in found.clips.items():
+        yield f"{split:12}{clips:9,} clips {found.hours[split]:9.2f} hours"
+    rates = ", ".join(
+        f"{rate:,} Hz" + (f" ({clips:,} clips)" if len(found.sample_rates) > 1 else "")
+        for rate, clips in found.sample_rates.most_common()
+    )
+    yield f"{'rate':12}{rates or 'unknown'}"
+    yield f"{'hash':12}{found.hash or 'known when all of it is packed and here'}"
+    yield f"{'licence':12}{found.licence or 'not stated'}"
+    yield f"{'left out':12}{len(found.left_out) or 'nothing'}"
+    for entry in found.left_out[:_LISTED]:
+        yield f"  {entry.file}: {entry.reason}"
+    if len(found.left_out) > _LISTED:
+        yield f"  and {len(found.left_out) - _LISTED:,} more"
+    if len(found.seconds):
+        yield ""
+        yield f"length of clips (s){', ' if found.note else ''}{found.note}"
+        yield from histogram(found.seconds, _edges(found.seconds), 1 if found.seconds.max() < 20 else 0)
+    for name, levels in (("peak", found.peaks), ("RMS", found.rms)):
+        if len(levels):
+            yield ""
+            spread = f"median {np.median(levels):.1f}, from {levels.min():.1f} to {levels.max():.1f}"
+            yield f"{name} (dB re full scale) of {len(levels):,} clips: {spread}"
+            yield from histogram(levels, np.arange(-60 if levels.min() < -42 else -42, 1, 6.0), 0)
+
+
+def histogram(values: np.ndarray, edges: np.ndarray, digits: int) -> Iterator[str]:
+    """Yield a line and a bar for each bin; what lies outside of the edges is in the outer bins.
+
+    Args:
+        values: Any numbers (count,).
+        edges: Ascending (bins + 1,).
+        digits: Of the edges, behind the point.
+    """
+    counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
+    width = max(len(f"{edge:.{digits}f}") for edge in edges)
+    for low, high, count in zip(edges, edges[1:], counts, strict=False):
+        bar = "#" * (-(-int(count) * _BAR // max(int(counts.max()), 1)))
+        yield f"  {low:{width}.{digits}f} .. {high:{width}.{digits}f} {count:9,} {bar}".rstrip()
+
+
+def _edges(seconds: np.ndarray) -> np.ndarray:
+    """Return about ten round edges from 0 to the greatest value."""
+    longest = float(seconds.max())
+    power = 10 ** np.floor(np.log10(max(longest, 0.1) / 10))
+    step = next(s * power for s in (1, 2, 5, 10) if s * power * 12 >= longest)
+    return np.arange(0, np.ceil(longest / step) + 1) * step
