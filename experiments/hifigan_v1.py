@@ -1,7 +1,6 @@
 """HiFi-GAN V1."""
 
 from datamodules.bach_chorales import BachChorales
-
 from framework.generators.hifigan import HiFiGAN
 
 

@@ -1,7 +1,6 @@
 """MelGAN."""
 
 from datamodules.bach_chorales import BachChorales
-
 from framework.generators.melgan import MelGAN as MelGANSystem
 
 
