@@ -96,9 +96,8 @@ def main() -> None:
     ).fit(system, datamodule=OneBatch(0.1 * torch.randn(arguments.batch, 1, 8192)))  # fmt: skip
     ours, official = turns.times["ours"][1:], turns.times["official"][1:]
     ratios = sorted(theirs / own for own, theirs in zip(ours, official, strict=True))
-    print(
-        f"official / ours: median {statistics.median(ratios):.2f} [{ratios[0]:.2f} .. {ratios[-1]:.2f}], {len(ratios)} steps"
-    )
+    median, low, high = statistics.median(ratios), ratios[0], ratios[-1]
+    print(f"official / ours: median {median:.2f} [{low:.2f} .. {high:.2f}], {len(ratios)} steps")
 
 
 if __name__ == "__main__":
