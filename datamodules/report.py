@@ -76,6 +76,8 @@ def report(path: str, examples: int = 16) -> Report:
         ValueError: there is nothing of that kind.
     """
     data = AudioFolder(path=path)
+    if data.parts != (data,):
+        raise ValueError(f"{path}: is a mixture: name one of its data sets at a time")
     return _of_recordings(Path(path).expanduser(), examples) if data.recordings else _of_shards(data, examples)
 
 

@@ -18,13 +18,12 @@ usage: ostinato COMMAND [...]
                                      generate recordings again from their conditioning (copy-synthesis)
   pack SOURCE DESTINATION            turn a folder of recordings into webdataset shards
   data DIR [--picture FILE.png]      what is in recordings or shards: amounts, lengths, levels, spectrograms
-  bench data [--data DIR]            how fast training data is read, beside other readers
 
 Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices 2 --seed 3
 `ostinato COMMAND NAME --help` lists them all. NAME is a file below experiments/, e.g. hifigan_v3 or
 ablations.hifigan_without_mpd (its last part is enough).
 """
-COMMANDS = ("list", "show", "fit", "validate", "synthesize", "pack", "data", "bench")
+COMMANDS = ("list", "show", "fit", "validate", "synthesize", "pack", "data")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
         from framework.hyperparameters import nearest
 
         return fail(f"no command {command!r}: {nearest(command, COMMANDS)}")
-    if command not in ("pack", "data", "bench") and rest and rest[0] in ("-h", "--help"):
+    if command not in ("pack", "data") and rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
     # Threads that spin while they wait bring a machine that others use too to a standstill (a hundredth of the speed).
