@@ -17,11 +17,11 @@ class HiFiGANBach(HiFiGAN):
     kernels = (3,)
     dilations = ((1, 3),)
     learning_rate = 2e-3
-    learning_rate_decay = 0.96
+    learning_rate_decay = 0.95
     gradient_clip = 20.0
-    adversarial_start = 4_000
-    max_steps = 4_800
-    val_check_interval = 800
+    adversarial_start = 3_400
+    max_steps = 3_800
+    val_check_interval = 950
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"multi_period": MultiPeriodDiscriminator(periods=(3, 7, 11), channels=(8, 32, 64, 64))}
