@@ -20,7 +20,8 @@ OSTINATO = Path(sys.executable).with_name("ostinato")
 SMALL = [
     "--model.channels=16", "--model.upsample_rates=[16,16]", "--model.upsample_kernels=[32,32]", "--model.kernels=[3]",
     "--model.dilations=[[1]]", "--model.adversarial_start=15", "--data.batch_size=2", "--data.segment=2048",
-    "--trainer.max_steps=40", "--trainer.val_check_interval=10", "--trainer.log_every_n_steps=1", "--trainer.accelerator=cpu",
+    "--trainer.max_steps=40", "--trainer.val_check_interval=10", "--trainer.log_every_n_steps=1",
+    "--trainer.accelerator=cpu",
 ]  # fmt: skip
 
 
