@@ -60,8 +60,10 @@ class ExperimentCLI(LightningCLI):
             help="Checkpoint to start from, one of ours or an official one; explicit overrides beat what it stored.",
         )
         if self.command == "synthesize":
-            parser.add_argument("--input", type=str, required=True, help="An audio file, or a folder of them.")
+            parser.add_argument("--input", type=str | None, default=None, help="An audio file, or a folder of them.")
             parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")
+            parser.add_argument("--seconds", type=float, default=5.0, help="Length of a clip, where there is no input.")
+            parser.add_argument("--count", type=int, default=1, help="Number of clips, where there is no input.")
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Tie the data's seed to the run's, take a checkpoint's values as defaults, and shorten the help."""

@@ -57,7 +57,8 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
     trainer = make_trainer(cli, folder)
     began = time.monotonic()
     try:
-        trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start, weights_only=True)
+        if cli.model.has_weights:
+            trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start, weights_only=True)
     finally:
         finish(trainer)
     if trainer.interrupted:
@@ -74,7 +75,10 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
     """Return Lightning's Trainer with the run's folder, loggers and callbacks."""
     arguments = cli.trainer_arguments
     arguments["strategy"] = strategy(arguments)
-    arguments["callbacks"] = [*(arguments["callbacks"] or []), *callbacks(folder, arguments["val_check_interval"])]
+    arguments["callbacks"] = [
+        *(arguments["callbacks"] or []),
+        *callbacks(folder, arguments["val_check_interval"], cli.model.monitor),
+    ]
     fixed = {
         "default_root_dir": folder.path,
         "logger": loggers(cli, folder),
@@ -89,14 +93,14 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
     return L.Trainer(**(arguments | fixed))
 
 
-def callbacks(folder: RunFolder, every: int) -> list[Callback]:
+def callbacks(folder: RunFolder, every: int, monitor: str) -> list[Callback]:
     """Return what a run does besides training: measuring, listening, saving, counting, stopping."""
     return [
         StepCount(),
         HeldOutDistances(),
         AudioSamples(folder.audio),
         Throughput(),
-        Checkpoints(folder.checkpoints, every=every, monitor="validation/log_mel_error"),
+        Checkpoints(folder.checkpoints, every=every, monitor=monitor),
         StopSignals(),
         StepProgress(),
     ]

@@ -1,5 +1,7 @@
 """`ostinato show`: what an experiment is made of, before anything is trained."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -54,18 +56,25 @@ def count(network: nn.Module) -> int:
 
 
 def saved_for_backward(cli: ExperimentCLI) -> int:
-    """Return the bytes that the generator's pass and the largest pass over it keep for one segment of one clip."""
-    model, seen = cli.model, {}
+    """Return the bytes that the generator's update keeps for one segment of one clip."""
+    seen: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
         seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    audio = 0.1 * torch.randn(1, 1, cli.datamodule.segment)
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        kept.append(model.generator(model.condition(audio)))
-        kept += [d(kept[0]) for d in getattr(model, "discriminators", nn.ModuleDict()).values()]
-    weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
+        kept.append(cli.model.terms(example(cli)))
+    weights = {p.untyped_storage().data_ptr() for p in cli.model.parameters()}
     return sum(size for pointer, size in seen.items() if pointer not in weights)
+
+
+def example(cli: ExperimentCLI) -> dict[str, Any]:
+    """Return a batch of one segment of noise, with all that the data module's batches have."""
+    data = cli.datamodule
+    batch: dict[str, Any] = {"audio": 0.1 * torch.randn(1, 1, data.segment), "key": ["noise"]}
+    if getattr(data, "f0_hop", 0):
+        batch["f0"] = torch.full((1, -(-data.segment // data.f0_hop)), 220.0)
+    return batch | {label: torch.zeros(1, dtype=torch.int64) for label in getattr(data, "labels", ())}

@@ -8,13 +8,15 @@ from framework.runs.checkpoints import is_ours, load_weights_of, newest_checkpoi
 from framework.runs.importers import load_official
 
 
-def load_weights(cli: ExperimentCLI) -> Path:
-    """Load the checkpoint given, or the newest of the run that the command line describes; return its path.
+def load_weights(cli: ExperimentCLI) -> str:
+    """Load the checkpoint given, or the newest of the run that the command line describes; return what it was.
 
     Raises:
         UsageError: when there is no such run, naming those there are.
         CheckpointError: when the file is no checkpoint of this system.
     """
+    if not cli.model.has_weights:
+        return f"{cli.experiment.__name__} (no weights)"
     path = Path(cli.config["ckpt_path"]) if cli.config["ckpt_path"] else newest_checkpoint(cli.folder().checkpoints)
     if path is None:
         others = ", ".join(other_runs(cli)) or f"there is none under {cli.config['runs']}/"
@@ -27,7 +29,7 @@ def load_weights(cli: ExperimentCLI) -> Path:
         load_weights_of(checkpoint, cli.model, path)
     else:
         load_official(cli.model.generator, path)
-    return path
+    return str(path)
 
 
 def other_runs(cli: ExperimentCLI) -> list[str]:

@@ -1,45 +1,54 @@
-"""The last word on a run: its distances on the held-out clips beside Griffin-Lim's on the same clips."""
+"""The last word on a run: what it makes of the held-out clips, beside Griffin-Lim on the same clips."""
 
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from framework.audio.files import safe_name, save_audio
 from framework.audio.griffin_lim import GriffinLim
 from framework.evaluation.distances import log_mel_error, stft_distance
 
-METRICS = {"log_mel_error": "log-mel error", "stft_distance": "MR-STFT distance"}
+TITLES = {"log_mel_error": "log-mel error", "stft_distance": "MR-STFT distance"}
 
 
+@torch.no_grad()
 def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = None) -> dict[str, Any]:
-    """Return the distances of copy-synthesis and of Griffin-Lim for each held-out clip.
+    """Return what the system measures of each held-out clip and, where it generates the very clip, the distances.
 
     Args:
         system: The system, on any device.
-        batches: Batches of one clip: `key`, `audio` `(1, 1, time)`.
+        batches: Batches of one clip: `key`, `audio` `(1, 1, time)`, and what else the system is conditioned on.
         audio: Folder in which each clip's `griffin_lim.wav` is written.
 
     Returns:
-        `{clip: {column: {metric: value}}}` with the columns `system` and `griffin_lim`.
+        `{clip: {column: {metric: value}}}` with the columns `system` and, beside distances, `griffin_lim`.
     """
     griffin_lim = GriffinLim(system.preset).to(system.device)
     was_training = system.training
     system.eval()
     clips: dict[str, Any] = {}
-    for batch in batches:
-        key, real = batch["key"][0], batch["audio"].to(system.device).float()
-        columns = {"system": system.copy_synthesis(real), "griffin_lim": griffin_lim(system.front_end(real))}
-        clips[key] = {name: distances(fake, real, system) for name, fake in columns.items()}
+    for number, batch in enumerate(tqdm(batches, desc="held-out clips", unit="clip", disable=None, leave=False)):
+        batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
+        key, real = batch["key"][0], batch["audio"].float()
+        system.on_validation_batch_start(batch, number)
+        columns = clips[key] = {"system": {n: float(value) for n, value in system.measure(batch).items()}}
+        if not system.copies:
+            continue
+        columns["system"] |= distances(system.synthesize(batch), real, system)
+        baseline = griffin_lim(system.front_end(real))
+        columns["griffin_lim"] = distances(baseline, real, system)
         if audio:
-            save_audio(audio / safe_name(key) / "griffin_lim.wav", columns["griffin_lim"][0], system.preset.sample_rate)
+            save_audio(audio / safe_name(key) / "griffin_lim.wav", baseline[0], system.preset.sample_rate)
     system.train(was_training)
     return clips
 
 
 def distances(fake: Tensor, real: Tensor, system: Any) -> dict[str, float]:
-    """Return the distances between audio `(1, 1, time)`; the metrics' names are those of `METRICS`."""
+    """Return the distances between audio `(1, 1, time)`."""
     time = min(fake.shape[-1], real.shape[-1])
     fake, real = fake[..., :time], real[..., :time]
     return {
@@ -49,9 +58,12 @@ def distances(fake: Tensor, real: Tensor, system: Any) -> dict[str, float]:
 
 
 def table(clips: dict[str, Any]) -> str:
-    """Return the means over the clips as a table, a row a column of `judge`."""
-    lines = [f"{f'{len(clips)} held-out clips':24}" + "".join(f"{title:>20}" for title in METRICS.values())]
-    for column in next(iter(clips.values()), {}):
-        means = [sum(c[column][metric] for c in clips.values()) / len(clips) for metric in METRICS]
-        lines.append(f"  {column.replace('_', ' '):22}" + "".join(f"{mean:20.3f}" for mean in means))
+    """Return the means over the clips as a table, a row a column of `judge`; what was not measured is a dash."""
+    rows: dict[str, dict[str, float]] = next(iter(clips.values()), {})
+    metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
+    titles = [TITLES.get(metric, metric.replace("_", " ")) for metric in metrics]
+    lines = [f"{f'{len(clips)} held-out clips':24}" + "".join(f"{title:>20}" for title in titles)]
+    for name, row in rows.items():
+        means = [f"{sum(c[name][m] for c in clips.values()) / len(clips):.3f}" if m in row else "-" for m in metrics]
+        lines.append(f"  {name.replace('_', ' '):22}" + "".join(f"{mean:>20}" for mean in means))
     return "\n".join(lines)

@@ -1,7 +1,11 @@
-"""What every system shares, whatever its paradigm: hyperparameters, front end, averaged weights, copy-synthesis."""
+"""What every system shares, whatever its paradigm: front end, the update of a network, averaged weights, synthesis."""
 
+import hashlib
+import math
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
@@ -9,33 +13,70 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from framework.audio.mel import MelSpectrogram, preset
-from framework.hyperparameters import Hyperparameters, trainer
+from framework.hyperparameters import Hyperparameters, added, runtime, trainer
+
+Terms = dict[str, Tensor]
+"""Loss terms by name, unweighted scalars in float32."""
 
 
 class System(Hyperparameters, L.LightningModule):
     """A generator of audio with its training recipe; an experiment is a subclass of one.
 
+    A paradigm says by `terms` (or, where networks take turns, by `training_step`) what is minimised. Each named term
+    is weighted by the hyperparameter `<name>_weight`, if there is one, and logged, unweighted, under its name. Networks
+    and losses are chosen by overriding a `build_*` method.
+
+    Random numbers are a function of the seed, the step and the rank (of the seed and the batch in a validation), never
+    of what came before: plain `torch.rand` in a step resumes exactly.
+
     Args:
         data: Data module that the experiment trains and is judged on.
-        mel: Name of the pinned mel front end (see `framework/audio/mel.py`).
+        mel: Name of the pinned mel front end (see `framework/audio/mel.py`): what conditions a system that is
+            conditioned on mels, and what all of them are drawn and measured by.
         ema_decay: Decay of the exponential moving average of the generator's weights that is judged and listened to
             instead of the last ones; 0 keeps none.
+        learning_rate: Learning rate of the AdamW optimisers, one for each network.
+        betas: Decay rates of AdamW's moments.
+        weight_decay: AdamW's weight decay; 0 makes it Adam.
+        learning_rate_decay: Factor on the learning rate after each epoch, or after `decay_steps`.
+        decay_steps: Steps between two decays of the learning rate; 0 for an epoch.
+        warmup_steps: Steps over which the learning rate rises linearly at first.
+        schedule: Whether the learning rate decays exponentially, or as half a cosine to 0 at `max_steps`.
+        gradient_clip: Largest norm of each network's gradient; 0 leaves it.
+        accumulate: Parts in which a device goes through its share of a batch, to save memory; the gradients are those
+            of the whole.
         max_steps: Training steps; one step is one generator update.
         val_check_interval: Steps between two validations, each with audio.
         precision: Arithmetic of the networks; losses are computed in float32 always.
         seed: Seed of the weights, the data order and the crops.
     """
 
+    copies: ClassVar[bool] = True
+    """Whether `synthesize` gives the very clip of the batch again, so that a distance to it means something."""
+    monitor: ClassVar[str] = "validation/log_mel_error"
+    """What the best checkpoint is chosen by; lower is better."""
+
     data: type[L.LightningDataModule]
     mel: str = "hifigan_22k"
     ema_decay: float = 0.0
+    learning_rate: float = 2e-4
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+    learning_rate_decay: float = 1.0
+    decay_steps: int = added(0)
+    warmup_steps: int = added(0)
+    schedule: Literal["exponential", "cosine"] = added("exponential")
+    gradient_clip: float = 0.0
+    accumulate: int = runtime(1)
     max_steps: int = trainer(1_000_000)
     val_check_interval: int = trainer(1_000)
     precision: str = trainer("32-true")
     seed: int = trainer(1234)
 
     def build(self) -> None:
-        """Make the front end and the networks."""
+        """Make the front end, the networks and the losses."""
+        # Networks that take turns need it, and one way of updating is enough for all.
+        self.automatic_optimization = False
         self.preset = preset(self.mel)
         self.front_end = MelSpectrogram(self.preset)
         self.generator = self.build_generator()
@@ -44,6 +85,12 @@ class System(Hyperparameters, L.LightningModule):
             raise ValueError(
                 f"the generator makes {hop} samples of a frame, the mel {self.mel} has {self.preset.hop_length}"
             )
+        self.losses = nn.ModuleDict(self.build_losses())
+        for name in self.losses:
+            if f"{name}_weight" not in self.hyperparameters:
+                raise TypeError(
+                    f"the loss {name!r} has no weight: annotate {name}_weight: float in {type(self).__name__}"
+                )
         if self.ema_decay:
             average = get_ema_multi_avg_fn(self.ema_decay)
             self.averaged_generator = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
@@ -51,6 +98,24 @@ class System(Hyperparameters, L.LightningModule):
     def build_generator(self) -> nn.Module:
         """Return the network that is trained: conditioning -> audio `(batch, 1, time)`."""
         raise NotImplementedError(f"{type(self).__name__} has no build_generator()")
+
+    def build_losses(self) -> dict[str, nn.Module]:
+        """Return the reconstruction losses `(fake, real) -> scalar` by name, unweighted."""
+        return {}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Return the networks that have an optimiser each, the generator first: its updates are the steps."""
+        return {"generator": self.generator}
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether there is anything to train."""
+        return any(True for _ in self.generator.parameters())
+
+    @property
+    def judged(self) -> nn.Module:
+        """The generator that is judged and listened to."""
+        return self.averaged_generator if self.ema_decay else self.generator
 
     def setup(self, stage: str) -> None:
         """Refuse data whose sample rate is not the front end's."""
@@ -61,38 +126,159 @@ class System(Hyperparameters, L.LightningModule):
                 "set --data.sample_rate or --model.mel so that they agree"
             )
 
-    def condition(self, audio: Tensor) -> Tensor:
-        """Return what the generator is given of audio `(batch, 1, time)`: its log-mel `(batch, mels, frames)`."""
-        return self.front_end(audio)
+    # Training
 
-    @torch.no_grad()
-    def copy_synthesis(self, audio: Tensor) -> Tensor:
-        """Generate audio `(batch, 1, time)` again from its own conditioning, with averaged weights if there are any."""
-        generator = self.averaged_generator if self.ema_decay else self.generator
-        padded = nn.functional.pad(audio, (0, -audio.shape[-1] % self.preset.hop_length))
-        return generator(self.condition(padded))[..., : audio.shape[-1]].float()
+    def condition(self, batch: dict[str, Any]) -> Any:
+        """Return what the generator is given: the log-mel `(batch, mels, frames)` of the audio `(batch, 1, time)`."""
+        return self.front_end(batch["audio"])
 
-    def validation_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any]:
-        """Generate a held-out clip again; callbacks measure it, draw it and make it heard."""
-        real = batch["audio"]
-        return {
-            "key": batch["key"][0],
-            "real": real[0],
-            "fake": self.copy_synthesis(real)[0],
-            "sample_rate": self.preset.sample_rate,
-            "preset": self.preset,
-        }
+    def terms(self, batch: dict[str, Any]) -> Terms:
+        """Return the loss terms of a batch, unweighted."""
+        raise NotImplementedError(f"{type(self).__name__} has no terms()")
+
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Update the generator on the loss terms of a batch."""
+        self.update("generator", [lambda part=part: self.terms(part) for part in self.parts(batch)])
+
+    def parts(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
+        """Cut a batch into `accumulate` equal parts.
+
+        Raises:
+            ValueError: the device's share of the batch cannot be divided so.
+        """
+        if self.accumulate == 1:
+            return [batch]
+        share = len(batch["audio"])
+        if share % self.accumulate:
+            raise ValueError(f"accumulate = {self.accumulate} does not divide a device's share of the batch, {share}")
+        size = share // self.accumulate
+        return [
+            {n: v[i : i + size] if isinstance(v, (list, Tensor)) and len(v) == share else v for n, v in batch.items()}
+            for i in range(0, share, size)
+        ]
+
+    def weight(self, name: str) -> float:
+        """Return the weight of a named loss term."""
+        return getattr(self, f"{name}_weight", 1.0)
+
+    def update(self, name: str, parts: Sequence[Callable[[], Terms]]) -> None:
+        """Take a network's optimiser step on the weighted sum of loss terms, meaned over the parts of a batch.
+
+        The gradient is averaged over devices once, behind the last part. Where its norm is not finite on any of them,
+        no device takes the step.
+        """
+        network, optimizer = self.networks()[name], self.optimizer_of(name)
+        optimizer.zero_grad()
+        logged: Terms = {}
+        buffers = [b for n in self.networks().values() for b in n.buffers()] if len(parts) > 1 else []
+        begun = [buffer.clone() for buffer in buffers]
+        for make_terms in parts:
+            # Spectral norms iterate at every pass: each part begins where the whole batch would.
+            for buffer, value in zip(buffers, begun, strict=True):
+                buffer.copy_(value)
+            terms = make_terms()
+            terms[name] = torch.stack([self.weight(n) * term for n, term in terms.items()]).sum()
+            self.manual_backward(terms[name] / len(parts))
+            for term, value in terms.items():
+                logged[term] = logged.get(term, 0.0) + value.detach() / len(parts)
+        getattr(self.trainer.strategy, "average_gradients", lambda network: None)(network)
+        self.descend(name, network, optimizer)
+        self.log_dict({f"train/{term}": value for term, value in logged.items()}, prog_bar=True)
+
+    def descend(self, name: str, network: nn.Module, optimizer: Any) -> None:
+        """Take an optimiser step with the network's gradient, its norm clipped and logged."""
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.gradient_clip:
+            nn.utils.clip_grads_with_norm_(network.parameters(), self.gradient_clip, norm)
+        rate = self.learning_rate_at(self.global_step, self.current_epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        # The fused optimisers look at this on the device themselves: no waiting for it here.
+        optimizer.optimizer.found_inf = (~torch.isfinite(norm)).float()
+        optimizer.step()
+        if name == "generator" and self.ema_decay:
+            self.averaged_generator.update_parameters(network)
+        self.log_dict({f"gradient_norm/{name}": norm, f"learning_rate/{name}": rate})
+
+    def optimizer_of(self, name: str) -> Any:
+        """Return a network's optimiser; only the generator's step counts as one of the training."""
+        optimizers = self.optimizers()
+        if not isinstance(optimizers, list):
+            return optimizers
+        optimizer: Any = optimizers[list(self.networks()).index(name)]
+        if name != "generator":
+            # Lightning counts every optimiser's step as a training step.
+            optimizer._on_before_step = optimizer._on_after_step = lambda: None
+        return optimizer
+
+    def configure_optimizers(self) -> Any:
+        """Return AdamW for each network; `learning_rate_at` gives their learning rate."""
+        return [
+            torch.optim.AdamW(
+                network.parameters(), self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True
+            )
+            for network in self.networks().values()
+        ]
+
+    def learning_rate_at(self, step: int, epoch: int) -> float:
+        """Return the learning rate: a function of the position alone, so that nothing has to be resumed."""
+        if self.schedule == "cosine":
+            last = max(self.trainer.max_steps, 1)
+            factor = 0.5 * (1 + math.cos(math.pi * min(step / last, 1.0)))
+        else:
+            factor = self.learning_rate_decay ** (step // self.decay_steps if self.decay_steps else epoch)
+        return self.learning_rate * factor * min(1.0, (step + 1) / max(self.warmup_steps, 1))
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Make the step's random numbers a function of where it is."""
+        seed_all("train", self.global_step, self.global_rank)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_index: int) -> None:
         """Tell the data module which batch has been trained on: its position counts those, not the fetched ones."""
         self.trainer.datamodule.advance(batch)  # type: ignore[attr-defined]
+
+    # Synthesis and validation
+
+    @torch.no_grad()
+    def synthesize(self, batch: dict[str, Any]) -> Tensor:
+        """Generate audio `(batch, 1, time)` as long as the batch's, from what `condition` finds in it."""
+        audio = batch["audio"]
+        padded = nn.functional.pad(audio, (0, -audio.shape[-1] % self.preset.hop_length))
+        return self.judged(self.condition(batch | {"audio": padded}))[..., : audio.shape[-1]].float()
+
+    def analyse(self, audio: Tensor) -> dict[str, Any]:
+        """Return a recording `(1, 1, time)` as a batch with all that `condition` needs."""
+        return {"audio": audio}
+
+    def measure(self, batch: dict[str, Any]) -> Terms:
+        """Return numbers of a held-out clip beside its distances, such as a likelihood; lower is better."""
+        return {}
+
+    def validation_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any]:
+        """Generate a held-out clip; callbacks measure it, draw it and make it heard."""
+        return {
+            "key": batch["key"][0],
+            "real": batch["audio"][0],
+            "fake": self.synthesize(batch)[0],
+            "sample_rate": self.preset.sample_rate,
+            "preset": self.preset,
+            "copies": self.copies,
+            "measures": self.measure(batch),
+        }
+
+    def on_validation_batch_start(self, batch: dict[str, Any], batch_index: int, dataloader_index: int = 0) -> None:
+        """Give a clip the same random numbers in every validation."""
+        seed_all("validation", batch_index)
+
+    # Checkpoints
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the mel convention with the weights that only make sense with it."""
         checkpoint["front_end"] = asdict(self.preset)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights that were trained on another mel convention.
+        """Refuse weights that were trained on another mel convention; let own values beat the stored optimisers'.
 
         Raises:
             ValueError: naming each field that differs, with both values.
@@ -101,3 +287,12 @@ class System(Hyperparameters, L.LightningModule):
         differences = [f"{n} {stored[n]} (here {own[n]})" for n in own if n in stored and stored[n] != own[n]]
         if differences:
             raise ValueError(f"the checkpoint was trained on another mel front end: {', '.join(differences)}")
+        for optimizer in checkpoint.get("optimizer_states", ()):
+            for group in optimizer["param_groups"]:
+                group |= {"betas": self.betas, "weight_decay": self.weight_decay}
+
+
+def seed_all(*position: Any) -> None:
+    """Seed torch's generators on all devices from the run's seed and a position."""
+    text = " ".join(map(str, (os.environ.get("PL_GLOBAL_SEED", 0), *position)))
+    torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1)

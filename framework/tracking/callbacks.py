@@ -46,8 +46,9 @@ class StepCount(L.Callback):
 class AudioSamples(L.Callback):
     """Makes the first held-out clips heard and seen after every validation, in files and on W&B.
 
-    A validation step returns `{"key", "real" (1, time), "fake" (1, time), "sample_rate", "preset"}`. Under
-    `<folder>/<key>/` come `truth.wav` once and `step_00001000.wav` with its `.png`, generated beside true, each time.
+    A validation step returns `{"key", "real" (1, time), "fake" (1, time), "sample_rate", "preset", "copies",
+    "measures"}`. Under `<folder>/<key>/` come `truth.wav` once and `step_00001000.wav` with its `.png`, generated
+    beside true, each time.
 
     Args:
         folder: The run's audio folder.
@@ -97,7 +98,10 @@ class AudioSamples(L.Callback):
 
 
 class HeldOutDistances(L.Callback):
-    """Logs `validation/log_mel_error` and `validation/stft_distance`, the means over all held-out clips."""
+    """Logs what the system measures of each held-out clip as `validation/<name>`, the means over all of them.
+
+    Where what is generated is the very clip again, so are `validation/log_mel_error` and `validation/stft_distance`.
+    """
 
     def on_validation_batch_end(
         self,
@@ -109,11 +113,11 @@ class HeldOutDistances(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Measure one clip."""
-        fake, real = outputs["fake"][None], outputs["real"][None]
-        values = {
-            "validation/log_mel_error": log_mel_error(fake, real, outputs["preset"]),
-            "validation/stft_distance": stft_distance(fake, real),
-        }
+        values = {f"validation/{name}": float(value) for name, value in outputs["measures"].items()}
+        if outputs["copies"]:
+            fake, real = outputs["fake"][None], outputs["real"][None]
+            values["validation/log_mel_error"] = log_mel_error(fake, real, outputs["preset"])
+            values["validation/stft_distance"] = stft_distance(fake, real)
         pl_module.log_dict(values, on_epoch=True, batch_size=1, sync_dist=True)
 
 
