@@ -21,7 +21,7 @@ def normed_upsampling(*args: Any, **kwargs: Any) -> nn.ConvTranspose1d:
 def remove_weight_norm(network: nn.Module) -> nn.Module:
     """Fold the normalised weights of a network into plain ones, in place: the same output, faster."""
     for module in network.modules():
-        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d) and is_parametrized(module, "weight"):
+        if isinstance(module, nn.Conv1d | nn.ConvTranspose1d | nn.Conv2d) and is_parametrized(module, "weight"):
             # `remove_parametrizations` would break deep copies, which share the class it changes, and leave a frozen
             # weight out of the state dict.
             weight = nn.Parameter(module.weight.detach())
