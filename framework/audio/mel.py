@@ -146,6 +146,19 @@ class MelSpectrogram(nn.Module):
             ValueError: when the audio is not mono, or too short for the reflected edges.
         """
         p = self.preset
+        with torch.autocast(audio.device.type, enabled=False):
+            mel = self.filters @ self.magnitude(audio)
+            log = torch.log if p.log == "e" else torch.log10
+            mel = p.scale * log(mel.clamp(min=p.floor)) + p.shift
+            return mel if p.limits is None else mel.clamp(*p.limits)
+
+    def magnitude(self, audio: Tensor) -> Tensor:
+        """Return the linear magnitudes `(batch, n_fft / 2 + 1, frames)` that the mel bands of `(batch, 1, time)` sum.
+
+        Raises:
+            ValueError: when the audio is not mono, or too short for the reflected edges.
+        """
+        p = self.preset
         if audio.dim() != 3 or audio.shape[1] != 1:
             raise ValueError(f"mel spectrograms are of mono audio (batch, 1, time), not {tuple(audio.shape)}")
         reflected = (p.n_fft - p.hop_length if p.padding == "same" else p.n_fft) // 2
@@ -153,15 +166,7 @@ class MelSpectrogram(nn.Module):
             raise ValueError(
                 f"{p.name} reflects {reflected} samples at each edge: a clip of {audio.shape[-1]} is too short"
             )
-        with torch.autocast(audio.device.type, enabled=False):
-            padded = nn.functional.pad(audio.float(), (reflected, reflected), mode="reflect").squeeze(1)
-            mel = self.filters @ self._magnitude(padded)
-            log = torch.log if p.log == "e" else torch.log10
-            mel = p.scale * log(mel.clamp(min=p.floor)) + p.shift
-            return mel if p.limits is None else mel.clamp(*p.limits)
-
-    def _magnitude(self, padded: Tensor) -> Tensor:
-        p = self.preset
+        padded = nn.functional.pad(audio.float(), (reflected, reflected), mode="reflect").squeeze(1)
         spectrum = torch.stft(
             padded, p.n_fft, p.hop_length, p.win_length, self.window, center=False, return_complex=True
         )

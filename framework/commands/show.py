@@ -41,6 +41,8 @@ def measures(cli: ExperimentCLI) -> list[str]:
     if frames:
         seconds = frames * model.preset.hop_length / model.preset.sample_rate
         lines.append(f"receptive field: {frames} frames = {seconds:.2f} s")
+    if not model.has_weights:
+        return lines
     trained = 4 * 4 * sum(map(count, networks.values()))
     activations = data.batch_size * saved_for_backward(cli)
     lines.append(
