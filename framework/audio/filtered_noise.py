@@ -1,0 +1,95 @@
+"""Noise through a filter that changes from frame to frame (DDSP: Engel et al., 2020, sections 3.3 and B.7)."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import fold, pad
+
+from framework.audio.convolution import convolve
+from framework.audio.envelopes import full_precision
+
+
+def impulse_responses(magnitudes: Tensor, taps: int | None = None) -> Tensor:
+    """Return linear-phase filters with given magnitudes, by frequency sampling and a Hann window (official code).
+
+    Args:
+        magnitudes: Gain `(batch, frames, bands)` at bands equally spaced from 0 Hz to half the sample rate.
+        taps: Odd length of the filters; None, or more than there are, is all of the `2 * (bands - 1)`. The official
+            code asks for 257 taps of 65 bands and so gets 128.
+
+    Returns:
+        Filters `(batch, frames, taps)`. The peak is tap `taps // 2` of all and, as in the official code, `taps // 2 - 1`
+        of fewer.
+
+    Raises:
+        ValueError: if fewer taps than there are are asked for, and an even number of them.
+    """
+    magnitudes = full_precision(magnitudes)
+    response = torch.fft.fftshift(torch.fft.irfft(magnitudes + 0j), dim=-1)
+    available = response.shape[-1]
+    taps = available if taps is None else min(taps, available)
+    window = torch.hann_window(taps, device=response.device, dtype=response.dtype)
+    if taps == available:
+        return response * window
+    if taps % 2 == 0:
+        raise ValueError(f"a filter is cut to an odd number of taps, not {taps}")
+    start = available // 2 - (taps // 2 - 1)
+    return response[..., start : start + taps] * pad(window[2:], (0, 2))
+
+
+def filter_frames(audio: Tensor, responses: Tensor) -> Tensor:
+    """Filter each frame of audio by its own response and add the tails to the frames after (official code).
+
+    Args:
+        audio: `(batch, 1, time)`; the frames are equal shares of it.
+        responses: Filters `(batch, frames, taps)` of `impulse_responses`.
+
+    Returns:
+        Audio `(batch, 1, time)`. As in the official code `(taps - 1) // 2 - 1` samples are cut from its start, which
+        leaves it two samples late where the taps are even.
+
+    Raises:
+        ValueError: if the time is no multiple of the frames.
+    """
+    batch, _, time = audio.shape
+    frames, taps = responses.shape[1:]
+    if time % frames:
+        raise ValueError(f"{time} samples cannot be cut into {frames} equal frames")
+    hop_length = time // frames
+    filtered = convolve(audio.reshape(batch, frames, hop_length), responses)
+    total = time + taps - 1
+    summed = fold(filtered.mT, (1, total), (1, filtered.shape[-1]), stride=(1, hop_length))
+    delay = max(0, (taps - 1) // 2 - 1)
+    return pad(summed, (0, delay))[:, :, 0, delay : delay + time]
+
+
+def filter_blocks(audio: Tensor, magnitudes: Tensor) -> Tensor:
+    """Filter each frame of audio alone, without tails (ddsp_pytorch).
+
+    The filter is centred on the frame's first sample, and what of it lies before comes around from the frame's end:
+    of the output only its causal half and little else is heard.
+
+    Args:
+        audio: `(batch, 1, time)`; the frames are equal shares of it.
+        magnitudes: Gain `(batch, frames, bands)` of each frame; a frame must be as long as its filter,
+            `2 * (bands - 1)` samples.
+
+    Returns:
+        Audio `(batch, 1, time)`.
+
+    Raises:
+        ValueError: if the time is no multiple of the frames, or a frame is shorter than its filter.
+    """
+    responses = impulse_responses(magnitudes)
+    frames, taps = responses.shape[1:]
+    hop_length = audio.shape[-1] // frames
+    if audio.shape[-1] % frames or hop_length < taps:
+        raise ValueError(f"{audio.shape[-1]} samples cannot be cut into {frames} frames of at least {taps} samples")
+    responses = torch.roll(pad(responses, (0, hop_length - taps)), -(taps // 2), -1)
+    filtered = convolve(audio.reshape(len(audio), frames, hop_length), responses)[..., :hop_length]
+    return filtered.reshape(audio.shape)
+
+
+def uniform_noise(magnitudes: Tensor, hop_length: int) -> Tensor:
+    """Return noise in [-1, 1) `(batch, 1, frames * hop_length)` for magnitudes `(batch, frames, bands)`."""
+    batch, frames, _ = magnitudes.shape
+    return torch.rand(batch, 1, frames * hop_length, device=magnitudes.device) * 2 - 1

@@ -1,0 +1,81 @@
+"""Multi-scale spectral loss (DDSP: Engel et al., 2020, section 4.2.1)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, pad
+
+from framework.audio.envelopes import full_precision
+
+
+class MultiScaleSpectralLoss(nn.Module):
+    """L1 distance of magnitude spectrograms plus that of their logarithms, summed over window lengths (official code).
+
+    Windows start at the first sample, and the last ones reach into silence after the end. The logarithm has no floor:
+    magnitudes of exactly zero count as 1e-5, smaller ones that are not as what they are.
+
+    Args:
+        sizes: Lengths of the Hann windows and transforms (samples).
+        overlap: Share of a window that the next one overlaps.
+        log_magnitude_weight: Weight of the logarithms (alpha).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int] = (2048, 1024, 512, 256, 128, 64),
+        overlap: float = 0.75,
+        log_magnitude_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.sizes, self.overlap, self.log_magnitude_weight = tuple(sizes), overlap, log_magnitude_weight
+
+    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Compare audio `(batch, 1, time)`, unweighted, in float32 whatever the surrounding autocast."""
+        with torch.autocast(fake.device.type, enabled=False):
+            fake, real = full_precision(fake).squeeze(1), full_precision(real.detach()).squeeze(1)
+            return torch.stack([self.distance(fake, real, size) for size in self.sizes]).sum()
+
+    def distance(self, fake: Tensor, real: Tensor, size: int) -> Tensor:
+        """Compare audio `(batch, time)` at one window length."""
+        fake, real = self.magnitudes(fake, size), self.magnitudes(real, size)
+        return l1_loss(fake, real) + self.log_magnitude_weight * l1_loss(self.logarithm(fake), self.logarithm(real))
+
+    def magnitudes(self, audio: Tensor, size: int) -> Tensor:
+        """Return the magnitude spectrogram `(batch, bins, frames)`."""
+        hop_length = int(size * (1 - self.overlap))
+        frames = -(-audio.shape[-1] // hop_length)
+        padded = pad(audio, (0, (frames - 1) * hop_length + size - audio.shape[-1]))
+        window = torch.hann_window(size, device=audio.device, dtype=audio.dtype)
+        return torch.stft(padded, size, hop_length, window=window, center=False, return_complex=True).abs()
+
+    def logarithm(self, magnitudes: Tensor) -> Tensor:
+        """Return the logarithm of magnitudes."""
+        # Subnormal numbers count as zero too: the gradient 1 / x would be infinite.
+        silent = magnitudes < torch.finfo(magnitudes.dtype).tiny
+        return torch.where(silent, 1e-5, magnitudes).log()
+
+
+class CentredMultiScaleSpectralLoss(MultiScaleSpectralLoss):
+    """The same as ddsp_pytorch computes it.
+
+    Windows are centred on multiples of the hop, the audio reflected at its ends; the spectrum is divided by the square
+    root of the window length, and 1e-7 is added to magnitudes before the logarithm.
+
+    Args:
+        sizes: Lengths of the Hann windows and transforms (samples).
+        overlap: Share of a window that the next one overlaps.
+    """
+
+    def __init__(self, sizes: Sequence[int] = (4096, 2048, 1024, 512, 256, 128), overlap: float = 0.75) -> None:
+        super().__init__(sizes, overlap)
+
+    def magnitudes(self, audio: Tensor, size: int) -> Tensor:
+        """Return the magnitude spectrogram `(batch, bins, frames)`."""
+        window = torch.hann_window(size, device=audio.device, dtype=audio.dtype)
+        hop_length = int(size * (1 - self.overlap))
+        return torch.stft(audio, size, hop_length, window=window, normalized=True, return_complex=True).abs()
+
+    def logarithm(self, magnitudes: Tensor) -> Tensor:
+        """Return the logarithm of magnitudes."""
+        return (magnitudes + 1e-7).log()
