@@ -18,6 +18,7 @@ from framework.runs.checkpoints import (
     read_checkpoint,
 )
 from framework.runs.folder import RunError, RunFolder
+from framework.runs.guards import SkippedSteps, StallWatchdog
 from framework.runs.identity import family, signature
 from framework.runs.importers import load_official
 from framework.runs.provenance import provenance
@@ -77,7 +78,7 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
     arguments["strategy"] = strategy(arguments)
     arguments["callbacks"] = [
         *(arguments["callbacks"] or []),
-        *callbacks(folder, arguments["val_check_interval"], cli.model.monitor),
+        *callbacks(folder, cli.model, arguments["val_check_interval"]),
     ]
     fixed = {
         "default_root_dir": folder.path,
@@ -93,14 +94,16 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
     return L.Trainer(**(arguments | fixed))
 
 
-def callbacks(folder: RunFolder, every: int, monitor: str) -> list[Callback]:
+def callbacks(folder: RunFolder, system: Any, every: int) -> list[Callback]:
     """Return what a run does besides training: measuring, listening, saving, counting, stopping."""
     return [
         StepCount(),
         HeldOutDistances(),
         AudioSamples(folder.audio),
         Throughput(),
-        Checkpoints(folder.checkpoints, every=every, monitor=monitor),
+        SkippedSteps(system.skipped_limit),
+        StallWatchdog(system.stall_minutes),
+        Checkpoints(folder.checkpoints, every=every, monitor=system.monitor),
         StopSignals(),
         StepProgress(),
     ]

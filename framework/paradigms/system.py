@@ -45,6 +45,9 @@ class System(Hyperparameters, L.LightningModule):
         gradient_clip: Largest norm of each network's gradient; 0 leaves it.
         accumulate: Parts in which a device goes through its share of a batch, to save memory; the gradients are those
             of the whole.
+        compile_networks: Whether torch.compile translates the networks; checkpoints are the same.
+        skipped_limit: How many steps in a row may be left out because a gradient is not finite.
+        stall_minutes: How long a step, or a held-out clip, may take before the run is ended; 0 for ever.
         max_steps: Training steps; one step is one generator update.
         val_check_interval: Steps between two validations, each with audio.
         precision: Arithmetic of the networks; losses are computed in float32 always.
@@ -68,6 +71,9 @@ class System(Hyperparameters, L.LightningModule):
     schedule: Literal["exponential", "cosine"] = added("exponential")
     gradient_clip: float = 0.0
     accumulate: int = runtime(1)
+    compile_networks: bool = runtime(False)
+    skipped_limit: int = runtime(20)
+    stall_minutes: float = runtime(30.0)
     max_steps: int = trainer(1_000_000)
     val_check_interval: int = trainer(1_000)
     precision: str = trainer("32-true")
@@ -77,6 +83,7 @@ class System(Hyperparameters, L.LightningModule):
         """Make the front end, the networks and the losses."""
         # Networks that take turns need it, and one way of updating is enough for all.
         self.automatic_optimization = False
+        self.not_finite: Terms = {}
         self.preset = preset(self.mel)
         self.front_end = MelSpectrogram(self.preset)
         self.generator = self.build_generator()
@@ -118,13 +125,21 @@ class System(Hyperparameters, L.LightningModule):
         return self.averaged_generator if self.ema_decay else self.generator
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose sample rate is not the front end's."""
+        """Refuse data whose sample rate is not the front end's, and arithmetic that the losses do not survive."""
         rate = getattr(self.trainer.datamodule, "sample_rate", self.preset.sample_rate)  # type: ignore[attr-defined]
         if rate != self.preset.sample_rate:
             raise ValueError(
                 f"the data has {rate} Hz, the mel front end {self.preset.name} {self.preset.sample_rate} Hz: "
                 "set --data.sample_rate or --model.mel so that they agree"
             )
+        if self.trainer.precision == "16-mixed":
+            raise ValueError(
+                "16-mixed scales one loss, and here networks take turns whose steps it would skip one without the "
+                "other: use --trainer.precision bf16-mixed, or 32-true"
+            )
+        if self.compile_networks and stage == "fit":
+            for network in self.networks().values():
+                network.compile()
 
     # Training
 
@@ -195,7 +210,7 @@ class System(Hyperparameters, L.LightningModule):
         for group in optimizer.param_groups:
             group["lr"] = rate
         # The fused optimisers look at this on the device themselves: no waiting for it here.
-        optimizer.optimizer.found_inf = (~torch.isfinite(norm)).float()
+        optimizer.optimizer.found_inf = self.not_finite[name] = (~torch.isfinite(norm)).float()
         optimizer.step()
         if name == "generator" and self.ema_decay:
             self.averaged_generator.update_parameters(network)

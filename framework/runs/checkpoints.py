@@ -1,6 +1,8 @@
 """Checkpoints that survive a kill at any moment, and finding the one to go on from."""
 
 import os
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,24 +11,38 @@ import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 
+from framework.runs.agreement import Vote
+
+LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+
 
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the target and renames: Lightning stages in the temporary folder, which may be another disk."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint so that at no moment neither the old nor the new one is whole."""
+        """Write a checkpoint so that at no moment neither the old nor the new one is whole.
+
+        The old `last.ckpt` stays as `previous.ckpt`. A disk that is full costs this checkpoint and not the run.
+        """
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
-        with open(part, "wb") as file:
-            torch.save(checkpoint, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(part, "wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == LAST and path.exists():
+                os.replace(path, path.with_name(PREVIOUS))
+            os.replace(part, path)
+        except (OSError, RuntimeError) as error:
+            # torch's archive writer turns the disk's error into a RuntimeError of its own.
+            part.unlink(missing_ok=True)
+            print(f"warning: {path} could not be written ({error}): make room; the run goes on", file=sys.stderr)
 
 
 class Checkpoints(Callback):
-    """Keeps `last.ckpt` (and the one before it) every so many steps and at the end, and `best.ckpt` by a metric.
+    """Keeps `last.ckpt` (and the one before it) every so many steps or minutes and at the end, and `best.ckpt`.
 
     Lightning's own ModelCheckpoint counts optimiser steps and, with manual optimisation, saves at other steps than
     asked for and warns about it.
@@ -35,10 +51,13 @@ class Checkpoints(Callback):
         folder: Where the checkpoints go.
         every: Steps between two `last.ckpt`.
         monitor: Metric of the validation of which the lowest is the best.
+        minutes: Longest time between two `last.ckpt`, whatever a step takes.
     """
 
-    def __init__(self, folder: Path, every: int, monitor: str) -> None:
-        self.folder, self.every, self.monitor = folder, every, monitor
+    def __init__(self, folder: Path, every: int, monitor: str, minutes: float = 15.0) -> None:
+        self.folder, self.every, self.monitor, self.minutes = folder, every, monitor, minutes
+        self.saved_when = time.monotonic()
+        self.vote = Vote()
         self.best = float("inf")
         self.saved_at = -1
 
@@ -48,7 +67,8 @@ class Checkpoints(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save every so many steps: before the next one, since only then Lightning has counted and logged the last."""
-        if trainer.global_step % self.every == 0:
+        late = self.vote.cast(trainer, time.monotonic() - self.saved_when > 60 * self.minutes)
+        if late or trainer.global_step % self.every == 0:
             self.save_last(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -68,11 +88,8 @@ class Checkpoints(Callback):
         """Save `last.ckpt`, keeping the one before it."""
         if self.saved_at == trainer.global_step:
             return
-        self.saved_at = trainer.global_step
-        last = self.folder / "last.ckpt"
-        if trainer.is_global_zero and last.exists():
-            os.replace(last, self.folder / "previous.ckpt")
-        trainer.save_checkpoint(last, weights_only=False)
+        self.saved_at, self.saved_when = trainer.global_step, time.monotonic()
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far, so that a resumed run does not overwrite a better checkpoint."""
@@ -140,7 +157,7 @@ def load_weights_of(checkpoint: dict[str, Any], system: L.LightningModule, path:
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """Return the newest checkpoint that reads, saying aloud what does not; `None` when there is none."""
-    for name in ("last.ckpt", "previous.ckpt"):
+    for name in (LAST, PREVIOUS):
         path = folder / name
         if not path.exists():
             continue

@@ -72,7 +72,10 @@ class AudioSamples(L.Callback):
         """Write a clip as it sounds after this many steps."""
         fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
         if fitting and trainer.is_global_zero and batch_idx < self.clips and outputs:
-            self._written |= self.write(outputs, trainer.global_step)
+            try:
+                self._written |= self.write(outputs, trainer.global_step)
+            except OSError as error:
+                print(f"warning: no audio of {outputs['key']} ({error}): make room; the run goes on", file=sys.stderr)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Send what was written to W&B as one row."""

@@ -3,6 +3,7 @@
 import csv
 import io
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,8 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 class CSVLog(Logger):
     """Logger that appends one row to `metrics.csv` for each group of values logged together.
 
-    A row is handed to the operating system as soon as it is logged, so a killed process loses none that was complete.
+    A row is handed to the operating system as soon as it is logged, so a killed process loses none that was complete;
+    while the disk is full, rows wait in memory.
     A name that was not logged before becomes a new column; the file is then written anew beside the old one and moved
     in its place. A file that exists is continued (Lightning's own CSVLogger deletes it).
 
@@ -27,6 +29,7 @@ class CSVLog(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self._columns: list[str] | None = None
+        self._waiting: list[dict[str, Any]] = []
 
     @property
     def name(self) -> str:
@@ -55,7 +58,18 @@ class CSVLog(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Append a row of values by name; `step` counts generator updates."""
-        values = {"step": step, **metrics}
+        self._waiting.append({"step": step, **{n: v.item() if hasattr(v, "item") else v for n, v in metrics.items()}})
+        try:
+            while self._waiting:
+                self._append(self._waiting[0])
+                del self._waiting[0]
+        except OSError as error:
+            # The line may be there in part: the next attempt cuts it off first.
+            self._columns = None
+            if len(self._waiting) == 1:
+                print(f"warning: {self.path} cannot be written ({error}): its rows wait", file=sys.stderr)
+
+    def _append(self, values: Mapping[str, Any]) -> None:
         columns = self._open()
         new = [name for name in values if name not in columns]
         if new:
@@ -108,5 +122,5 @@ def _complete_lines(path: Path) -> str:
 
 def _line(values: Any) -> str:
     buffer = io.StringIO(newline="")
-    csv.writer(buffer, lineterminator="\n").writerow([v.item() if hasattr(v, "item") else v for v in values])
+    csv.writer(buffer, lineterminator="\n").writerow(list(values))
     return buffer.getvalue()

@@ -1,0 +1,176 @@
+"""A real run is stopped in every way there is, and has to end as if nothing had happened, bit for bit."""
+
+import csv
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+PROGRAM = Path(__file__).with_name("small_run.py")
+
+
+class Run:
+    """A folder in which the same command is started again and again."""
+
+    def __init__(self, folder, *overrides):
+        folder.mkdir()
+        self.folder, self.overrides = folder, overrides
+        self.said = ""
+
+    def start(self, *overrides, **options):
+        environment = os.environ | {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "HOME": str(self.folder)}
+        return subprocess.Popen(
+            [sys.executable, PROGRAM, self.folder, *self.overrides, *overrides],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            **options,
+        )  # fmt: skip
+
+    def end(self, process, timeout=120):
+        try:
+            output = process.communicate(timeout=timeout)[0]
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+        self.said += output
+        return process.returncode
+
+    def finish(self, *overrides, **options):
+        assert self.end(self.start(*overrides, **options)) == 0, self.said
+        return self
+
+    def stop_at(self, step, stop, *overrides):
+        """Start, stop by `stop(process)` once that many steps are logged; return the exit status."""
+        process = self.start(*overrides)
+        deadline = time.monotonic() + 120
+        while process.poll() is None and time.monotonic() < deadline and self.steps() < step:
+            time.sleep(0.02)
+        stop(process)
+        return self.end(process, timeout=60)
+
+    def steps(self):
+        return max((int(float(row["step"])) for row in self.rows()), default=0)
+
+    def rows(self):
+        """Return the logged rows without their speeds."""
+        found = list(self.folder.glob("runs/*/*/metrics.csv"))
+        rows = list(csv.DictReader(found[0].open())) if found else []
+        return [{n: v for n, v in row.items() if not n.startswith("speed/")} for row in rows if row.get("step")]
+
+    @property
+    def checkpoints(self):
+        (folder,) = self.folder.glob("runs/*/*/checkpoints")
+        return folder
+
+    def result(self):
+        """Return weights, averaged weights, buffers and optimiser states as one dictionary of tensors."""
+        return tensors(torch.load(self.checkpoints / "last.ckpt", weights_only=True))
+
+
+def tensors(tree, name=""):
+    if isinstance(tree, torch.Tensor):
+        return {name: tree}
+    items = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, (list, tuple)) else ()
+    return {n: t for key, value in items for n, t in tensors(value, f"{name}/{key}").items()}
+
+
+def same(run, reference):
+    """Compare two runs bit for bit: every tensor of their checkpoints and every logged loss."""
+    ours, theirs = run.result(), reference.result()
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert [r for r in run.rows() if r.get("train/generator")] == [
+        r for r in reference.rows() if r.get("train/generator")
+    ]
+
+
+def whole(process):
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def rank_one(process):
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()[:1]
+    return int(child)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("one") / "reference").finish()
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    return Run(tmp_path_factory.mktemp("two") / "reference", "--trainer.devices=2").finish()
+
+
+def test_two_devices_and_parts_end_where_one_does(tmp_path):
+    """Without dropout, whose random numbers are each rank's own."""
+    runs = [Run(tmp_path / n, "--trainer.max_steps=6", "--model.dropout=0", *o) for n, o in (
+        ("one", ()), ("two", ("--trainer.devices=2",)), ("parts", ("--trainer.devices=2", "--model.accumulate=2")),
+    )]  # fmt: skip
+    results = [run.finish().result() for run in runs]
+    for result in results[1:]:
+        for name, expected in results[0].items():
+            torch.testing.assert_close(result[name], expected, rtol=1e-4, atol=1e-6, msg=name)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_killed_twice_is_the_same_run_bit_for_bit(devices, request):
+    reference = request.getfixturevalue("one" if devices == 1 else "two")
+    run = Run(reference.folder.parent / "killed", *reference.overrides)
+    draw = random.Random()
+    steps = sorted(draw.sample(range(8, 36), 2))
+    for step, workers in zip(steps, (0, 2), strict=True):
+        assert run.stop_at(step, whole, f"--data.workers={workers}") == -signal.SIGKILL
+    same(run.finish(), reference)
+    assert "continuing from last.ckpt" in run.said, steps
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_to_any_rank_stops_all_in_good_order(two, number):
+    run = Run(two.folder.parent / number.name, *two.overrides)
+    began = []
+
+    def stop(process):
+        began.append(time.monotonic())
+        os.kill(rank_one(process) if number == signal.SIGTERM else process.pid, number)
+
+    assert run.stop_at(10, stop) == 128 + number, run.said
+    assert time.monotonic() - began[0] < 30
+    assert "the same command goes on from there" in run.said
+    same(run.finish(), two)
+
+
+def test_a_dead_rank_takes_the_others_with_it(two):
+    run = Run(two.folder.parent / "dead", *two.overrides)
+    assert run.stop_at(10, lambda process: os.kill(rank_one(process), signal.SIGKILL)) not in (0, None)
+    same(run.finish(), two)
+
+
+def test_a_cut_checkpoint_is_passed_over(one):
+    run = Run(one.folder.parent / "cut")
+    assert run.stop_at(25, whole) == -signal.SIGKILL
+    last = run.checkpoints / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-5000])
+    same(run.finish(), one)
+    assert "last.ckpt is cut short" in run.said
+    assert "continuing from previous.ckpt" in run.said
+
+
+def test_a_full_disk_costs_checkpoints_and_not_the_run(one):
+    run = Run(one.folder.parent / "full")
+    size = (one.checkpoints / "last.ckpt").stat().st_size
+
+    def small_files():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
+
+    run.finish(preexec_fn=small_files)
+    assert "last.ckpt could not be written" in run.said
+    assert run.rows() == one.rows()
