@@ -5,7 +5,9 @@ import torch
 from reference.weights import load_reference, official_state
 
 from framework.generators.layers import remove_weight_norm
-from framework.generators.wavenet import WaveNetNetwork, WaveNetQueue
+from framework.generators.wavenet_network import WaveNetNetwork
+from framework.generators.wavenet_queue import WaveNetQueue, sample_by_queue
+from framework.losses.likelihood import Gaussian, LogisticMixture, MuLawSoftmax
 from framework.runs.importers import load_official
 
 R9Y9 = {"kernel": 3, "residual_channels": 128, "gate_channels": 256, "skip_channels": 128, "n_mels": 80}
@@ -108,6 +110,18 @@ def test_queue_equals_whole(arguments):
         queue.step(inputs[..., t : t + 1], None if condition is None else condition[..., t : t + 1]) for t in range(24)
     ]
     torch.testing.assert_close(torch.stack(steps, dim=-1), whole, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("distribution", [MuLawSoftmax(), LogisticMixture(2), Gaussian()])
+@torch.no_grad()
+def test_samples_are_drawn_from_what_teacher_forcing_predicts(distribution):
+    network, *_ = build({"in_channels": distribution.in_channels, "out_channels": distribution.parameters})
+    uniforms = torch.rand(2, distribution.uniforms, 24)
+    audio = sample_by_queue(network, distribution, uniforms, temperature=0.9)
+    past = distribution.inputs(torch.nn.functional.pad(audio, (1, 0))[..., :-1])
+    torch.testing.assert_close(distribution.sample(network(past), uniforms, 0.9), audio, atol=1e-5, rtol=0)
+    # A sequence does not hear the others of its batch.
+    torch.testing.assert_close(sample_by_queue(network, distribution, uniforms[1:], temperature=0.9), audio[1:])
 
 
 @torch.no_grad()
