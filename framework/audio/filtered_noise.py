@@ -17,8 +17,8 @@ def impulse_responses(magnitudes: Tensor, taps: int | None = None) -> Tensor:
             code asks for 257 taps of 65 bands and so gets 128.
 
     Returns:
-        Filters `(batch, frames, taps)`. The peak is tap `taps // 2` of all and, as in the official code, `taps // 2 - 1`
-        of fewer.
+        Filters `(batch, frames, taps)`. Their peak is at `taps // 2` where nothing was cut off and, as in the official
+        code, at `taps // 2 - 1` otherwise.
 
     Raises:
         ValueError: if fewer taps than there are are asked for, and an even number of them.
@@ -27,7 +27,8 @@ def impulse_responses(magnitudes: Tensor, taps: int | None = None) -> Tensor:
     response = torch.fft.fftshift(torch.fft.irfft(magnitudes + 0j), dim=-1)
     available = response.shape[-1]
     taps = available if taps is None else min(taps, available)
-    window = torch.hann_window(taps, device=response.device, dtype=response.dtype)
+    # TensorFlow's windows of an odd length are symmetric, those of an even one periodic.
+    window = torch.hann_window(taps, taps % 2 == 0, device=response.device, dtype=response.dtype)
     if taps == available:
         return response * window
     if taps % 2 == 0:

@@ -1,15 +1,15 @@
 """A bank of harmonic oscillators (DDSP: Engel et al., 2020, sections 3.1 and B.5) that neither drifts nor fills memory.
 
 The sum over harmonics h of `a_h sin(h w)` written out is a tensor of (batch, samples, harmonics), several times over
-with its gradients. Here no such tensor is made:
+with its gradients. No such tensor is made here:
 
 * The phase is accumulated over frames only, in float64, and wrapped to one cycle; within a frame it is a polynomial of
-  the sample. So it has the same error after a minute as at the start, that of one float32 number.
-* With `h = K j + k`, `e^{ihw} = e^{iKjw} e^{ikw}`: about 2 sqrt(harmonics) sinusoids make all of them, and what is
-  summed over k is a product of a frame's amplitudes with K sinusoids, a matrix product. Each sinusoid is found by
-  doubling, `e^{i(n+k)w} = e^{inw} e^{ikw}`, at the cost of a multiplication.
-* Amplitudes that are interpolated are a blend of two frames with weights that every hop shares: both frames'
-  sums are made and then blended.
+  the sample. So it is as exact after a minute as at the start: to the rounding of one float32 number.
+* With `h = K j + k` the sum is the imaginary part of `sum_j (e^{iKw})^j sum_k a_{jk} e^{ikw}`. The inner sums are
+  matrix products, of a frame's amplitudes with K sinusoids; the outer one is a polynomial by Horner's rule. The
+  sinusoids are found by doubling, `e^{i(n+k)w} = e^{inw} e^{ikw}`, so that errors hardly add up.
+* Interpolated amplitudes are a blend of two frames with weights that every hop shares: both frames' sums are made,
+  then blended.
 * Samples are made some thousand at a time, and again in the backward pass, which keeps the frames alone.
 """
 
@@ -22,8 +22,8 @@ from torch.nn.functional import pad
 
 from framework.audio.envelopes import Interpolation, blend_weights, full_precision, harmonic_frequencies
 
-_SAMPLES_AT_ONCE = {"cpu": 1 << 14}
-"""What stays in the cache of a processor; elsewhere starting a kernel costs more than memory."""
+_SAMPLES_AT_ONCE = {"cpu": 1 << 13}
+"""What stays in the cache of a processor; elsewhere memory matters less than the number of kernels."""
 
 
 def harmonic_oscillators(
@@ -101,8 +101,9 @@ def _frame_phase(start: Tensor, end: Tensor, hop_length: int) -> Tensor:
 def _neighbours(frames: Tensor, count: int, offset: int) -> Tensor:
     """Return for each frame those blended in its hop: `(batch, frames, count, channels)`, the outermost ones held."""
     number = frames.shape[1]
-    index = torch.arange(number, device=frames.device)[:, None] + torch.arange(count, device=frames.device) + offset
-    return frames[:, index.clamp(0, number - 1)]
+    before, after = [frames[:, :1]] * -offset, [frames[:, -1:]] * (count - 1 + offset)
+    held = torch.cat([*before, frames, *after], 1)
+    return torch.stack([held[:, start : start + number] for start in range(count)], 2)
 
 
 def _powers(hop_length: int, device: torch.device) -> Tensor:
@@ -141,7 +142,7 @@ def _above_nyquist(
 
 
 class _HarmonicSum(torch.autograd.Function):
-    """Hops of `sum_n weights_n(t) sum_h a_nh sin(h w(t))` from frames; everything per sample is made again backward.
+    """Hops of `sum_n weights_n(t) sum_h a_nh sin(h w(t))` from frames; what is per sample is made again backward.
 
     Takes phase coefficients (hops, 3) in float64, amplitudes (hops, neighbours, harmonics) and weights
     (neighbours, hop_length); gives audio (hops, hop_length).
@@ -153,44 +154,38 @@ class _HarmonicSum(torch.autograd.Function):
         table = _table(amplitudes)
         audio = amplitudes.new_empty(len(phase), weights.shape[-1])
         for hops in _chunks(audio):
-            fine, coarse = _sinusoids(phase[hops], table, weights)
-            cosine, sine = _inner_sums(table[hops], fine)
-            # Im(e^{iKjw} z) for each j, summed.
-            sums = torch.mul(cosine, coarse[:, None, :, 1]).addcmul_(sine, coarse[:, None, :, 0]).sum(2)
-            torch.sum(sums.mul_(weights), 1, out=audio[hops])
+            sinusoids = _sinusoids(phase[hops], table.shape[-1], weights)
+            torch.sum(_harmonic_sums(table[hops], sinusoids).imag * weights, 1, out=audio[hops])
         return audio
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         phase, amplitudes, weights = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
-            return *_harmonic_gradients(gradient, phase, amplitudes, weights, *ctx.needs_input_grad[:2]), None
+            return *_gradients(gradient, phase, amplitudes, weights, ctx.needs_input_grad), None
 
 
-def _harmonic_gradients(
-    gradient: Tensor, phase: Tensor, amplitudes: Tensor, weights: Tensor, for_phase: bool, for_amplitudes: bool
+def _gradients(
+    gradient: Tensor, phase: Tensor, amplitudes: Tensor, weights: Tensor, needed: tuple[bool, ...]
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Return the gradients of phase coefficients and amplitudes, given that of the audio (hops, hop_length)."""
-    table = _table(amplitudes)
-    harmonics = amplitudes.shape[-1]
-    orders = torch.arange(1, harmonics + 1, device=table.device, dtype=table.dtype)
-    slopes = _table(amplitudes * orders) if for_phase else table
+    """Return the gradients of phase coefficients and amplitudes where needed; that of the audio is (hops, hop_length).
+
+    The derivative of `a sin(h w)` is `sin(h w)` by `a` and `h a cos(h w)` by `w`.
+    """
+    orders = torch.arange(1, amplitudes.shape[-1] + 1, device=amplitudes.device, dtype=amplitudes.dtype)
+    table, slopes = _table(amplitudes), _table(amplitudes * orders) if needed[0] else None
     phase_gradient, table_gradient = torch.empty_like(phase), torch.empty_like(table)
-    powers = _powers(weights.shape[-1], phase.device)
+    powers = _powers(weights.shape[-1], phase.device) * (2 * math.pi)
     for hops in _chunks(gradient):
-        fine, coarse = _sinusoids(phase[hops], table, weights)
         weighted = gradient[hops, None] * weights
-        if for_phase:
-            cosine, sine = _inner_sums(slopes[hops], fine)
-            # Re(e^{iKjw} z): the derivative of a sine.
-            sums = torch.mul(cosine, coarse[:, None, :, 0]).addcmul_(sine, coarse[:, None, :, 1], value=-1).sum(2)
-            angle_gradient = (sums * weighted).sum(1).double()
-            phase_gradient[hops] = angle_gradient @ powers.T * (2 * math.pi)
-        if for_amplitudes:
-            outer = coarse.flip(2)[:, None] * weighted[:, :, None, None]
-            torch.bmm(outer.flatten(3).flatten(1, 2), fine.flatten(2).mT, out=table_gradient[hops].flatten(1, 2))
-    flat = table_gradient.flatten(2)[..., :harmonics]
-    return phase_gradient if for_phase else None, flat if for_amplitudes else None
+        sinusoids = _sinusoids(phase[hops], table.shape[-1], weights)
+        if slopes is not None:
+            by_angle = (_harmonic_sums(slopes[hops], sinusoids).real * weighted).sum(1)
+            torch.matmul(by_angle.double(), powers.T, out=phase_gradient[hops])
+        if needed[1]:
+            _amplitude_gradient(weighted, sinusoids, table_gradient[hops])
+    flat = table_gradient.flatten(2)[..., : len(orders)]
+    return phase_gradient if needed[0] else None, flat if needed[1] else None
 
 
 def _chunks(audio: Tensor) -> list[slice]:
@@ -200,40 +195,54 @@ def _chunks(audio: Tensor) -> list[slice]:
 
 
 def _table(amplitudes: Tensor) -> Tensor:
-    """Arrange amplitudes (..., harmonics), with zeros at the end, as (..., J, K): harmonic `K j + k`, k from 1."""
-    harmonics = amplitudes.shape[-1]
-    fine = math.ceil(math.sqrt(harmonics))
-    return pad(amplitudes, (0, -harmonics % fine)).unflatten(-1, (-1, fine))
+    """Arrange amplitudes (hops, neighbours, harmonics) as (..., J, K), zeros at the end: harmonic `K j + k`, k from 1.
+
+    A sinusoid more costs about as much as a row more, of which there are J for each neighbour.
+    """
+    _, neighbours, harmonics = amplitudes.shape
+    inner = math.ceil(math.sqrt(harmonics * neighbours))
+    return pad(amplitudes, (0, -harmonics % inner)).unflatten(-1, (-1, inner))
 
 
-def _sinusoids(phase: Tensor, table: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `e^{ikw}`, k from 1 to K, and `e^{iKjw}`, j from 0: (hops, K or J, 2, hop_length), cosine then sine."""
-    outer, inner = table.shape[-2:]
+def _sinusoids(phase: Tensor, count: int, weights: Tensor) -> Tensor:
+    """Return `e^{ikw}`, k from 1 to count, as (count, hops, hop_length)."""
     angle = _angle(phase, _powers(weights.shape[-1], phase.device), weights.dtype)
-    fine = angle.new_empty(len(angle), inner, 2, angle.shape[-1])
-    torch.cos(angle, out=fine[:, 0, 0])
-    torch.sin(angle, out=fine[:, 0, 1])
-    _double(fine)
-    coarse = angle.new_empty(len(angle), outer, 2, angle.shape[-1])
-    coarse[:, 0, 0], coarse[:, 0, 1] = 1, 0
-    if outer > 1:
-        coarse[:, 1] = fine[:, -1]
-        _double(coarse[:, 1:])
-    return fine, coarse
-
-
-def _double(z: Tensor) -> None:
-    """Fill (hops, count, 2, hop_length), whose first is z, with its powers: what there is times the last of it."""
+    z = torch.empty(count, *angle.shape, dtype=angle.dtype.to_complex(), device=angle.device)
+    torch.polar(torch.ones_like(angle), angle, out=z[0])
     known = 1
-    while known < z.shape[1]:
-        new = min(known, z.shape[1] - known)
-        factor, by, out = z[:, :new], z[:, known - 1 : known], z[:, known : known + new]
-        torch.mul(factor[:, :, 0], by[:, :, 0], out=out[:, :, 0]).addcmul_(factor[:, :, 1], by[:, :, 1], value=-1)
-        torch.mul(factor[:, :, 1], by[:, :, 0], out=out[:, :, 1]).addcmul_(factor[:, :, 0], by[:, :, 1])
+    while known < count:
+        new = min(known, count - known)
+        torch.mul(z[:new], z[known - 1 : known], out=z[known : known + new])
         known += new
+    return z
 
 
-def _inner_sums(table: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `sum_k a_jk e^{ikw}`, cosine and sine part, each (hops, neighbours, J, hop_length)."""
-    sums = torch.bmm(table.flatten(1, 2), fine.flatten(2)).view(*table.shape[:3], 2, -1)
-    return sums[:, :, :, 0], sums[:, :, :, 1]
+def _as_matrices(sinusoids: Tensor) -> Tensor:
+    """View (K, hops, hop_length) complex numbers as real matrices (hops, K, 2 * hop_length)."""
+    return torch.view_as_real(sinusoids).flatten(2).transpose(0, 1)
+
+
+def _harmonic_sums(table: Tensor, sinusoids: Tensor) -> Tensor:
+    """Return `sum_h a_h e^{ihw}` (hops, neighbours, hop_length) of a table (hops, neighbours, J, K)."""
+    hops, neighbours, outer, _ = table.shape
+    inner = torch.bmm(table.flatten(1, 2), _as_matrices(sinusoids))
+    inner = torch.view_as_complex(inner.view(hops, neighbours, outer, -1, 2))
+    total, step = inner[:, :, -1], sinusoids[-1][:, None]
+    for j in range(outer - 2, -1, -1):
+        total = torch.addcmul(inner[:, :, j], total, step)
+    return total
+
+
+def _amplitude_gradient(weighted: Tensor, sinusoids: Tensor, out: Tensor) -> None:
+    """Write `sum_t g(t) sin(h w(t))` into a table (hops, neighbours, J, K), with g (hops, neighbours, hop_length).
+
+    `Im(u v)` is the real inner product of `i conj(u)` and `v`: with `u = (e^{iKw})^j` a matrix product gives all k.
+    """
+    hops, neighbours, outer, inner = out.shape
+    rows = sinusoids.new_empty(hops, neighbours, outer, weighted.shape[-1])
+    torch.mul(weighted, 1j, out=rows[:, :, 0])
+    step = sinusoids[-1][:, None].conj().resolve_conj()
+    for j in range(1, outer):
+        torch.mul(rows[:, :, j - 1], step, out=rows[:, :, j])
+    rows = torch.view_as_real(rows).view(hops, neighbours * outer, -1)
+    torch.bmm(rows, _as_matrices(sinusoids).mT, out=out.view(hops, -1, inner))
