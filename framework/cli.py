@@ -12,18 +12,21 @@ usage: ostinato COMMAND [...]
 
   list                               every experiment: what it is, and what it changes against its parent
   show NAME                          an experiment's hyperparameters and their origin, parameter counts, memory
+  doctor NAME                        look at data, memory, devices and disk before a long run
   fit NAME                           train; the same command again continues the same run
   validate NAME                      measure a run on the held-out clips, beside Griffin-Lim
   synthesize NAME --input FILE_OR_DIR --output DIR
                                      generate recordings again from their conditioning (copy-synthesis)
+  inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
   pack SOURCE DESTINATION            turn a folder of recordings into webdataset shards
   data DIR [--picture FILE.png]      what is in recordings or shards: amounts, lengths, levels, spectrograms
+  bench [NAME...]                    speed beside other ways of doing the same; without a name, which benches there are
 
 Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices 2 --seed 3
 `ostinato COMMAND NAME --help` lists them all. NAME is a file below experiments/, e.g. hifigan_v3 or
 ablations.hifigan_without_mpd (its last part is enough).
 """
-COMMANDS = ("list", "show", "fit", "validate", "synthesize", "pack", "data")
+COMMANDS = ("list", "show", "doctor", "fit", "validate", "synthesize", "inspect", "pack", "data", "bench")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,21 +40,20 @@ def main(arguments: list[str] | None = None) -> int:
         from framework.hyperparameters import nearest
 
         return fail(f"no command {command!r}: {nearest(command, COMMANDS)}")
-    if command not in ("pack", "data") and rest and rest[0] in ("-h", "--help"):
+    if command not in ("pack", "data", "bench") and rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
     # Threads that spin for long while they wait bring a machine that others use too to a standstill (a hundredth of
     # the speed); ones that never spin lose a quarter of it where nobody does.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
-        import_module(f"framework.commands.{command}").run(rest)
+        return import_module(f"framework.commands.{command}").run(rest) or 0
     except KeyboardInterrupt:
         return fail("interrupted", 130)
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         if is_a_users(error):
             return fail(str(error))
         raise
-    return 0
 
 
 def is_a_users(error: Exception) -> bool:

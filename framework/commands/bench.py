@@ -1,0 +1,111 @@
+"""`ostinato bench`: how fast parts of the project are beside other ways of doing the same."""
+
+import argparse
+import ast
+import datetime
+import importlib
+import importlib.util
+import json
+import shlex
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, NoReturn
+
+from framework.hyperparameters import nearest
+
+PACKAGE = "framework.bench"
+DOCUMENT = Path("docs/benchmarks.md")
+
+
+def run(arguments: list[str]) -> None:
+    """Hold the contests of the benches named, or list all benches."""
+    known = benches()
+    if not arguments:
+        print("\n".join(listed(known)))
+        return
+    parsed = _parser(known).parse_args(arguments)
+    for name in parsed.names:
+        if name not in known:
+            raise ValueError(f"no bench {name!r}: {nearest(name, list(known))}")
+    if parsed.rounds < 1 or parsed.seconds < 0:
+        raise ValueError("--rounds must be at least 1 and --seconds not negative")
+    peers = dict(map(_peer, parsed.peer))
+    command = shlex.join(["ostinato", "bench", *arguments])
+    for name in parsed.names:
+        hold_bench(name, known[name], peers, parsed, command)
+
+
+def benches() -> dict[str, str]:
+    """Return the first line of every bench's docstring by its name, without importing any: modules with `contests`."""
+    package = importlib.util.find_spec(PACKAGE)
+    found = {}
+    for folder in package.submodule_search_locations or [] if package else []:
+        for path in sorted(Path(folder).glob("*.py")):
+            tree = ast.parse(path.read_text())
+            if any(isinstance(node, ast.FunctionDef) and node.name == "contests" for node in tree.body):
+                found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return found
+
+
+def listed(known: dict[str, str]) -> list[str]:
+    """Return a line for each bench."""
+    return [f"{name:14} {summary}" for name, summary in known.items()]
+
+
+def hold_bench(name: str, summary: str, peers: dict[str, Path], parsed: argparse.Namespace, command: str) -> None:
+    """Hold a bench's contests, print each when it is over, and write all of them."""
+    from framework.bench.harness import hold
+    from framework.bench.machine import machine, peak_memory
+    from framework.bench.tables import keep, section, text
+
+    facts = machine()
+    print(f"{name}: {summary}\n" + ", ".join(f"{key}: {value}" for key, value in facts.items()), flush=True)
+    results = []
+    for contest in importlib.import_module(f"{PACKAGE}.{name}").contests(peers):
+        results.append(hold(contest, parsed.rounds, parsed.seconds, peak=peak_memory))
+        print(f"\n{text(results[-1])}", flush=True)
+    date = datetime.date.today().isoformat()
+    written = section(name, summary, facts, command, date, results)
+    parsed.output.mkdir(parents=True, exist_ok=True)
+    record = {"bench": name, "command": command, "date": date, "machine": facts, "contests": list(map(asdict, results))}
+    (parsed.output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
+    (parsed.output / f"{name}.md").write_text(written)
+    print(f"\nwritten to {parsed.output / name}.json and .md", flush=True)
+    if parsed.save:
+        keep(DOCUMENT, name, written)
+        print(f"kept in {DOCUMENT}", flush=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
+def _parser(known: dict[str, str]) -> _Parser:
+    parser = _Parser(
+        prog="ostinato bench",
+        description="Time benches; without a name, list them.",
+        epilog="\n".join(["benches:", *(f"  {line}" for line in listed(known))]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="+", metavar="NAME", help="which benches")
+    arguments: list[tuple[str, Any, Any, str]] = [
+        ("--rounds", int, 5, "turns that each contender has"),
+        ("--seconds", float, 1.0, "how long a turn lasts at least"),
+        ("--output", Path, Path("runs/bench"), "folder that JSON and Markdown are written into"),
+    ]
+    for flag, kind, default, text in arguments:
+        parser.add_argument(flag, type=kind, default=default, help=f"{text} ({default})")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="NAME=DIR", help="a checkout of another project to compare with"
+    )
+    parser.add_argument("--save", action="store_true", help=f"keep the figures in {DOCUMENT} too")
+    return parser
+
+
+def _peer(text: str) -> tuple[str, Path]:
+    name, _, folder = text.partition("=")
+    path = Path(folder).expanduser().absolute()
+    if not name or not folder or not path.is_dir():
+        raise ValueError(f"--peer {text}: expected NAME=DIR, the name of a project and a folder with its checkout")
+    return name, path
