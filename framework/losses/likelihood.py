@@ -138,9 +138,13 @@ class LogisticMixture(Distribution):
         logits, means, log_scales = self.split(output.float())
         component = choose(logits, uniforms[:, 0], temperature).unsqueeze(1)
         mean, scale = means.gather(1, component), log_scales.gather(1, component).exp()
+        return (mean + temperature * scale * self.quantile(uniforms[:, 1:])).clamp(-1, 1)
+
+    @staticmethod
+    def quantile(uniforms: Tensor) -> Tensor:
+        """Return the standard logistic's values below which it is with these probabilities."""
         # The official code's limits: tails beyond 1e-5 are not drawn.
-        quantile = uniforms[:, 1:].clamp(1e-5, 1 - 1e-5).logit()
-        return (mean + temperature * scale * quantile).clamp(-1, 1)
+        return uniforms.clamp(1e-5, 1 - 1e-5).logit()
 
 
 class Gaussian(Distribution):
@@ -181,5 +185,10 @@ class Gaussian(Distribution):
 
     def sample(self, output: Tensor, uniforms: Tensor, temperature: float = 1.0) -> Tensor:
         mean, log_scale = self.split(output.float())
-        quantile = torch.special.ndtri(uniforms[:, 0].clamp(1e-7, 1 - 1e-7))
+        quantile = self.quantile(uniforms[:, 0])
         return (mean + temperature * log_scale.exp() * quantile).clamp(-1, 1).unsqueeze(1)
+
+    @staticmethod
+    def quantile(uniforms: Tensor) -> Tensor:
+        """Return the standard normal's values below which it is with these probabilities."""
+        return torch.special.ndtri(uniforms.clamp(1e-7, 1 - 1e-7))

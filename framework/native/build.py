@@ -1,0 +1,102 @@
+"""Small C++ sources, compiled for this machine at first use and kept.
+
+A library that cannot be had is no error: whoever asks for one does without, in PyTorch, more slowly.
+`OSTINATO_NATIVE=0` asks for that.
+"""
+
+import ctypes
+import functools
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from filelock import FileLock
+
+SOURCES = Path(__file__).parent
+FLAGS = ("-std=gnu++17", "-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC")
+
+
+class BuildError(RuntimeError):
+    """A source cannot be compiled here."""
+
+
+def library(name: str) -> ctypes.CDLL | None:
+    """Return the library of `framework/native/<name>.cpp`, or None, with a warning, where it cannot be compiled."""
+    return None if os.environ.get("OSTINATO_NATIVE") == "0" else _library(name)
+
+
+@functools.cache
+def _library(name: str) -> ctypes.CDLL | None:
+    try:
+        return build(SOURCES / f"{name}.cpp", library_folder())
+    except (BuildError, OSError) as error:
+        print(f"warning: {name} runs in PyTorch, slower than compiled: {error}", file=sys.stderr)
+        return None
+
+
+def library_folder() -> Path:
+    """Return the folder of compiled libraries: `native` in `$OSTINATO_CACHE` or `~/.cache/ostinato`."""
+    general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    folder = Path(os.environ.get("OSTINATO_CACHE") or Path(general) / "ostinato").expanduser() / "native"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def build(source: Path, folder: Path) -> ctypes.CDLL:
+    """Return a source's library, compiled into a folder unless it is there.
+
+    Its name has what it depends on: the source, the compiler and the processor. Processes wait for the one that
+    compiles; one that is killed leaves nothing that another would take for a library.
+
+    Raises:
+        BuildError: there is no compiler, or it refuses.
+    """
+    compiler = find_compiler()
+    # All that the compiler defines says which compiler it is, and what the processor can do.
+    defined = _run([compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull])
+    parts = [source.read_bytes(), " ".join(FLAGS).encode(), defined]
+    key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
+    path = folder / f"{source.stem}-{key}.so"
+    if (compiled := _open(path)) is not None:
+        return compiled
+    with FileLock(path.with_suffix(".lock")):
+        if (compiled := _open(path)) is not None:
+            return compiled
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            target = Path(scratch) / path.name
+            _run([compiler, *FLAGS, str(source), "-o", str(target)])
+            os.replace(target, path)
+        return ctypes.CDLL(str(path))
+
+
+def find_compiler() -> str:
+    """Return the C++ compiler: `$CXX`, or the first that is installed of g++, clang++ and c++.
+
+    Raises:
+        BuildError: there is none.
+    """
+    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
+    for name in wanted:
+        if path := shutil.which(name):
+            return path
+    raise BuildError(f"there is no C++ compiler ({', '.join(wanted)}): install g++, or set CXX")
+
+
+def _open(path: Path) -> ctypes.CDLL | None:
+    """Return the library, or None where there is none or it is damaged."""
+    try:
+        return ctypes.CDLL(str(path)) if path.exists() else None
+    except OSError:
+        return None
+
+
+def _run(command: list[str]) -> bytes:
+    done = subprocess.run(command, capture_output=True)
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").splitlines() or [f"exit status {done.returncode}"]
+        raise BuildError(next((line for line in lines if "error" in line), lines[0]))
+    return done.stdout
