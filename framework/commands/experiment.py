@@ -59,6 +59,8 @@ class ExperimentCLI(LightningCLI):
             default=None,
             help="Checkpoint to start from, one of ours or an official one; explicit overrides beat what it stored.",
         )
+        if self.command == "inspect":
+            parser.add_argument("--output", type=str | None, default=None, help="Folder for the pictures.")
         if self.command == "synthesize":
             parser.add_argument("--input", type=str | None, default=None, help="An audio file, or a folder of them.")
             parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")

@@ -73,10 +73,11 @@ def saved_for_backward(cli: ExperimentCLI) -> int:
     return sum(size for pointer, size in seen.items() if pointer not in weights)
 
 
-def example(cli: ExperimentCLI) -> dict[str, Any]:
-    """Return a batch of one segment of noise, with all that the data module's batches have."""
+def example(cli: ExperimentCLI, time: int | None = None) -> dict[str, Any]:
+    """Return a batch of one clip of noise, a segment or `time` samples long, with all that the data gives a batch."""
     data = cli.datamodule
-    batch: dict[str, Any] = {"audio": 0.1 * torch.randn(1, 1, data.segment), "key": ["noise"]}
+    time = time or data.segment
+    batch: dict[str, Any] = {"audio": 0.1 * torch.randn(1, 1, time), "key": ["noise"]}
     if getattr(data, "f0_hop", 0):
-        batch["f0"] = torch.full((1, -(-data.segment // data.f0_hop)), 220.0)
+        batch["f0"] = torch.full((1, -(-time // data.f0_hop)), 220.0)
     return batch | {label: torch.zeros(1, dtype=torch.int64) for label in getattr(data, "labels", ())}

@@ -25,6 +25,7 @@ class CQTDiscriminator(nn.Module):
         channels: int,
         dilations: Sequence[int],
         slope: float,
+        trainable: bool,
     ) -> None:
         super().__init__()
         self.bins, self.slope = bins, slope
@@ -39,6 +40,7 @@ class CQTDiscriminator(nn.Module):
             pad_mode="constant",
             # Magnitudes would have infinite gradients on silence.
             output_format="Complex",
+            trainable=trainable,
             verbose=False,
         )
         forget_buffers(self.resample)
@@ -79,6 +81,7 @@ class MultiScaleSubBandCQTDiscriminator(Discriminator):
         channels: Width of the convolutions.
         dilations: Dilations along time of the strided convolutions.
         slope: Negative slope of the leaky ReLU.
+        trainable: Whether the transforms' kernels are learnt too, from those of the constant-Q transform on.
 
     Raises:
         ValueError: when the octaves reach beyond the sample rate, or a hop length cannot be halved once an octave.
@@ -93,6 +96,7 @@ class MultiScaleSubBandCQTDiscriminator(Discriminator):
         channels: int = 32,
         dilations: Sequence[int] = (1, 2, 4),
         slope: float = 0.1,
+        trainable: bool = False,
     ) -> None:
         super().__init__()
         if LOWEST_BIN * 2**octaves > sample_rate:
@@ -101,7 +105,7 @@ class MultiScaleSubBandCQTDiscriminator(Discriminator):
             if hop_length % 2 ** (octaves - 1):
                 raise ValueError(f"a hop of {hop_length} cannot be halved {octaves - 1} times, once for each octave")
         self.discriminators = nn.ModuleList(
-            CQTDiscriminator(sample_rate, hop_length, octaves, bins, channels, dilations, slope)
+            CQTDiscriminator(sample_rate, hop_length, octaves, bins, channels, dilations, slope, trainable)
             for hop_length, bins in zip(hop_lengths, bins_per_octave, strict=True)
         )
 

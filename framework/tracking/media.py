@@ -44,7 +44,7 @@ def log_mel_picture(clips: Mapping[str, Tensor], preset: MelPreset) -> Image.Ima
     panels[0].set_yticks(positions, labels)
     panels[0].set_ylabel("frequency (Hz)")
     figure.colorbar(image, ax=panels, label="dB", pad=0.01)
-    return _drawn(canvas)
+    return drawn(canvas)
 
 
 @torch.no_grad()
@@ -97,7 +97,7 @@ def contact_sheet(clips: Sequence[tuple[str, np.ndarray, int]], seconds: float =
     figure.supxlabel("time (s)", fontsize=9)
     figure.supylabel("frequency (Hz)", fontsize=9)
     figure.colorbar(image, ax=panels, label="dB", pad=0.01)
-    return _drawn(canvas)
+    return drawn(canvas)
 
 
 def _mel(front_end: MelSpectrogram, audio: np.ndarray, rate: int) -> np.ndarray:
@@ -114,7 +114,8 @@ def _decibels(preset: MelPreset) -> MelSpectrogram:
     return MelSpectrogram(replace(preset, log="10", scale=20.0, shift=0.0, floor=1e-5, limits=None))
 
 
-def _drawn(canvas: FigureCanvasAgg) -> Image.Image:
+def drawn(canvas: FigureCanvasAgg) -> Image.Image:
+    """Return what is on a canvas as an RGB picture."""
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 
