@@ -1,0 +1,78 @@
+"""Griffin-Lim: 32 iterations beside torchaudio's, on a few seconds of harmonics over noise.
+
+Both do the same arithmetic, which the check holds them to: the own iteration saves passes over memory.
+"""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+import torchaudio
+from torch import Tensor
+
+from framework.audio.griffin_lim import fast_griffin_lim
+from framework.bench.harness import BenchError, Contender, Contest
+
+RATE, N_FFT, HOP_LENGTH, ITERATIONS, SECONDS = 22050, 1024, 256, 32, 4.0
+LIMIT = 0.5
+"""The most that the own spectral convergence may be behind (dB)."""
+
+
+def contests(peers: dict[str, Path]) -> Iterator[Contest]:
+    """Yield the algorithm of 1984 and the fast one, each beside torchaudio."""
+    window = torch.hann_window(N_FFT)
+    target = magnitude(tones(), window)
+    for title, momentum in (("Griffin-Lim", 0.0), ("fast Griffin-Lim", 0.99)):
+        yield contest(title, target, window, momentum)
+
+
+def contest(title: str, target: Tensor, window: Tensor, momentum: float) -> Contest:
+    """Return the contest for one momentum."""
+
+    def own() -> Tensor:
+        return fast_griffin_lim(target, window, N_FFT, HOP_LENGTH, ITERATIONS, momentum)
+
+    def theirs() -> Tensor:
+        return torchaudio.functional.griffinlim(
+            target, window, N_FFT, HOP_LENGTH, N_FFT, 1.0, ITERATIONS, momentum, None, rand_init=False
+        )
+
+    def check() -> str:
+        ours, other = (convergence(found(), target, window) for found in (own, theirs))
+        if ours > other + LIMIT:
+            raise BenchError(f"spectral convergence {ours:.2f} dB, torchaudio's {other:.2f} dB")
+        return f"spectral convergence {ours:.2f} dB, torchaudio's {other:.2f} dB"
+
+    def seconds(audio: Tensor) -> float:
+        return audio.shape[-1] / RATE
+
+    return Contest(
+        f"{title}, {ITERATIONS} iterations",
+        "seconds of audio",
+        "torchaudio",
+        (Contender("torchaudio", lambda: seconds(theirs())), Contender("ostinato", lambda: seconds(own()))),
+        check,
+        notes=f"{SECONDS:g} s at {RATE} Hz, n_fft {N_FFT}, hop length {HOP_LENGTH}, phase from zero.",
+        memory=True,
+    )
+
+
+def tones() -> Tensor:
+    """Return decaying harmonics over a little noise as audio `(1, time)`."""
+    time = torch.arange(int(SECONDS * RATE)) / RATE
+    note = time % 0.5
+    harmonics = sum(torch.sin(2 * math.pi * 220 * k * time) / k for k in range(1, 12))
+    noise = torch.randn(len(time), generator=torch.Generator().manual_seed(0))
+    return (0.25 * harmonics * torch.exp(-3 * note) + 1e-3 * noise)[None]
+
+
+def magnitude(audio: Tensor, window: Tensor) -> Tensor:
+    """Return the magnitudes `(batch, bins, frames)` of audio `(batch, time)`."""
+    return torch.stft(audio, N_FFT, HOP_LENGTH, N_FFT, window, return_complex=True).abs()
+
+
+def convergence(audio: Tensor, target: Tensor, window: Tensor) -> float:
+    """Return how far the magnitudes of audio `(batch, time)` are from their target (dB re the target)."""
+    difference = target - magnitude(audio, window)
+    return 20 * math.log10(float(difference.norm() / target.norm()))
