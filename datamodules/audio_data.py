@@ -10,12 +10,15 @@ import lightning as L
 
 from datamodules.bad_clips import BadClips
 from datamodules.held_out import HeldOut
+from datamodules.labels import Labels
 from datamodules.loader import Batch, Batches, Loader, Position, Scaling, finished
 from datamodules.plan import Plan
 from datamodules.reader import Reader
 from datamodules.remote import RemoteCache, is_remote
 from datamodules.shards import SPLITS, read_manifest
-from framework.hyperparameters import Hyperparameters, runtime
+from framework.hyperparameters import Hyperparameters, added, runtime
+
+_IN_BATCHES = {"audio", "scale", "key", "clip", "start", "position", "bad", "f0"}
 
 
 class _Source(NamedTuple):
@@ -34,6 +37,10 @@ class AudioData(Hyperparameters, L.LightningDataModule):
     once an epoch at a random place; the remainder that fills no batch is dropped, another one each epoch. The order
     does not change with workers or devices, and a run continues behind the last batch it was trained on.
 
+    Where they are asked for, batches have `f0` float32 (batch, frames): the pitch in Hz at every `f0_hop`-th sample, 0
+    where there is none, `ceil(time / f0_hop)` frames; and each of `labels` as int64 (batch,). A held-out batch has one
+    clip, `audio` and `key`, and these.
+
     A subclass says where its shards are by overriding `folder`, or `manifest` and `shards`.
 
     Args:
@@ -51,6 +58,8 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         validation_seconds: Held-out clips are cut to this length.
         bad_share: Part of the clips that may be unusable before the run stops; others take their places until then.
         cache_gigabytes: Room for copies of remote shards.
+        f0_hop: Samples between two values of a batch's `f0`; 0 for a batch without.
+        labels: Names of integers in the clips' json that a batch has as tensors.
     """
 
     sample_rate: int = 22050
@@ -66,6 +75,8 @@ class AudioData(Hyperparameters, L.LightningDataModule):
     validation_seconds: float = 4.0
     bad_share: float = runtime(0.05)
     cache_gigabytes: float = runtime(50.0)
+    f0_hop: int = added(0)
+    labels: tuple[str, ...] = added(())
 
     def build(self) -> None:
         """Check the values.
@@ -76,6 +87,10 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         for name in ("sample_rate", "segment", "batch_size", "crops_per_clip", "validation_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{self._name}.{name} = {getattr(self, name)}: must be positive")
+        if self.f0_hop < 0:
+            raise ValueError(f"{self._name}.f0_hop = {self.f0_hop}: must be a number of samples, or 0 for no f0")
+        if taken := set(self.labels) & _IN_BATCHES:
+            raise ValueError(f"{self._name}.labels: {min(taken)!r} is the name of something else in a batch")
         self._position: Position = (0, 0)
         self._readers: dict[str, Reader] = {}
         self._loader: Loader | None = None
@@ -179,7 +194,8 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         plan.local(0, 0, 0, rank, world)
         self.bad_clips.add({reader.key(clip): (e.kind, str(e)) for clip, e in reader.bad_clips().items()})
-        batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), rank, world)
+        self._labels.check(reader)
+        batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), self._labels, rank, world)
         self.teardown("fit")
         training = getattr(self.trainer, "training", False)
         self._loader = Loader(batches, lambda: self.position, self.bad_clips, self.workers, as_stored=training)
@@ -226,7 +242,7 @@ class AudioData(Hyperparameters, L.LightningDataModule):
     def _held_out(self, split: str, clips: int | None) -> HeldOut:
         reader = self.reader(split) if self._sources(split) else None
         longest = round(self.validation_seconds * self.sample_rate)
-        return HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak)
+        return HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak, self._labels)
 
     def _crops(self) -> float | tuple[float, ...]:
         """Return how often a clip comes in an epoch, one number for all shards or one for each."""
@@ -249,6 +265,10 @@ class AudioData(Hyperparameters, L.LightningDataModule):
 
     def _records(self, split: str) -> list[dict[str, Any]] | None:
         return None if self.manifest is None else self.manifest["shards"][split]
+
+    @property
+    def _labels(self) -> Labels:
+        return Labels(self._name, self.f0_hop, self.labels)
 
     @property
     def _name(self) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from datamodules.audio_data import AudioData
 from datamodules.cache import cache_folder
 from datamodules.chorale_clips import Recipe
-from datamodules.chorale_packing import pack_once, packed_name
+from datamodules.chorale_packing import make_once, pack_chorales, packed_name
 from datamodules.soundfont import INSTRUMENTS
 from framework.hyperparameters import nearest, runtime
 
@@ -57,7 +57,8 @@ class BachChorales(AudioData):
     @functools.cached_property
     def folder(self) -> Path:
         """Where the packed clips are: the name is a hash of all that determines them."""
-        return Path(self.cache or cache_folder()).expanduser() / "bach_chorales" / packed_name(self.pieces, self.recipe)
+        name = packed_name(self.recipe, pieces=self.pieces)
+        return Path(self.cache or cache_folder()).expanduser() / "bach_chorales" / name
 
     def prepare_data(self) -> None:
         """Play and pack the chorales, unless that was done before: about a second for each piece on two cores.
@@ -65,4 +66,4 @@ class BachChorales(AudioData):
         Raises:
             ValueError: there are fewer chorales than `pieces`.
         """
-        pack_once(self.folder, self.pieces, self.recipe)
+        make_once(self.folder, lambda folder: pack_chorales(folder, self.pieces, self.recipe))

@@ -14,13 +14,11 @@ import soundfile
 
 from datamodules.chorale_splits import draw
 from datamodules.chorales import VOICES, Chorale, Note
+from datamodules.pitch import FRAME_RATE
 from datamodules.soundfont import INSTRUMENTS, Performance, render
 
 VERSION = 1
 """To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""
-
-FRAME_RATE = 100
-"""Frames of f0 per second; frame `k` is the pitch at `k / 100` seconds."""
 
 LICENCE = (
     "Composition: J. S. Bach, public domain. Score: corpus of music21, distributed with the encoders' permission. "
@@ -59,9 +57,9 @@ def clips(chorale: Chorale, split: str, recipe: Recipe) -> list[Clip]:
     one factor for the whole piece brings its peak to 0.95.
     """
     family = recipe.instruments[int(draw("instruments", chorale.id) * len(recipe.instruments))]
-    tempo = round(_between(*_TEMPO, draw("tempo", chorale.id)), 2)
-    voices = [[Note(n.onset * 60 / tempo, n.duration * 60 / tempo, n.midi) for n in v] for v in chorale.voices]
-    velocities = [round(_between(*_VELOCITY, draw(f"velocity of {name}", chorale.id))) for name in VOICES]
+    tempo = drawn_tempo(chorale)
+    voices = [in_seconds(voice, tempo) for voice in chorale.voices]
+    velocities = [round(between(*_VELOCITY, draw(f"velocity of {name}", chorale.id))) for name in VOICES]
     seconds = chorale.quarters * 60 / tempo + _RING_OUT
     performed = [Performance(*voice) for voice in zip(voices, INSTRUMENTS[family], velocities, strict=True)]
     stems = _quantise(render(performed, seconds, recipe.sample_rate))
@@ -77,21 +75,33 @@ def clips(chorale: Chorale, split: str, recipe: Recipe) -> list[Clip]:
         "frame_rate": FRAME_RATE,
         "licence": LICENCE,
     }
-    count = int(np.ceil(stems.shape[1] / (recipe.clip_seconds * recipe.sample_rate)))
-    edges = np.linspace(0, stems.shape[1], count + 1).round().astype(int).tolist()
     return [
         _clip(f"{chorale.id.replace('.', '_')}-{number:02d}", stems[:, start:end], voices, start, recipe, facts)
-        for number, (start, end) in enumerate(itertools.pairwise(edges))
+        for number, (start, end) in enumerate(stretches(stems.shape[1], recipe.clip_seconds * recipe.sample_rate))
     ]
+
+
+def drawn_tempo(chorale: Chorale) -> float:
+    """Return the tempo that a piece is played at, in quarters a minute; it depends on the piece's name."""
+    return round(between(*_TEMPO, draw("tempo", chorale.id)), 2)
+
+
+def in_seconds(voice: Sequence[Note], tempo: float) -> list[Note]:
+    """Return a voice of a score as it is performed at a tempo."""
+    return [Note(n.onset * 60 / tempo, n.duration * 60 / tempo, n.midi) for n in voice]
+
+
+def stretches(samples: int, longest: float) -> list[tuple[int, int]]:
+    """Cut some samples into stretches (begin, end) of equal length, at most `longest`."""
+    count = int(np.ceil(samples / longest))
+    return list(itertools.pairwise(np.linspace(0, samples, count + 1).round().astype(int).tolist()))
 
 
 def _clip(
     key: str, stems: np.ndarray, voices: list[list[Note]], start: int, recipe: Recipe, facts: dict[str, Any]
 ) -> Clip:
     begin, seconds = start / recipe.sample_rate, stems.shape[1] / recipe.sample_rate
-    heard = [
-        [_cut(note, begin, seconds) for note in v if begin < note.end and note.onset < begin + seconds] for v in voices
-    ]
+    heard = [heard_within(voice, begin, seconds) for voice in voices]
     rows = [(number, note.onset, note.duration, note.midi) for number, voice in enumerate(heard) for note in voice]
     members: dict[str, bytes | np.ndarray] = {
         f"{name}.flac": _flac(stem, recipe.sample_rate) for name, stem in zip(VOICES, stems, strict=True)
@@ -101,20 +111,24 @@ def _clip(
     return Clip(key, stems.sum(0) / np.float32(_FULL_SCALE), facts | {"start": begin, "seconds": seconds}, members)
 
 
-def f0(voices: Sequence[Sequence[Note]], seconds: float) -> np.ndarray:
-    """Return the pitch of each voice, float32 (voices, frames) in Hz at `FRAME_RATE`; 0 is a rest."""
-    pitch = np.zeros((len(voices), int(np.ceil(seconds * FRAME_RATE))), np.float32)
+def f0(voices: Sequence[Sequence[Note]], seconds: float, frame_rate: int = FRAME_RATE) -> np.ndarray:
+    """Return the pitch of each voice, float32 (voices, frames) in Hz at `frame_rate`; 0 is a rest."""
+    pitch = np.zeros((len(voices), int(np.ceil(seconds * frame_rate))), np.float32)
     for row, voice in zip(pitch, voices, strict=True):
         for note in voice:
-            first, last = np.ceil(np.array([note.onset, note.onset + note.duration]) * FRAME_RATE).astype(int)
+            first, last = np.ceil(np.array([note.onset, note.onset + note.duration]) * frame_rate).astype(int)
             row[first:last] = 440 * 2 ** ((note.midi - 69) / 12)
     return pitch
 
 
-def _cut(note: Note, begin: float, seconds: float) -> Note:
-    """Return the part of a note that lies in the clip, in the clip's own time."""
-    onset, end = max(note.onset - begin, 0), min(note.end - begin, seconds)
-    return Note(onset, end - onset, note.midi)
+def heard_within(voice: Sequence[Note], begin: float, seconds: float) -> list[Note]:
+    """Return the parts of a voice's notes that lie in a stretch, in the stretch's own time."""
+    heard = []
+    for note in voice:
+        onset, end = max(note.onset - begin, 0), min(note.end - begin, seconds)
+        if end > 0 and onset < seconds:
+            heard.append(Note(onset, end - onset, note.midi))
+    return heard
 
 
 def _quantise(stems: np.ndarray) -> np.ndarray:
@@ -129,5 +143,6 @@ def _flac(samples: np.ndarray, sample_rate: int) -> bytes:
     return buffer.getvalue()
 
 
-def _between(low: float, high: float, fraction: float) -> float:
+def between(low: float, high: float, fraction: float) -> float:
+    """Return what lies at a fraction of the way from `low` to `high`."""
     return low + (high - low) * fraction

@@ -1,4 +1,4 @@
-"""The chorales packed into shards, once for each recipe: in parallel, whole or not at all."""
+"""Music packed into shards, once for each recipe: in parallel, whole or not at all."""
 
 import hashlib
 import importlib.metadata
@@ -6,14 +6,16 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 from tqdm import tqdm
 
-from datamodules.chorale_clips import LICENCE, VERSION, Recipe, clips
+from datamodules.chorale_clips import LICENCE, VERSION, Clip, clips
 from datamodules.chorale_splits import SPLITS, arrange
 from datamodules.chorales import load_chorales
 from datamodules.parallel import in_parallel
@@ -21,27 +23,29 @@ from datamodules.shards import MANIFEST, ShardWriter, write_manifest
 from datamodules.soundfont import soundfont_path
 
 
-def packed_name(pieces: int, recipe: Recipe) -> str:
-    """Return a hash of everything that determines the packed bytes, without reading the score."""
-    determining = {
+def packed_name(recipe: Any, **determining: Any) -> str:
+    """Return a hash of everything that determines the packed bytes, without reading the score.
+
+    Args:
+        recipe: A dataclass.
+        determining: Whatever else does, beside the score, the sounds and the player.
+    """
+    everything = {
         "version": VERSION,
         "score": importlib.metadata.version("music21"),
         "sounds": hashlib.sha256(soundfont_path().read_bytes()).hexdigest(),
         "player": importlib.metadata.version("midirenderer"),
-        "pieces": pieces,
+        **determining,
         **asdict(recipe),
     }
-    return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def pack_once(folder: Path, pieces: int, recipe: Recipe) -> None:
-    """Pack the first `pieces` chorales into `folder`, unless they are there.
+def make_once(folder: Path, make: Callable[[Path], None]) -> None:
+    """Have a packed folder made, unless it is there: `make` is given an empty folder to fill.
 
     Several processes may call this at once; one packs, the others wait. The folder appears under its name when it is
     whole; what a killed packing left behind is removed by the next.
-
-    Raises:
-        ValueError: there are fewer chorales than `pieces`.
     """
     if (folder / MANIFEST).exists():
         return
@@ -53,26 +57,45 @@ def pack_once(folder: Path, pieces: int, recipe: Recipe) -> None:
             shutil.rmtree(left_behind, ignore_errors=True)
         partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
         try:
-            _pack(partial, pieces, recipe)
+            make(partial)
             partial.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in; a cache may be shared
             partial.replace(folder)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _pack(folder: Path, pieces: int, recipe: Recipe) -> None:
+def pack_chorales(folder: Path, pieces: int, recipe: Any, play: Callable[..., list[Clip]] = clips) -> None:
+    """Pack the first `pieces` chorales, each as the clips `play(chorale, split, recipe)`.
+
+    Raises:
+        ValueError: there are fewer chorales than `pieces`.
+    """
     chorales = load_chorales()
     if pieces > len(chorales):
         raise ValueError(f"there are {len(chorales)} chorales, {pieces} were asked for: set pieces to at most that")
     jobs = [(chorale, split, recipe) for chorale, split in arrange(chorales)[:pieces]]
+    title = "Playing Bach chorales, once"
+    pack_clips(folder, play, jobs, title, " pieces", recipe.sample_rate, pieces=pieces, recipe=asdict(recipe))
+
+
+def pack_clips(
+    folder: Path,
+    play: Callable[..., list[Clip]],
+    jobs: list[tuple],
+    title: str,
+    unit: str,
+    sample_rate: int,
+    **facts: Any,
+) -> None:
+    """Write the clips that `play(*job)` makes of all jobs, in their order, and the manifest with further facts."""
     with ExitStack() as stack:
         writers = {split: stack.enter_context(ShardWriter(folder, split)) for split in SPLITS}
-        played = in_parallel(clips, jobs)
-        for of_one_piece in tqdm(played, "Playing Bach chorales, once", len(jobs), unit=" pieces", dynamic_ncols=True):
-            for clip in of_one_piece:
+        played: Iterable[list[Clip]] = in_parallel(play, jobs)
+        for made in tqdm(played, title, len(jobs), unit=unit, dynamic_ncols=True):
+            for clip in made:
                 writer = writers[clip.metadata["split"]]
-                writer.write(clip.key, clip.audio, recipe.sample_rate, clip.metadata, clip.members)
-    write_manifest(folder, licence=LICENCE, pieces=pieces, recipe=asdict(recipe))
+                writer.write(clip.key, clip.audio, sample_rate, clip.metadata, clip.members)
+    write_manifest(folder, licence=LICENCE, **facts)
 
 
 def _umask() -> int:

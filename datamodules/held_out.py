@@ -7,13 +7,14 @@ import torch
 
 from datamodules.bad_clips import BadClips
 from datamodules.index import BadClipError
+from datamodules.labels import Labels
 from datamodules.loader import Batch, peak_scale
 from datamodules.plan import VALIDATION, uniform
 from datamodules.reader import Reader
 
 
 class HeldOut:
-    """Clips as batches of one: `audio` float32 (1, 1, time) and `key`.
+    """Clips as batches of one: `audio` float32 (1, 1, time), `key`, and labels.
 
     They come in a fixed random order, so that the first few are of many pieces, and those of several data sets in turn.
     Bad ones are left out and logged. Clips shorter than a training segment are padded to it with zeros, as in training.
@@ -25,6 +26,7 @@ class HeldOut:
         longest: Samples that longer clips are cut to.
         shortest: Samples that shorter clips are padded to.
         peak: They are scaled to this; None leaves them as they are.
+        labels: What else is told of a clip.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class HeldOut:
         longest: int,
         shortest: int,
         peak: float | None,
+        labels: Labels,
     ) -> None:
         self.reader, self.longest, self.shortest, self.peak = reader, longest, shortest, peak
+        self.labels = labels
         total = len(reader) if reader else 0
         self.bad = BadClips(total, share=1.0)
         self.clips = total if clips is None else min(clips, total)
@@ -60,4 +64,5 @@ class HeldOut:
             given += 1
             audio = audio * peak_scale(self.reader.peaks(np.array([clip])), self.peak).astype(np.float32)
             audio = np.pad(audio, (0, max(0, self.shortest - len(audio))))
-            yield {"audio": torch.from_numpy(audio)[None, None], "key": [self.reader.key(clip)]}
+            batch = {"audio": torch.from_numpy(audio)[None, None], "key": [self.reader.key(clip)]}
+            yield batch | self.labels.read(self.reader, [clip], [0], len(audio))

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from datamodules.bad_clips import BadClips
 from datamodules.downloads import Downloads
+from datamodules.labels import Labels
 from datamodules.plan import Plan
 from datamodules.reader import Reader, as_float
 from datamodules.shards import FULL_SCALE
@@ -40,17 +41,20 @@ class Batches(Dataset):
         plan: Which clips are in a batch.
         segment: Samples of a segment.
         scaling: How loud.
+        labels: What else is told of a clip.
         rank: Of this process.
         world: Number of ranks.
     """
 
-    def __init__(self, reader: Reader, plan: Plan, segment: int, scaling: Scaling, rank: int, world: int) -> None:
-        self.reader, self.plan, self.segment, self.scaling = reader, plan, segment, scaling
+    def __init__(
+        self, reader: Reader, plan: Plan, segment: int, scaling: Scaling, labels: Labels, rank: int, world: int
+    ) -> None:
+        self.reader, self.plan, self.segment, self.scaling, self.labels = reader, plan, segment, scaling, labels
         self.rank, self.world = rank, world
         self._planned: tuple[int, int, _Drawn] = (-1, 0, self._draw_block(0, 0, 0))
 
     def __getitem__(self, position: Position) -> Batch:
-        """Return `audio` (clips, 1, segment) as stored, `scale`, `key`, `clip`, `start`, `position` and `bad`.
+        """Return `audio` (clips, 1, segment) as stored, `scale`, `key`, `clip`, `start`, `position`, `bad` and labels.
 
         `scale` (clips,) float32 is what the stored samples are to be multiplied by, see `finished`.
         """
@@ -70,7 +74,7 @@ class Batches(Dataset):
             "start": torch.from_numpy(starts),
             "position": position,
             "bad": bad,
-        }
+        } | self.labels.read(self.reader, drawn.clips.tolist(), starts.tolist(), self.segment)
 
     def _draw(self, epoch: int, step: int) -> "_Drawn":
         # Working out many batches at a time costs hardly more than one.

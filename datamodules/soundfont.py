@@ -14,6 +14,7 @@ import wave
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import mido
 import numpy as np
@@ -37,17 +38,59 @@ INSTRUMENTS: dict[str, tuple[int, int, int, int]] = {
 }
 """General MIDI programs (counted from 0) of soprano, alto, tenor and bass, by family."""
 
+PERCUSSION = 128
+"""In place of a program: the drum kit, whose keys 35 to 81 are drums and have no pitch."""
+
+
+class Solo(NamedTuple):
+    """An instrument by itself: its General MIDI program (counted from 0), lowest and highest note (MIDI number)."""
+
+    program: int
+    lowest: int
+    highest: int
+
+
+SOLOS: dict[str, Solo] = {
+    "violin": Solo(40, 55, 96),
+    "viola": Solo(41, 48, 84),
+    "cello": Solo(42, 36, 76),
+    "double_bass": Solo(43, 28, 67),
+    "flute": Solo(73, 60, 96),
+    "piccolo": Solo(72, 62, 102),
+    "recorder": Solo(74, 60, 98),
+    "oboe": Solo(68, 58, 91),
+    "english_horn": Solo(69, 52, 81),
+    "clarinet": Solo(71, 50, 91),
+    "bassoon": Solo(70, 34, 75),
+    "soprano_saxophone": Solo(64, 56, 88),
+    "tenor_saxophone": Solo(66, 44, 76),
+    "trumpet": Solo(56, 54, 84),
+    "horn": Solo(60, 35, 77),
+    "trombone": Solo(57, 36, 72),
+    "tuba": Solo(58, 28, 62),
+    "choir": Solo(53, 48, 79),
+    "piano": Solo(0, 28, 100),
+    "harpsichord": Solo(6, 29, 89),
+    "organ": Solo(20, 36, 96),
+    "guitar": Solo(24, 40, 83),
+    "harp": Solo(46, 24, 100),
+    "vibraphone": Solo(11, 53, 89),
+    "marimba": Solo(12, 45, 96),
+}
+"""Instruments that the SoundFont has well, each within 20 cents of the score on every note of its range."""
+
 # A tempo of 120 with this division makes a tick 1/24000 s: the MIDI file counts seconds, whatever the music's tempo.
 _TICKS_PER_QUARTER, _TICKS_PER_SECOND = 12_000, 24_000
 # Released this long before the score says, or a repeated note would be swallowed by its predecessor.
 _ARTICULATION = 0.012
 _REVERB, _CHORUS, _VOLUME, _PAN, _PAN_FINE = 91, 93, 7, 10, 42
+_DRUM_CHANNEL = 9
 _EFFECT_GENERATORS = (15, 16, 17)  # chorus send, reverb send, pan (SoundFont 2.01, section 8.1.2)
 
 
 @dataclass(frozen=True)
 class Performance:
-    """One voice as it is played: notes in seconds, General MIDI program, velocity 1..127."""
+    """One voice as it is played: notes in seconds, General MIDI program or `PERCUSSION`, velocity 1..127."""
 
     notes: Sequence[Note]
     program: int
@@ -65,9 +108,9 @@ def render(voices: Sequence[Performance], seconds: float, sample_rate: int) -> n
         ValueError: the SoundFont is not there.
     """
     stems = np.zeros((len(voices), math.ceil(seconds * NATIVE_RATE)), np.float32)
-    for first in range(0, len(voices), 2):
-        pair = _play_apart(voices[first : first + 2], seconds)[: len(voices) - first, : stems.shape[1]]
-        stems[first : first + 2, : pair.shape[1]] = pair
+    for pair in _pairs(voices):
+        played = _play_apart([voices[number] for number in pair], seconds)[: len(pair), : stems.shape[1]]
+        stems[pair, : played.shape[1]] = played
     return resample(stems, NATIVE_RATE, sample_rate)[:, : round(seconds * sample_rate)]
 
 
@@ -90,6 +133,13 @@ def resample(audio: np.ndarray, rate: int, target: int) -> np.ndarray:
     return fft.irfft(spectrum, length) * np.float32(target / rate)
 
 
+def _pairs(voices: Sequence[Performance]) -> list[list[int]]:
+    """Put two voices together wherever possible: there is one channel for percussion, and so one such voice a time."""
+    drums = [[number] for number, voice in enumerate(voices) if voice.program == PERCUSSION]
+    others = [number for number, voice in enumerate(voices) if voice.program != PERCUSSION]
+    return [others[first : first + 2] for first in range(0, len(others), 2)] + drums
+
+
 def _play_apart(pair: Sequence[Performance], seconds: float) -> np.ndarray:
     """Play up to two voices, one to each side, for the price of one; float32 (2, time) at the native rate."""
     recording = render_wave_from(_soundfont(), _midi_file(pair, seconds))
@@ -100,12 +150,13 @@ def _play_apart(pair: Sequence[Performance], seconds: float) -> np.ndarray:
 
 def _midi_file(voices: Sequence[Performance], seconds: float) -> bytes:
     file = mido.MidiFile(ticks_per_beat=_TICKS_PER_QUARTER)
-    for channel, (voice, side) in enumerate(zip(voices, (0, 127), strict=False)):
+    for number, (voice, side) in enumerate(zip(voices, (0, 127), strict=False)):
+        channel = _DRUM_CHANNEL if voice.program == PERCUSSION else number
         track = mido.MidiTrack()
         file.tracks.append(track)
         for control, value in ((_REVERB, 0), (_CHORUS, 0), (_VOLUME, 100), (_PAN, side), (_PAN_FINE, side)):
             track.append(mido.Message("control_change", channel=channel, control=control, value=value))
-        track.append(mido.Message("program_change", channel=channel, program=voice.program))
+        track.append(mido.Message("program_change", channel=channel, program=voice.program % PERCUSSION))
         now = 0
         for tick, velocity, midi in sorted(_strokes(voice)):
             track.append(mido.Message("note_on", channel=channel, note=midi, velocity=velocity, time=tick - now))

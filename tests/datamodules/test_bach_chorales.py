@@ -33,7 +33,7 @@ def test_it_is_packed_once_and_known_by_its_manifest(cache, monkeypatch):
     data = small(cache)
     assert read_manifest(data.folder)["hash"].startswith(data.fingerprint())
     assert all(Path(shard).exists() for split in ("train", "validation", "test") for shard in data.shards(split))
-    monkeypatch.setattr("datamodules.chorale_packing._pack", None)
+    monkeypatch.setattr("datamodules.bach_chorales.pack_chorales", None)
     assert small(cache).fingerprint() == data.fingerprint()
 
 

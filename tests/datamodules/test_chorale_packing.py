@@ -11,19 +11,22 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules import chorale_packing
 from datamodules.chorale_clips import Recipe
-from datamodules.chorale_packing import pack_once, packed_name
+from datamodules.chorale_packing import make_once, pack_chorales, packed_name
 from datamodules.chorales import VOICES
 from datamodules.shards import SPLITS, read_manifest
 
 RECIPE = Recipe(16_000, ("piano", "choir"), 6.0)
 
 
+def pack(folder: Path, pieces: int = 3) -> None:
+    make_once(folder, lambda partial: pack_chorales(partial, pieces, RECIPE))
+
+
 @pytest.fixture(scope="module")
 def packed(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("packed") / packed_name(3, RECIPE)
-    pack_once(folder, 3, RECIPE)
+    folder = tmp_path_factory.mktemp("packed") / packed_name(RECIPE, pieces=3)
+    pack(folder)
     return folder
 
 
@@ -62,23 +65,24 @@ def test_a_packed_clip_is_whole(packed):
 
 
 def test_packing_again_gives_the_same_bytes(packed, tmp_path):
-    pack_once(tmp_path / "again", 3, RECIPE)
+    pack(tmp_path / "again")
     files = sorted(file.relative_to(packed) for file in packed.rglob("*") if file.is_file())
     assert len(files) == 7
     assert files == sorted(f.relative_to(tmp_path / "again") for f in (tmp_path / "again").rglob("*") if f.is_file())
     assert all((packed / file).read_bytes() == (tmp_path / "again" / file).read_bytes() for file in files)
 
 
-def pretend_to_pack(partial: Path, pieces: int, recipe: Recipe) -> None:
-    (partial / "dataset.json").write_text(json.dumps({"pieces": pieces}))
+def pretend_to_pack(partial: Path) -> None:
+    (partial / "dataset.json").write_text(json.dumps({"pieces": 3}))
 
 
-def test_a_killed_packing_is_not_taken_for_whole(tmp_path, monkeypatch):
+def test_a_killed_packing_is_not_taken_for_whole(tmp_path):
     folder = tmp_path / "killed"
     code = f"""if True:
         from pathlib import Path
-        from datamodules.chorale_packing import Recipe, pack_once
-        pack_once(Path({str(folder)!r}), 200, {RECIPE!r})"""
+        from datamodules.chorale_packing import make_once, pack_chorales
+        from datamodules.chorale_clips import Recipe
+        make_once(Path({str(folder)!r}), lambda partial: pack_chorales(partial, 200, {RECIPE!r}))"""
     packing = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     while packing.poll() is None and not list(tmp_path.glob("killed.partial-*/train")):
         time.sleep(0.05)
@@ -86,40 +90,38 @@ def test_a_killed_packing_is_not_taken_for_whole(tmp_path, monkeypatch):
     packing.wait()
     assert not folder.exists()
     assert list(tmp_path.glob("killed.partial-*"))
-    monkeypatch.setattr(chorale_packing, "_pack", pretend_to_pack)
-    pack_once(folder, 3, RECIPE)
+    make_once(folder, pretend_to_pack)
     assert read_manifest(folder)["pieces"] == 3
     assert not list(tmp_path.glob("killed.partial-*"))
 
 
-def test_of_several_at_once_one_packs(tmp_path, monkeypatch):
+def test_of_several_at_once_one_packs(tmp_path):
     packings = []
 
-    def slow(partial: Path, pieces: int, recipe: Recipe) -> None:
+    def slow(partial: Path) -> None:
         packings.append(partial)
         time.sleep(0.3)
-        pretend_to_pack(partial, pieces, recipe)
+        pretend_to_pack(partial)
 
-    monkeypatch.setattr(chorale_packing, "_pack", slow)
     with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: pack_once(tmp_path / "data", 3, RECIPE), range(4)))
+        list(pool.map(lambda _: make_once(tmp_path / "data", slow), range(4)))
     assert len(packings) == 1
     assert (tmp_path / "data" / "dataset.json").exists()
 
 
 def test_a_failed_packing_leaves_nothing(tmp_path):
     with pytest.raises(ValueError, match="364 chorales, 365 were asked for"):
-        pack_once(tmp_path / "data", 365, RECIPE)
+        pack(tmp_path / "data", 365)
     assert [path.name for path in tmp_path.iterdir()] == ["data.lock"]
 
 
 def test_the_name_depends_on_the_recipe():
     names = {
-        packed_name(3, RECIPE),
-        packed_name(4, RECIPE),
-        packed_name(3, Recipe(22_050, RECIPE.instruments, 6.0)),
-        packed_name(3, Recipe(16_000, ("piano",), 6.0)),
-        packed_name(3, Recipe(16_000, RECIPE.instruments, 7.0)),
+        packed_name(RECIPE, pieces=3),
+        packed_name(RECIPE, pieces=4),
+        packed_name(Recipe(22_050, RECIPE.instruments, 6.0), pieces=3),
+        packed_name(Recipe(16_000, ("piano",), 6.0), pieces=3),
+        packed_name(Recipe(16_000, RECIPE.instruments, 7.0), pieces=3),
     }
     assert len(names) == 5
-    assert packed_name(3, RECIPE) in names
+    assert packed_name(RECIPE, pieces=3) in names

@@ -1,0 +1,45 @@
+"""The pitch of a clip as it is stored, and on the grid of frames that a system asks for."""
+
+import io
+
+import numpy as np
+
+FRAME_RATE = 100
+"""Values per second of the f0 that is stored; value `k` is the pitch at `k / 100` seconds."""
+
+
+def at_hops(stored: np.ndarray, frame_rate: float, sample_rate: int, start: int, frames: int, hop: int) -> np.ndarray:
+    """Return the pitch of a segment on its own grid.
+
+    Between two voiced values the pitch is interpolated, beside an unvoiced one it is that of the nearer.
+
+    Args:
+        stored: f0 of the whole clip (values,) in Hz, 0 where there is no pitch.
+        frame_rate: Values per second.
+        sample_rate: Hz of the segment.
+        start: Where in the clip the segment begins, in samples.
+        frames: Values wanted.
+        hop: Samples between these.
+
+    Returns:
+        float32 (frames,) in Hz: value `k` at sample `start + k * hop`; 0 where there is no pitch, and behind the clip.
+    """
+    places = (start + hop * np.arange(frames)) * (frame_rate / sample_rate)
+    last = len(stored) - 1
+    before = np.minimum(places.astype(np.int64), last)
+    after, nearest = np.minimum(before + 1, last), np.minimum(np.rint(places).astype(np.int64), last)
+    low, high, part = stored[before], stored[after], places - before
+    found = np.where((low > 0) & (high > 0), low + (high - low) * np.clip(part, 0, 1), stored[nearest])
+    return np.where(places < len(stored), found, 0).astype(np.float32)
+
+
+def load_f0(contents: bytes) -> np.ndarray:
+    """Return the array in a clip's `f0.npy`: (values,), or (voices, values) for several voices at a time.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    f0 = np.load(io.BytesIO(contents), allow_pickle=False)
+    if f0.ndim == 0 or f0.ndim > 2 or not f0.size or not np.issubdtype(f0.dtype, np.number):
+        raise ValueError(f"f0.npy holds {f0.dtype} {f0.shape} instead of numbers (values,)")
+    return f0[0] if len(f0) == 1 and f0.ndim == 2 else f0
