@@ -195,3 +195,32 @@ def test_show_tells_values_and_their_origin(capsys):
     assert "command line" in rows["model.mel_weight"]
     assert "HiFiGANV3" in rows["model.channels"]
     assert "receptive field: 22 frames" in shown
+
+
+def test_doctor_looks_before_a_long_run(finished, place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    monkeypatch.setenv("OSTINATO_CACHE", str(place / "cache"))
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    arguments = ["doctor", "hifigan_bach", "--data", "recordings", *SMALL]
+    assert main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert "nothing is in the way" in shown
+    assert [line.split()[1] for line in shown.splitlines() if line.startswith("  ok")] == [
+        "devices", "data", "batches", "step", "held-out", "disk", "tracking",
+    ]  # fmt: skip
+    assert main([*arguments, "--trainer.devices=3", "--model.learning_rate=1e30"]) == 1
+    shown = capsys.readouterr().out
+    assert "BAD  devices    a batch of 2 cannot be shared by 3 devices" in shown
+    assert "lower the learning rate" in shown
+
+
+def test_one_clip_is_learnt_by_heart_in_a_run_of_its_own(finished, place):
+    done = ostinato(place, *fit("--overfit_one_clip", "--trainer.max_steps=12"))
+    assert "1 held-out clips" in done.stdout
+    (summary,) = [p for p in place.glob("runs/*/*/summary.json") if p.parent != finished]
+    (clip,) = json.loads(summary.read_text())["clips"]
+    rows = list(csv.DictReader((summary.parent / "metrics.csv").open()))
+    losses = [float(row["train/mel"]) for row in rows if row["train/mel"]]
+    assert len(losses) == 12
+    assert losses[-1] < 0.8 * losses[0]
+    assert (summary.parent / "audio" / clip / "truth.wav").exists()

@@ -61,6 +61,12 @@ class ExperimentCLI(LightningCLI):
         )
         if self.command == "inspect":
             parser.add_argument("--output", type=str | None, default=None, help="Folder for the pictures.")
+        if self.command == "fit":
+            parser.add_argument(
+                "--overfit_one_clip",
+                action="store_true",
+                help="Train and validate on one segment alone: a system that can learn at all learns it by heart.",
+            )
         if self.command == "synthesize":
             parser.add_argument("--input", type=str | None, default=None, help="An audio file, or a folder of them.")
             parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")
@@ -99,7 +105,8 @@ class ExperimentCLI(LightningCLI):
         self.datamodule.prepare_data()
         start = self.config["ckpt_path"]
         found = identity(self.model, self.datamodule, self.trainer_arguments, self.config["seed"])
-        return found | ({"start": file_hash(start)} if start and self.command == "fit" else {})
+        found |= {"start": file_hash(start)} if start and self.command == "fit" else {}
+        return found | ({"overfit_one_clip": True} if self.config.get("overfit_one_clip") else {})
 
     def folder(self) -> RunFolder:
         """Return the run's folder, which its identity names."""

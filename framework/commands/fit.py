@@ -6,6 +6,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from datamodules.one_clip import OneClip
 from framework.catalogue import shown
 from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment
 from framework.evaluation.judge import judge, table
@@ -56,18 +57,19 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
         load_official(cli.model.generator, start)
         start = None
     trainer = make_trainer(cli, folder)
+    data = OneClip(cli.datamodule) if cli.config["overfit_one_clip"] else cli.datamodule
     began = time.monotonic()
     try:
         if cli.model.has_weights:
-            trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=start, weights_only=True)
+            trainer.fit(cli.model, datamodule=data, ckpt_path=start, weights_only=True)
     finally:
         finish(trainer)
     if trainer.interrupted:
         raise RunError(f"stopped at step {trainer.global_step}: the same command goes on from there")
     if trainer.is_global_zero:
         summary: dict[str, Any] = {"steps": trainer.global_step, "minutes": round((time.monotonic() - began) / 60, 1)}
-        summary["bad_clips"] = cli.datamodule.bad_clips.counts
-        summary |= {"clips": judge(cli.model, cli.datamodule.val_dataloader(), folder.audio)}
+        summary["bad_clips"] = data.bad_clips.counts
+        summary |= {"clips": judge(cli.model, data.val_dataloader(), folder.audio)}
         folder.write_summary(summary)
         print(report(cli, folder, summary))
 
