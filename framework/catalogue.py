@@ -28,11 +28,22 @@ class UnknownExperimentError(ValueError):
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the list of experiments."""
+    """One line of the list of experiments.
+
+    Args:
+        name: The experiment's name.
+        summary: The first line of its docstring.
+        family: The first line of the docstring of the system that it is an experiment with.
+        parent: The class whose values it changes.
+        base: Name of the experiment that it is derived from; empty for none.
+        changes: What it changes against its parent.
+    """
 
     name: str
     summary: str
+    family: str
     parent: str
+    base: str
     changes: list[str]
 
 
@@ -117,17 +128,32 @@ def sources_state() -> str:
 
 def describe_module(module: str) -> list[Entry]:
     """Return the entries of a module's experiments."""
-    found = experiments_of(importlib.import_module(f"{PACKAGE}.{module}"))
-    names = {cls: module if len(found) == 1 else f"{module}.{cls}" for cls in found}
-    return [entry_of(names[name], cls) for name, cls in found.items()]
+    return [entry_of(cls) for cls in experiments_of(importlib.import_module(f"{PACKAGE}.{module}")).values()]
 
 
-def entry_of(name: str, cls: Any) -> Entry:
+def name_of(cls: type) -> str:
+    """Return an experiment's name: its module, with the class where that holds several."""
+    module = cls.__module__.removeprefix(f"{PACKAGE}.")
+    return module if len(experiments_of(sys.modules[cls.__module__])) == 1 else f"{module}.{cls.__name__}"
+
+
+def entry_of(cls: Any) -> Entry:
     """Return an experiment's line of the list."""
     parent = cls.__mro__[1]
-    summary = (cls.__doc__ or "").strip().partition("\n")[0]
+    system = next(base for base in cls.__mro__ if not is_experiment(base))
     changes = [change(what, old, new) for what, (old, new) in cls.changes().items()]
-    return Entry(name, summary, parent.__name__, changes)
+    base = name_of(parent) if is_experiment(parent) else ""
+    return Entry(name_of(cls), first_line(cls), first_line(system), parent.__name__, base, changes)
+
+
+def is_experiment(cls: type) -> bool:
+    """Say whether a class is defined below `experiments/`."""
+    return cls.__module__.partition(".")[0] == PACKAGE
+
+
+def first_line(cls: type) -> str:
+    """Return the first line of a class's docstring."""
+    return (cls.__doc__ or "").strip().partition("\n")[0]
 
 
 def change(what: str, old: Any, new: Any) -> str:

@@ -10,7 +10,7 @@ from importlib import import_module
 USAGE = """\
 usage: ostinato COMMAND [...]
 
-  list                               every experiment: what it is, and what it changes against its parent
+  list [PART]                        every experiment by family; those with PART in their name, with what they change
   show NAME                          an experiment's hyperparameters and their origin, parameter counts, memory
   doctor NAME                        look at data, memory, devices and disk before a long run
   fit NAME                           train; the same command again continues the same run

@@ -179,7 +179,7 @@ def test_a_wrong_checkpoint_is_named(finished, place, monkeypatch, capsys):
 
 def test_list_needs_no_torch_once_it_has_been_called(place):
     assert "hifigan_v3" in ostinato(place, "list").stdout
-    code = "import sys; from framework.cli import main; main(['list']); sys.exit('torch' in sys.modules)"
+    code = "import sys; from framework.cli import main; main(['list', 'hifigan']); sys.exit('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=environment(place), capture_output=True, text=True)
     assert done.returncode == 0
     assert "channels 512 -> 256" in done.stdout

@@ -1,19 +1,59 @@
-"""`ostinato list`: every experiment, its one-line summary and what it changes against its parent."""
+"""`ostinato list`: every experiment in a line, by family; with a part of a name, what each changes too."""
 
-from framework.catalogue import entries
+from collections.abc import Iterator
+from itertools import groupby
+
+from framework.catalogue import Entry, entries
 
 
 def run(arguments: list[str]) -> None:
-    """Print the experiments whose name contains the first argument, or all.
+    """Print all experiments, or those whose name contains the first argument with what they change.
 
     Raises:
         ValueError: when none does.
     """
-    wanted = arguments[0] if arguments else ""
-    found = [entry for entry in entries() if wanted in entry.name]
-    if not found:
-        raise ValueError(f"no experiment's name contains {wanted!r}: `ostinato list` shows all")
-    for entry in found:
-        print(f"{entry.name}  ({entry.parent})\n    {entry.summary}")
-        for change in entry.changes:
-            print(f"        {change}")
+    known = entries()
+    if arguments:
+        found = [entry for entry in known if arguments[0] in entry.name]
+        if not found:
+            raise ValueError(f"no experiment's name contains {arguments[0]!r}: `ostinato list` shows all")
+        for entry in found:
+            print(f"{entry.name}  ({entry.parent})\n    {entry.summary}")
+            for change in entry.changes:
+                print(f"        {change}")
+        return
+    for line in lines(known):
+        print(line)
+    print("\n`ostinato list PART` shows what those with PART in their name change against their parents")
+
+
+def lines(known: list[Entry]) -> Iterator[str]:
+    """Yield a line for each experiment under its family's, an ablation behind the experiment that it is one of."""
+    width = max(len(short(entry)) + 2 * ablates(entry) for entry in known) + 4
+    listed: set[str] = set()
+
+    def with_ablations(entry: Entry) -> Iterator[str]:
+        listed.add(entry.name)
+        name = "  " * (1 + ablates(entry)) + short(entry)
+        yield f"{name:{width}}{entry.summary}"
+        for other in known:
+            if ablates(other) and other.base == entry.name and other.name not in listed:
+                yield from with_ablations(other)
+
+    families = list(dict.fromkeys(entry.family for entry in known))
+    ordered = sorted(known, key=lambda entry: (families.index(entry.family), ablates(entry)))
+    for family, members in groupby(ordered, key=lambda entry: entry.family):
+        yield family
+        for entry in members:
+            if entry.name not in listed:
+                yield from with_ablations(entry)
+
+
+def ablates(entry: Entry) -> bool:
+    """Say whether an experiment is an ablation of another."""
+    return entry.name.startswith("ablations.")
+
+
+def short(entry: Entry) -> str:
+    """Return the part of an experiment's name that is enough to call it by."""
+    return entry.name.removeprefix("ablations.")

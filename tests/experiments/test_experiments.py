@@ -35,6 +35,8 @@ def test_every_file_holds_experiments():
 @pytest.mark.parametrize("name", NAMES)
 def test_trains_a_step(name):
     system = find(name)()
+    if not system.has_weights:
+        pytest.skip("there is nothing to train")
     before = [p.detach().clone() for p in system.generator.parameters()]
     trainer = L.Trainer(
         max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
