@@ -48,7 +48,7 @@ def log_magnitude_loudness(audio: Tensor, sample_rate: int, hop_length: int, n_f
     were trained with.
 
     Args:
-        audio: `(batch, 1, time)`.
+        audio: `(batch, 1, time)`, more than `n_fft / 2` samples: it is reflected at its ends, as by librosa 0.8.
         sample_rate: Hz.
         hop_length: Samples between two frames.
         n_fft: Length of the Hann window (samples).
@@ -56,7 +56,7 @@ def log_magnitude_loudness(audio: Tensor, sample_rate: int, hop_length: int, n_f
     Returns:
         Loudness `(batch, time // hop_length)`; frame k is centred on sample `k * hop_length`.
     """
-    padded = pad(full_precision(audio), (n_fft // 2, n_fft // 2))
+    padded = pad(full_precision(audio), (n_fft // 2, n_fft // 2), mode="reflect")
     magnitude = _spectrum(padded, n_fft, hop_length).abs()
     weights = _weighting(sample_rate, n_fft, audio).to(magnitude.dtype)
     values = (magnitude + 1e-7).log().mean(1) + weights.mean()

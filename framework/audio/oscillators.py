@@ -14,6 +14,7 @@ with its gradients. No such tensor is made here:
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -64,18 +65,22 @@ def harmonic_oscillators(
     f0, amplitudes = full_precision(f0), full_precision(amplitudes)
     with torch.autocast(f0.device.type, enabled=False):
         start, end = _hop_ends(f0, f0_interpolation)
-        heard = (f0 > 0)[..., None]
-        if band_limited:
-            heard = heard & (harmonic_frequencies(f0, amplitudes.shape[-1]) < sample_rate / 2)
         phase = _frame_phase(start.double() / sample_rate, end.double() / sample_rate, hop_length)
         position = torch.arange(hop_length, device=f0.device) / hop_length
         weights, offset = blend_weights(interpolation, position, f0.dtype)
-        neighbours = _neighbours(amplitudes * heard, len(weights), offset)
-        audio = _HarmonicSum.apply(phase.flatten(0, 1), neighbours.flatten(0, 1), weights)
-        audio = audio.reshape(len(f0), -1, hop_length)
-        if band_limited and f0_interpolation == "linear":
-            audio = audio - _above_nyquist(start, end, phase, neighbours, weights, sample_rate)
-    return audio.reshape(len(f0), 1, -1)
+        neighbours = _neighbours(amplitudes * (f0 > 0)[..., None], len(weights), offset)
+        if not band_limited:
+            return _sum(phase, neighbours, weights)
+        above = [harmonic_frequencies(ends, amplitudes.shape[-1]) >= sample_rate / 2 for ends in (start, end)]
+        audio = _sum(phase, neighbours * ~(above[0] & above[1])[:, :, None], weights)
+        if f0_interpolation == "nearest":
+            return audio
+        return audio - _above_nyquist(above[0] ^ above[1], start, end, phase, neighbours, weights, sample_rate)
+
+
+def _sum(phase: Tensor, neighbours: Tensor, weights: Tensor) -> Tensor:
+    audio = _HarmonicSum.apply(phase.flatten(0, 1), neighbours.flatten(0, 1), weights)
+    return audio.view(len(phase), 1, -1)
 
 
 def _hop_ends(f0: Tensor, interpolation: str) -> tuple[Tensor, Tensor]:
@@ -112,33 +117,36 @@ def _powers(hop_length: int, device: torch.device) -> Tensor:
     return torch.stack([torch.ones_like(i), i + 1, i * (i + 1) / 2])
 
 
-def _angle(phase: Tensor, powers: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the angles (radians) `(..., hop_length)` of hops with phase coefficients `(..., 3)`, in -pi ... pi."""
+def _angle(phase: Tensor, powers: Tensor) -> Tensor:
+    """Return the angles (radians) `(hops, hop_length)`, in -pi ... pi, of phase coefficients `(hops, 3)`; float64."""
     cycles = phase @ powers
-    return ((cycles - cycles.detach().round()) * (2 * math.pi)).to(dtype)
+    return cycles.sub_(cycles.round()).mul_(2 * math.pi)
 
 
 def _above_nyquist(
-    start: Tensor, end: Tensor, phase: Tensor, neighbours: Tensor, weights: Tensor, sample_rate: int
+    crossing: Tensor,
+    start: Tensor,
+    end: Tensor,
+    phase: Tensor,
+    neighbours: Tensor,
+    weights: Tensor,
+    sample_rate: int,
 ) -> Tensor:
-    """Return the sound `(batch, frames, hop_length)` of harmonics while they are at or above half the sample rate.
+    """Return the sound `(batch, 1, time)` of harmonics while above half the sample rate, in hops where they cross it.
 
-    Those that are above in a whole hop have no amplitude. The others cross half the sample rate within the hop, and are
-    so few that each is computed alone.
+    Such hops (batch, frames, harmonics) are so few that each is computed alone.
     """
     hop_length = weights.shape[-1]
-    orders = torch.arange(1, neighbours.shape[-1] + 1, device=start.device, dtype=start.dtype)
-    above = [ends[..., None] * orders >= sample_rate / 2 for ends in (start, end)]
-    batch, frame, index = (above[0] ^ above[1]).nonzero(as_tuple=True)
+    batch, frame, index = crossing.nonzero(as_tuple=True)
     position = torch.arange(hop_length, device=start.device) / hop_length
-    order = orders[index][:, None]
+    order = (index + 1)[:, None]
     first, last = start[batch, frame, None], end[batch, frame, None]
     silenced = (first + (last - first) * position) * order >= sample_rate / 2
-    angle = _angle(phase[batch, frame], _powers(hop_length, start.device), torch.float64) * order
+    angle = _angle(phase[batch, frame], _powers(hop_length, start.device)) * order
     amplitude = neighbours[batch, frame, :, index] @ weights
     sound = (amplitude * silenced) * torch.sin(angle).to(amplitude.dtype)
     result = sound.new_zeros(*start.shape, hop_length)
-    return result.index_put((batch, frame), sound, accumulate=True)
+    return result.index_put((batch, frame), sound, accumulate=True).view(len(start), 1, -1)
 
 
 class _HarmonicSum(torch.autograd.Function):
@@ -153,8 +161,9 @@ class _HarmonicSum(torch.autograd.Function):
         ctx.save_for_backward(phase, amplitudes, weights)
         table = _table(amplitudes)
         audio = amplitudes.new_empty(len(phase), weights.shape[-1])
+        powers = _powers(weights.shape[-1], phase.device)
         for hops in _chunks(audio):
-            sinusoids = _sinusoids(phase[hops], table.shape[-1], weights)
+            sinusoids = _sinusoids(_angle(phase[hops], powers).to(audio.dtype), table.shape[-1])
             torch.sum(_harmonic_sums(table[hops], sinusoids).imag * weights, 1, out=audio[hops])
         return audio
 
@@ -162,11 +171,11 @@ class _HarmonicSum(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         phase, amplitudes, weights = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
-            return *_gradients(gradient, phase, amplitudes, weights, ctx.needs_input_grad), None
+            return *_gradients(gradient, phase, amplitudes, weights, ctx.needs_input_grad[:2]), None
 
 
 def _gradients(
-    gradient: Tensor, phase: Tensor, amplitudes: Tensor, weights: Tensor, needed: tuple[bool, ...]
+    gradient: Tensor, phase: Tensor, amplitudes: Tensor, weights: Tensor, needed: Sequence[bool]
 ) -> tuple[Tensor | None, Tensor | None]:
     """Return the gradients of phase coefficients and amplitudes where needed; that of the audio is (hops, hop_length).
 
@@ -175,13 +184,13 @@ def _gradients(
     orders = torch.arange(1, amplitudes.shape[-1] + 1, device=amplitudes.device, dtype=amplitudes.dtype)
     table, slopes = _table(amplitudes), _table(amplitudes * orders) if needed[0] else None
     phase_gradient, table_gradient = torch.empty_like(phase), torch.empty_like(table)
-    powers = _powers(weights.shape[-1], phase.device) * (2 * math.pi)
+    powers = _powers(weights.shape[-1], phase.device)
     for hops in _chunks(gradient):
         weighted = gradient[hops, None] * weights
-        sinusoids = _sinusoids(phase[hops], table.shape[-1], weights)
+        sinusoids = _sinusoids(_angle(phase[hops], powers).to(table.dtype), table.shape[-1])
         if slopes is not None:
-            by_angle = (_harmonic_sums(slopes[hops], sinusoids).real * weighted).sum(1)
-            torch.matmul(by_angle.double(), powers.T, out=phase_gradient[hops])
+            by_angle = (_harmonic_sums(slopes[hops], sinusoids).real * weighted).sum(1).double() * (2 * math.pi)
+            torch.matmul(by_angle, powers.T, out=phase_gradient[hops])
         if needed[1]:
             _amplitude_gradient(weighted, sinusoids, table_gradient[hops])
     flat = table_gradient.flatten(2)[..., : len(orders)]
@@ -204,9 +213,8 @@ def _table(amplitudes: Tensor) -> Tensor:
     return pad(amplitudes, (0, -harmonics % inner)).unflatten(-1, (-1, inner))
 
 
-def _sinusoids(phase: Tensor, count: int, weights: Tensor) -> Tensor:
+def _sinusoids(angle: Tensor, count: int) -> Tensor:
     """Return `e^{ikw}`, k from 1 to count, as (count, hops, hop_length)."""
-    angle = _angle(phase, _powers(weights.shape[-1], phase.device), weights.dtype)
     z = torch.empty(count, *angle.shape, dtype=angle.dtype.to_complex(), device=angle.device)
     torch.polar(torch.ones_like(angle), angle, out=z[0])
     known = 1

@@ -33,7 +33,7 @@ class MultiScaleSpectralLoss(nn.Module):
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """Compare audio `(batch, 1, time)`, unweighted, in float32 whatever the surrounding autocast."""
         with torch.autocast(fake.device.type, enabled=False):
-            fake, real = full_precision(fake).squeeze(1), full_precision(real.detach()).squeeze(1)
+            fake, real = _audible(fake), _audible(real.detach())
             return torch.stack([self.distance(fake, real, size) for size in self.sizes]).sum()
 
     def distance(self, fake: Tensor, real: Tensor, size: int) -> Tensor:
@@ -51,9 +51,7 @@ class MultiScaleSpectralLoss(nn.Module):
 
     def logarithm(self, magnitudes: Tensor) -> Tensor:
         """Return the logarithm of magnitudes."""
-        # Subnormal numbers count as zero too: the gradient 1 / x would be infinite.
-        silent = magnitudes < torch.finfo(magnitudes.dtype).tiny
-        return torch.where(silent, 1e-5, magnitudes).log()
+        return torch.where(magnitudes <= 0, 1e-5, magnitudes).log()
 
 
 class CentredMultiScaleSpectralLoss(MultiScaleSpectralLoss):
@@ -79,3 +77,12 @@ class CentredMultiScaleSpectralLoss(MultiScaleSpectralLoss):
     def logarithm(self, magnitudes: Tensor) -> Tensor:
         """Return the logarithm of magnitudes."""
         return (magnitudes + 1e-7).log()
+
+
+def _audible(audio: Tensor) -> Tensor:
+    """Return audio `(batch, 1, time)` as `(batch, time)` in float32, what is below -400 dB as zero.
+
+    The spectra of such audio are subnormal numbers, whose gradients are not finite.
+    """
+    audio = full_precision(audio).squeeze(1)
+    return audio * (audio.abs() > 1e-20)
