@@ -50,7 +50,7 @@ class StopSignals(Callback):
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Checkpoints):
                 callback.save_last(trainer)
-        self.restore()
+        self.leave()
         if not trainer.is_global_zero:
             # The launcher takes another rank's status for a failure, and kills the first one while it tidies up.
             raise SystemExit(0)
@@ -62,6 +62,13 @@ class StopSignals(Callback):
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Give the signals back."""
         self.restore()
+
+    def leave(self) -> None:
+        """Let nothing disturb the way out, such as the SIGTERM that Slurm adds to a requeue; Ctrl-C still does."""
+        if self.previous:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def restore(self) -> None:
         """Give the signals back to whom they belonged."""
