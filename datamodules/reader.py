@@ -1,10 +1,7 @@
 """Reading segments of clips out of tar shards, and nothing but the segments."""
 
 import bisect
-import collections
-import contextlib
 import hashlib
-import io
 import json
 import os
 from collections.abc import Sequence
@@ -12,13 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from datamodules.flac import cut
-from datamodules.index import CLIP, BadClipError, ShardIndex, cached_index, decode
+from datamodules.index import CLIP, BadClipError, ShardIndex, cached_index
 from datamodules.remote import DownloadError, RemoteCache, is_remote
 from datamodules.resample import resample, resampled_length, source_window
+from datamodules.shard_files import ShardFiles
 from datamodules.shards import FULL_SCALE
-
-_OPEN_SHARDS = 256
+from datamodules.stretches import Stretch, read_stretches
 
 
 class Segments(NamedTuple):
@@ -66,10 +62,8 @@ class Reader:
         if not urls:
             raise ValueError("there are no shards to read")
         self.urls, self.sample_rate = tuple(urls), sample_rate
-        self._hashes = tuple(hashes) if hashes else ("",) * len(urls)
         self._prefixes = tuple(prefixes) if prefixes else ("",) * len(urls)
-        self._cache = cache or RemoteCache()
-        self._open: collections.OrderedDict[int, int] = collections.OrderedDict()
+        self._files = ShardFiles(self.urls, hashes or ("",) * len(urls), cache or RemoteCache())
         self._indices: dict[int, ShardIndex] = {}
         if counts is None:
             counts = [len(self._index(shard)) for shard in range(len(urls))]
@@ -86,10 +80,6 @@ class Reader:
         for shard, url in enumerate(self.urls):
             if shard in self._indices or not is_remote(url):
                 self.load(shard)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A descriptor means nothing in another process.
-        return self.__dict__ | {"_open": collections.OrderedDict()}
 
     def __len__(self) -> int:
         return len(self._clips)
@@ -139,7 +129,7 @@ class Reader:
         Raises:
             DownloadError: it cannot be had.
         """
-        os.close(self._cache.open(self.urls[shard], self._hashes[shard])[0])
+        self._files.path(shard)
 
     def key(self, clip: int) -> str:
         """Return a clip's name, or shard and number where that is lost."""
@@ -159,7 +149,7 @@ class Reader:
         if index is None or row >= len(index) or suffix not in index.suffixes:
             return None
         offset, size = index.members[row, index.suffixes.index(suffix)].tolist()
-        return None if offset < 0 else os.pread(self._descriptor(shard), size, offset)
+        return None if offset < 0 else os.pread(self._files.descriptor(shard), size, offset)
 
     def metadata(self, clip: int) -> dict[str, Any]:
         """Return what a clip's json says; nothing, if it has none."""
@@ -193,26 +183,16 @@ class Reader:
         lengths = self._lengths[clips]
         starts = (fractions * (np.maximum(lengths - segment, 0) + 1)).astype(np.int64)
         counts = np.minimum(lengths, segment)
-        audio = np.zeros((len(clips), segment), np.int16)
-        buffer = audio.data.cast("B")
-        errors: dict[int, BadClipError] = {}
-        places = zip(shards.tolist(), self._pcm[clips].tolist(), starts.tolist(), counts.tolist(), strict=True)
-        for slot, (shard, pcm, start, count) in enumerate(places):
-            try:
-                if count == 0:
-                    raise self._reason(int(clips[slot]))
-                if pcm >= 0 and audio.dtype == np.int16:
-                    begin = 2 * slot * segment
-                    self._pread(shard, pcm + 2 * start, buffer[begin : begin + 2 * count])
-                    continue
-                window = self._window(shard, self._clips[clips[slot]], start, count)
-                if window.dtype != audio.dtype:
-                    audio, window = as_float(audio), as_float(window)
-                audio[slot, :count] = window
-            except BadClipError as error:
-                errors[slot] = error
-            except (OSError, DownloadError) as error:
-                errors[slot] = BadClipError("unreadable", str(error))
+        pcm = self._pcm[clips]
+        audio, rest, errors = self._plain(shards, np.where(pcm < 0, -1, pcm + 2 * starts), counts, segment)
+        found = self._windows([(int(clips[slot]), int(starts[slot]), int(counts[slot])) for slot in rest])
+        for slot, window in zip(rest, found, strict=True):
+            if isinstance(window, BadClipError):
+                errors[slot] = window
+                continue
+            if window.dtype != audio.dtype:
+                audio, window = as_float(audio), as_float(window)
+            audio[slot, : counts[slot]] = window
         for slot in errors:
             audio[slot] = 0
         return Segments(audio, starts, errors)
@@ -223,59 +203,72 @@ class Reader:
         Raises:
             BadClipError: the clip cannot be used.
         """
-        shard, _ = self._locate(clip)
-        self.load(shard)
+        self.load(self._locate(clip)[0])
         row = self._clips[clip]
-        if row["samples"] == 0:
-            raise self._reason(clip)
-        whole = resampled_length(int(row["samples"]), int(row["sample_rate"]), self.sample_rate)
-        try:
-            return as_float(self._window(shard, row, 0, min(samples, whole)))
-        except (OSError, DownloadError) as error:
-            raise BadClipError("unreadable", str(error)) from None
+        whole = resampled_length(int(row["samples"]), int(row["sample_rate"]) or 1, self.sample_rate)
+        (window,) = self._windows([(clip, 0, min(samples, whole))])
+        if isinstance(window, BadClipError):
+            raise window
+        return as_float(window)
 
     def close(self) -> None:
         """Close all shards; they are opened again when they are needed."""
-        while self._open:
-            os.close(self._open.popitem()[1])
+        self._files.close()
 
-    def _window(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
-        """Read `count` samples from `start`, both at the reader's rate: (count,), int16 if stored so, else float32."""
-        rate, target = int(row["sample_rate"]), self.sample_rate
-        if rate == target:
-            return self._stored(shard, row, start, count)
-        begin, end, skip = source_window(start, count, int(row["samples"]), rate, target)
-        stored = as_float(self._stored(shard, row, begin, end - begin))
-        return resample(stored, rate, target)[skip:][:count]
+    def _plain(
+        self, shards: np.ndarray, offsets: np.ndarray, counts: np.ndarray, segment: int
+    ) -> tuple[np.ndarray, list[int], dict[int, BadClipError]]:
+        """Read the segments that are stored as they are wanted: 16 bit, mono, at the reader's rate.
 
-    def _stored(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
-        """Read `count` samples from `start`, at the clip's own rate; several channels become their mean, float32."""
-        channels, pcm = int(row["channels"]), int(row["pcm"])
-        if pcm >= 0:
-            stored = np.empty((count, channels), np.int16)
-            self._pread(shard, pcm + 2 * channels * start, stored.data.cast("B"))
-        else:
-            stored = self._decoded(shard, row, start, count)
-        return stored[:, 0] if channels == 1 else as_float(stored).mean(1)
+        Returns:
+            Segments (clips, segment) int16, the slots whose clips are stored otherwise, and errors by slot.
+        """
+        audio = np.zeros((len(counts), segment), np.int16)
+        buffer = audio.data.cast("B")
+        rest: list[int] = []
+        errors: dict[int, BadClipError] = {}
+        places = zip(shards.tolist(), offsets.tolist(), counts.tolist(), strict=True)
+        for slot, (shard, offset, count) in enumerate(places):
+            if offset < 0 or count == 0:
+                rest.append(slot)
+                continue
+            begin = 2 * slot * segment
+            try:
+                self._files.read(shard, offset, buffer[begin : begin + 2 * count])
+            except BadClipError as error:
+                errors[slot] = error
+            except (OSError, DownloadError) as error:
+                errors[slot] = BadClipError("unreadable", str(error))
+        return audio, rest, errors
 
-    def _decoded(self, shard: int, row: np.void, start: int, count: int) -> np.ndarray:
-        """Decode `count` samples from `start`: (count, channels), int16 where no more is stored, else float32."""
-        descriptor, offset, size = self._descriptor(shard), int(row["offset"]), int(row["size"])
-        piece = cut(lambda at, length: os.pread(descriptor, min(length, size - at), offset + at), size, start, count)
-        if piece is not None:
-            # If this fails, the decoder's judgement of the whole file is the one to go by.
-            with contextlib.suppress(BadClipError):
-                dtype = "int16" if piece.bits <= 16 else "float32"
-                return decode(io.BytesIO(piece.file), 0, piece.skip + count, dtype)[piece.skip :]
-        return decode(io.BufferedReader(_Member(descriptor, offset, size), 1 << 16), start, count)
+    def _windows(self, wanted: Sequence[tuple[int, int, int]]) -> list[np.ndarray | BadClipError]:
+        """Read samples of clips, given as (clip, start, count) at the reader's rate.
 
-    def _pread(self, shard: int, offset: int, into: memoryview) -> None:
-        descriptor = self._open.get(shard)
-        if descriptor is None:
-            descriptor = self._descriptor(shard)
-        got = os.preadv(descriptor, (into,), offset)
-        if got != len(into):
-            raise BadClipError("unreadable", f"the shard ends {len(into) - got} bytes too early")
+        Returns:
+            (count,) each, int16 where nothing but 16 bit mono is stored, else float32; or what is wrong with the clip.
+        """
+        found: list[np.ndarray | BadClipError] = [BadClipError("")] * len(wanted)
+        stretches, skips = {}, {}
+        for slot, (clip, start, count) in enumerate(wanted):
+            row = self._clips[clip]
+            if row["samples"] == 0:
+                found[slot] = self._reason(clip)
+                continue
+            begin, end, skips[slot] = start, start + count, 0
+            if row["sample_rate"] != self.sample_rate:
+                known = int(row["samples"]), int(row["sample_rate"])
+                begin, end, skips[slot] = source_window(start, count, *known, self.sample_rate)
+            stretches[slot] = Stretch(self._locate(clip)[0], row, begin, end - begin)
+        read = read_stretches(self._files, list(stretches.values()))
+        for (slot, stretch), samples in zip(stretches.items(), read, strict=True):
+            found[slot] = samples
+            if isinstance(samples, np.ndarray):
+                mono = samples[:, 0] if samples.shape[1] == 1 else as_float(samples).mean(1)
+                rate = int(stretch.row["sample_rate"])
+                if rate != self.sample_rate:
+                    mono = resample(as_float(mono), rate, self.sample_rate)[skips[slot] :][: wanted[slot][2]]
+                found[slot] = mono
+        return found
 
     def _key(self, shard: int, row: int) -> str:
         index = self._indices.get(shard)
@@ -298,47 +291,13 @@ class Reader:
     def _index(self, shard: int) -> ShardIndex:
         if shard not in self._indices:
             try:
-                descriptor, path = self._cache.open(self.urls[shard], self._hashes[shard])
+                path = self._files.path(shard)
             except OSError as error:
                 raise ValueError(f"{self.urls[shard]}: cannot be read ({error.strerror}): pack it again") from None
-            os.close(descriptor)
             self._indices[shard] = cached_index(path)
         return self._indices[shard]
-
-    def _descriptor(self, shard: int) -> int:
-        descriptor = self._open.get(shard)
-        if descriptor is None:
-            if len(self._open) >= _OPEN_SHARDS:
-                os.close(self._open.popitem(last=False)[1])
-            descriptor, _ = self._cache.open(self.urls[shard], self._hashes[shard])
-            self._open[shard] = descriptor
-        return descriptor
 
 
 def as_float(audio: np.ndarray) -> np.ndarray:
     """Return int16 samples as float32 in [-1, 1); float32 as it is."""
     return audio.astype(np.float32) / np.float32(FULL_SCALE) if audio.dtype == np.int16 else audio
-
-
-class _Member(io.RawIOBase):
-    """A file inside a shard, of which only what a decoder asks for is read."""
-
-    def __init__(self, descriptor: int, offset: int, size: int) -> None:
-        self._descriptor, self._offset, self._size, self._position = descriptor, offset, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(base + position, 0)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")[: max(self._size - self._position, 0)]
-        got = os.preadv(self._descriptor, [view], self._offset + self._position) if len(view) else 0
-        self._position += got
-        return got

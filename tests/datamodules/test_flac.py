@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.flac import cut
+from datamodules.flac import cut, join
 from datamodules.index import decode
 
 
@@ -36,11 +36,11 @@ def test_a_cut_equals_that_part_of_the_whole_and_little_more_is_read(rate, chann
 
     for _ in range(100):
         count = int(random.integers(1, 9000))
-        start = int(random.integers(0, len(whole) - 4096 - count))  # the last frame may have another length
+        start = int(random.integers(0, len(whole) - count + 1))
         piece = cut(counted, len(data), start, count)
         assert piece is not None
         assert piece.bits == int(subtype[4:])
-        found = decode(io.BytesIO(piece.file), 0, piece.skip + count)[piece.skip :]
+        found = decode(io.BytesIO(join([piece])), 0, piece.samples)[piece.skip :][:count]
         np.testing.assert_array_equal(found, whole[start : start + count])
     assert sum(read) / 100 < min(len(data), 300_000)
 

@@ -1,0 +1,110 @@
+"""Stretches of clips' stored samples, whatever the clips are encoded as: of many clips at a time."""
+
+import io
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from datamodules.flac import Cut, cut, join
+from datamodules.index import BadClipError, decode
+from datamodules.remote import DownloadError
+from datamodules.shard_files import ShardFiles
+
+
+class Stretch(NamedTuple):
+    """Samples of a clip at its own rate: shard, the clip's row of an index (`CLIP`), first sample, how many."""
+
+    shard: int
+    row: np.void
+    start: int
+    length: int
+
+
+Samples = np.ndarray | BadClipError
+"""(length, channels), int16 where no more is stored, else float32 in [-1, 1]; or what is wrong with the clip."""
+
+
+def read_stretches(files: ShardFiles, wanted: Sequence[Stretch]) -> list[Samples]:
+    """Return the samples of stretches. All that is FLAC of one format is decoded in one go."""
+    found: list[Samples | Cut] = [_caught(_read, files, stretch) for stretch in wanted]
+    slots = [slot for slot, samples in enumerate(found) if isinstance(samples, Cut)]
+    slots.sort(key=lambda slot: found[slot].format)  # type: ignore[union-attr]
+    for _, alike in itertools.groupby(slots, lambda slot: found[slot].format):  # type: ignore[union-attr]
+        group = list(alike)
+        decoded = _decoded([found[slot] for slot in group], [wanted[slot].length for slot in group])  # type: ignore[misc]
+        for slot, samples in zip(group, decoded, strict=True):
+            # Where this fails, the decoder's judgement of the whole file is the one to go by.
+            found[slot] = _caught(_seek, files, wanted[slot]) if samples is None else samples
+    return found  # type: ignore[return-value]
+
+
+def _caught(read: Any, files: ShardFiles, stretch: Stretch) -> Any:
+    try:
+        return read(files, stretch)
+    except BadClipError as error:
+        return error
+    except (OSError, DownloadError) as error:
+        return BadClipError("unreadable", str(error))
+
+
+def _read(files: ShardFiles, stretch: Stretch) -> np.ndarray | Cut:
+    """Read 16 bit samples as they are, cut FLAC, and have all else decoded."""
+    shard, row, start, length = stretch
+    if row["pcm"] >= 0:
+        channels = int(row["channels"])
+        samples = np.empty((length, channels), np.int16)
+        files.read(shard, int(row["pcm"]) + 2 * channels * start, samples.data.cast("B"))
+        return samples
+    descriptor, offset, size = files.descriptor(shard), int(row["offset"]), int(row["size"])
+    piece = cut(lambda at, length: os.pread(descriptor, min(length, size - at), offset + at), size, start, length)
+    return piece or _seek(files, stretch)
+
+
+def _decoded(cuts: Sequence[Cut], counts: Iterable[int]) -> Iterator[np.ndarray | None]:
+    """Yield the samples wanted of each cut, all of one format; None where they cannot be decoded."""
+    dtype = "int16" if cuts[0].bits <= 16 else "float32"
+    try:
+        audio = decode(io.BytesIO(join(cuts)), 0, sum(piece.samples for piece in cuts), dtype)
+    except BadClipError:
+        # One that is damaged may have damaged the others.
+        for piece, count in zip(cuts, counts, strict=True):
+            yield next(_decoded([piece], [count])) if len(cuts) > 1 else None
+        return
+    begin = 0
+    for piece, count in zip(cuts, counts, strict=True):
+        yield audio[begin + piece.skip :][:count]
+        begin += piece.samples
+
+
+def _seek(files: ShardFiles, stretch: Stretch) -> np.ndarray:
+    """Have a decoder find its way in the whole file."""
+    shard, row, start, length = stretch
+    member = _Member(files.descriptor(shard), int(row["offset"]), int(row["size"]))
+    return decode(io.BufferedReader(member, 1 << 16), start, length)
+
+
+class _Member(io.RawIOBase):
+    """A file inside a shard, of which only what a decoder asks for is read."""
+
+    def __init__(self, descriptor: int, offset: int, size: int) -> None:
+        self._descriptor, self._offset, self._size, self._position = descriptor, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = max(base + position, 0)
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")[: max(self._size - self._position, 0)]
+        got = os.preadv(self._descriptor, [view], self._offset + self._position) if len(view) else 0
+        self._position += got
+        return got
