@@ -1,15 +1,13 @@
 """WaveNet: audio one sample after the other (van den Oord et al., 2016), of its own accord or after a mel."""
 
-import copy
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from framework.generators.layers import remove_weight_norm
 from framework.generators.wavenet_network import WaveNetNetwork
-from framework.generators.wavenet_queue import sample_by_queue
+from framework.generators.wavenet_sampling import sample
 from framework.hyperparameters import runtime
 from framework.losses.likelihood import Distribution, MuLawSoftmax
 from framework.paradigms.autoregressive import Autoregressive
@@ -104,9 +102,7 @@ class WaveNet(Autoregressive):
         return batch
 
     def sample(self, uniforms: Tensor, **condition: Tensor) -> Tensor:
-        network: Any = remove_weight_norm(copy.deepcopy(self.network))
-        prepared = network.prepare(uniforms.shape[-1], **condition)
-        return sample_by_queue(network, self.distribution, uniforms, *prepared, temperature=self.temperature)
+        return sample(self.network, self.distribution, uniforms, **condition, temperature=self.temperature)
 
 
 class WaveNetVocoder(WaveNet):

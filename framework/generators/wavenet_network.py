@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import embedding, interpolate, pad, relu
 from torch.nn.utils.parametrizations import weight_norm
@@ -161,6 +162,10 @@ class WaveNetNetwork(nn.Module):
         self.last_convs: Any = nn.ModuleList([nn.Conv1d(width, width, 1), nn.Conv1d(width, out_channels, 1)])
         for conv in [module for module in self.modules() if isinstance(module, nn.Conv1d)]:
             nn.init.kaiming_normal_(conv.weight, nonlinearity="relu")
+            if conv is self.first_conv and in_channels > 1:
+                # Levels are ordered: those that sound alike begin alike. By the usual rule each would begin at random,
+                # and small, as one of many channels.
+                conv.weight.data = torch.randn(residual_channels, 1, 1) * torch.linspace(-1, 1, in_channels)[:, None]
             if conv.bias is not None:
                 nn.init.zeros_(conv.bias)
             if normed:

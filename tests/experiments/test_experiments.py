@@ -20,7 +20,7 @@ class OneBatch(L.LightningDataModule):
 
     def train_dataloader(self):
         audio = 0.1 * torch.randn(1, 4096, generator=torch.Generator().manual_seed(0))
-        return torch.utils.data.DataLoader([{"audio": audio, "key": "noise"}])
+        return torch.utils.data.DataLoader([{"audio": audio, "key": "noise", "instrument": 0}])
 
     def advance(self, batch):
         pass

@@ -1,0 +1,7 @@
+from experiments.wavenet import UnconditionalWaveNet
+
+
+class WithoutGating(UnconditionalWaveNet):
+    """WaveNet with ReLU in place of the gated units."""
+
+    gated = False
