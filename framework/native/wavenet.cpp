@@ -27,6 +27,7 @@ constexpr int WIDTH = 16, SUMS = 16;  // floats of a vector; vectors that are su
 constexpr int WIDTH = 8, SUMS = 8;
 #endif
 constexpr int LINE = 16;    // floats of a cache line
+constexpr int LINES = 8;    // lines fetched while a vector of units is activated
 constexpr int GROUP = 64;   // outputs whose weights lie together
 constexpr int AHEAD = 2048; // floats between the weights in use and those that are fetched
 constexpr int BLOCK = 16;   // rows that make a product no longer wait for its weights
@@ -41,6 +42,13 @@ inline Vector load(const float* from) {
 }
 
 inline void store(float* to, Vector vector) { std::memcpy(to, &vector, sizeof vector); }
+
+// Has the compiler load a vector into a register once, where it would read it from memory for each use.
+inline void keep(Vector& vector) {
+#if defined(__x86_64__)
+  asm("" : "+v"(vector));
+#endif
+}
 
 inline Vector all(float value) { return Vector{} + value; }
 
@@ -97,7 +105,7 @@ struct Matrix {
 template <int ROWS, int VECTORS>
 inline void tile(const float* x, long x_stride, long inputs, const float* w, long w_stride, float* y, long y_stride,
                  const float* next) {
-  constexpr int LINES = std::max(VECTORS * WIDTH / LINE, 1);
+  constexpr int FETCHED = std::max(VECTORS * WIDTH / LINE, 1);
   Vector sums[ROWS][VECTORS];
 #pragma GCC unroll 16
   for (int row = 0; row < ROWS; row++)
@@ -105,10 +113,13 @@ inline void tile(const float* x, long x_stride, long inputs, const float* w, lon
     for (int v = 0; v < VECTORS; v++) sums[row][v] = load(y + row * y_stride + v * WIDTH);
   for (long k = 0; k < inputs; k++) {
 #pragma GCC unroll 16
-    for (int line = 0; line < LINES; line++) __builtin_prefetch(next + (k * LINES + line) * LINE);
+    for (int line = 0; line < FETCHED; line++) __builtin_prefetch(next + (k * FETCHED + line) * LINE);
     Vector weights[VECTORS];
 #pragma GCC unroll 16
     for (int v = 0; v < VECTORS; v++) weights[v] = load(w + k * w_stride + v * WIDTH);
+    if constexpr (ROWS > 1)
+#pragma GCC unroll 16
+      for (int v = 0; v < VECTORS; v++) keep(weights[v]);
 #pragma GCC unroll 16
     for (int row = 0; row < ROWS; row++)
 #pragma GCC unroll 16
@@ -296,7 +307,7 @@ struct Streams {
           gates[row * gate_count + c] =
               ahead[row * gate_count + c] + (condition ? condition[(row * s.layers + i) * gate_count + c] : 0.0f);
       product(rows, hidden.get(), stride, layer.current, gates.get(), gate_count, layer.paths.weights);
-      activate();
+      activate(layer.paths.weights + AHEAD);
       float* slot = &queue.inputs[queue.position * rows * s.residual];
       for (long row = 0; row < rows; row++)
         for (long c = 0; c < s.residual; c++) {
@@ -311,10 +322,13 @@ struct Streams {
     finish();
   }
 
-  void activate() {
+  // Meanwhile, fetch on.
+  void activate(const float* next) {
     const long count = network.shape.units, gate_count = network.gates;
     for (long row = 0; row < rows; row++)
-      for (long c = 0; c < count; c += WIDTH) {
+      for (long c = 0; c < count; c += WIDTH, next += LINES * LINE) {
+#pragma GCC unroll 16
+        for (int line = 0; line < LINES; line++) __builtin_prefetch(next + line * LINE);
         const Vector filter = load(&gates[row * gate_count + c]);
         store(&units[row * count + c], network.shape.is_gated
                                            ? gated(filter, load(&gates[row * gate_count + count + c]))
