@@ -66,7 +66,7 @@ def mel_spaced(filters: int, sample_rate: float) -> Tensor:
     return 700 * (10 ** (mels / 2595) - 1)
 
 
-def filter_banks(system: Any, make_batch: Callable[[int], dict[str, Any]]) -> list[FilterBank]:
+def filter_banks(system: Any, make_batch: Callable[[int | None], dict[str, Any]]) -> list[FilterBank]:
     """Return the filters of each learned layer that sees audio, in the order in which it is reached.
 
     Layers that see one or two samples at a time, as WaveNet's first one, filter nothing yet: there, the response of the
@@ -74,11 +74,11 @@ def filter_banks(system: Any, make_batch: Callable[[int], dict[str, Any]]) -> li
 
     Args:
         system: A system on the CPU.
-        make_batch: Returns a batch of one clip of noise of that many samples.
+        make_batch: Returns a batch of one clip of noise of that many samples; None for a training segment.
     """
     was_training = system.training
     system.eval()
-    calls = with_rates(*(reached(system, make_batch(time)) for time in (SEEN, 2 * SEEN)))
+    calls = calls_of(system, make_batch)
     banks: dict[str, FilterBank] = {}
     for index, call in enumerate(calls):
         if call.kernels is None or not call.filters or any(call.same_as(other) for other in calls[:index]):
@@ -130,18 +130,30 @@ class Call:
         return self.kernels.shape == other.kernels.shape and torch.equal(self.kernels, other.kernels)
 
 
-def with_rates(calls: list[Call], longer: list[Call]) -> list[Call]:
-    """Return calls with the rates at which they see audio, from what `SEEN` more samples of it add to their input.
+def calls_of(system: Any, make_batch: Callable[[int | None], dict[str, Any]]) -> list[Call]:
+    """Return the calls with the rates at which they see audio: what more audio adds to their input.
 
-    A single length would not tell, because layers pad. What is far shorter than the audio is none but a contour, a
-    value a frame.
+    A single length would not tell exactly, because layers pad; but a network with a fully connected layer takes
+    segments alone.
     """
-    found = []
-    for call, other in zip(calls, longer, strict=True):
-        rate = (other.samples - call.samples) / SEEN
-        rate = 0.0 if rate < LOWEST_RATE else float(round(rate)) if rate > 0.75 else 1 / round(1 / rate)
-        found.append(replace(call, rate=rate))
-    return found
+    try:
+        calls, longer = (reached(system, make_batch(time)) for time in (SEEN, 2 * SEEN))
+        added = SEEN
+    except (RuntimeError, ValueError):
+        batch = make_batch(None)
+        longer = reached(system, batch)
+        calls, added = [replace(call, samples=0) for call in longer], batch["audio"].shape[-1]
+    return [
+        replace(call, rate=nearest_rate((other.samples - call.samples) / added))
+        for call, other in zip(calls, longer, strict=True)
+    ]
+
+
+def nearest_rate(rate: float) -> float:
+    """Return the whole multiple or part of the sample rate; 0 for a sequence that is a contour, a value a frame."""
+    if rate < LOWEST_RATE:
+        return 0.0
+    return float(round(rate)) if rate > 0.75 else 1 / round(1 / rate)
 
 
 def reached(system: Any, batch: dict[str, Any]) -> list[Call]:

@@ -39,8 +39,8 @@ class Fake(nn.Module):
         return {"loss": self.generator(batch["audio"]).mean()}
 
 
-def noise(time: int) -> dict:
-    return {"audio": 0.1 * torch.randn(1, 1, time, generator=torch.Generator().manual_seed(0))}
+def noise(time: int | None) -> dict:
+    return {"audio": 0.1 * torch.randn(1, 1, time or 4096, generator=torch.Generator().manual_seed(0))}
 
 
 @pytest.fixture
@@ -67,6 +67,13 @@ def test_averaged_and_folded_audio_is_seen_at_a_lower_rate(strided):
     ]
     assert [bank.sample_rate for bank in banks] == [RATE / 2, RATE / 3, RATE / 2]
     assert [bank.kernels.shape for bank in banks] == [(4, 5), (4, 5), (4, 257)]
+
+
+def test_a_network_of_one_length_is_run_on_a_segment():
+    fixed = nn.Sequential(nn.Conv1d(1, 4, 25, stride=4, padding=11), nn.Flatten(), nn.LazyLinear(1))
+    fixed(noise(None)["audio"])
+    (bank,) = filter_banks(Fake(nn.Identity(), fixed=fixed), noise)
+    assert (bank.name, bank.sample_rate, bank.kernels.shape) == ("discriminators.fixed.0", RATE, (4, 25))
 
 
 class Dilated(nn.Module):
