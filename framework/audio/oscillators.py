@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from framework.audio.envelopes import Interpolation, blend_weights, full_precision, harmonic_frequencies
@@ -67,7 +68,7 @@ def harmonic_oscillators(
         start, end = _hop_ends(f0, f0_interpolation)
         phase = _frame_phase(start.double() / sample_rate, end.double() / sample_rate, hop_length)
         position = torch.arange(hop_length, device=f0.device) / hop_length
-        weights, offset = blend_weights(interpolation, position, f0.dtype)
+        weights, offset = blend_weights(interpolation, position, amplitudes.dtype)
         neighbours = _neighbours(amplitudes * (f0 > 0)[..., None], len(weights), offset)
         if not band_limited:
             return _sum(phase, neighbours, weights)
@@ -168,6 +169,7 @@ class _HarmonicSum(torch.autograd.Function):
         return audio
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         phase, amplitudes, weights = ctx.saved_tensors
         with torch.autocast(gradient.device.type, enabled=False):
