@@ -1,11 +1,151 @@
-"""Streaming segments of clips out of shards, beside webdataset and other loaders."""
+"""Streaming segments of clips out of shards, beside webdataset, plain files, litdata and mosaicml-streaming."""
 
-from collections.abc import Iterator
+import functools
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from framework.bench.harness import Contest
+import numpy as np
+import soundfile
+
+from datamodules.audio_data import AudioData
+from datamodules.loader import finished
+from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.loaders import FULL_SCALE, Batch, file_batches, rivals, webdataset_batches
+from framework.bench.recordings import SAMPLE_RATE, pack_recordings, recordings
+
+CLIPS = 512
+SEGMENT = 8192
+BATCH = 16
+_RUN = 0.25  # seconds
+_CHECKED = 8  # batches
+_PASSES = 1000
+NOTES = (
+    f"Segments of {SEGMENT} samples at random places of {CLIPS} clips of 5 to 10 s at {SAMPLE_RATE} Hz, in batches of "
+    f"{BATCH}; all files are in the page cache. MB are those of the segments as 16 bit samples, audio-seconds those of "
+    "the whole clips that the segments are taken from. `to a GPU`: as the Trainer gets the batches, 16 bit samples "
+    "that become float32 on the device. `reading all bytes` is no loader: the shards read through in order."
+)
 
 
 def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield nothing yet."""
-    yield from ()
+    """Yield a contest over wav and one over flac, of the same recordings; needs no peers."""
+    clips = list(recordings(CLIPS))
+    seconds = sum(len(audio) for _, audio in clips) / SAMPLE_RATE / CLIPS
+    with tempfile.TemporaryDirectory(prefix="ostinato-bench-") as folder:
+        for format in ("wav", "flac"):
+            pack_recordings(Path(folder) / format, format, clips)
+        del clips
+        for format in ("wav", "flac"):
+            yield _contest(format, Path(folder) / format, seconds)
+
+
+def _contest(format: str, folder: Path, seconds: float) -> Contest:
+    """Return the contest over data sets of one format; `seconds` is the mean length of a clip."""
+    files = sorted((folder / "files").iterdir())
+    shards = sorted(str(shard) for shard in (folder / "shards").glob("train/*.tar"))
+    webdataset = functools.partial(webdataset_batches, shards, format, SEGMENT, BATCH)
+    others: dict[str, Callable[[], Iterator[Batch]]] = {
+        "webdataset": functools.partial(webdataset, 0),
+        "webdataset, 1 worker": functools.partial(webdataset, 1),
+        "DataLoader over files": functools.partial(file_batches, files, SEGMENT, BATCH),
+        **rivals(files, folder / "rivals", SEGMENT, BATCH),
+    }
+    streams: dict[str, Endless | Ours] = {
+        "ostinato": Ours(folder / "shards", False),
+        "ostinato, to a GPU": Ours(folder / "shards", True),
+        **{name: Endless(make) for name, make in others.items()},
+    }
+    samplers = {name: stream.batches for name, stream in streams.items()}
+    contenders = [Contender(name, stream.run) for name, stream in streams.items()]
+    contenders.append(Contender("reading all bytes", functools.partial(_read_through, shards, len(files))))
+    return Contest(
+        f"Segments of {format} clips",
+        "clips",
+        "webdataset",
+        tuple(contenders),
+        functools.partial(_check, samplers, files),
+        NOTES,
+        also={"MB": 2 * SEGMENT / 1e6, "audio-seconds": seconds},
+    )
+
+
+class Endless:
+    """A loader of batches without end, that goes on from run to run; `make` makes its iterator, when first needed."""
+
+    def __init__(self, make: Callable[[], Iterator[Batch]]) -> None:
+        self._make = make
+
+    @functools.cached_property
+    def _iterator(self) -> Iterator[Batch]:
+        return self._make()
+
+    def run(self) -> float:
+        """Take batches for a while, and return how many clips they have."""
+        clips, end = 0, time.perf_counter() + _RUN
+        while time.perf_counter() < end:
+            clips += len(next(self._iterator)["audio"])
+        return clips
+
+    def batches(self, count: int) -> list[Batch]:
+        """Return the next batches."""
+        return [next(self._iterator) for _ in range(count)]
+
+
+class Ours:
+    """Our loader. It reads ahead, so each run begins anew, that nothing is read while others have their turns."""
+
+    def __init__(self, folder: Path, as_stored: bool) -> None:
+        data = _Packed(batch_size=BATCH, segment=SEGMENT, peak=None, crops_per_clip=_PASSES)
+        data.folder = folder
+        self._loader = data.train_dataloader()
+        self._loader.as_stored = as_stored
+
+    def run(self) -> float:
+        """Take batches for a while, and return how many clips they have."""
+        clips, end = 0, time.perf_counter() + _RUN
+        for batch in self._loader:
+            clips += len(batch["audio"])
+            if time.perf_counter() >= end:
+                break
+        self._loader.close()
+        return clips
+
+    def batches(self, count: int) -> list[Batch]:
+        """Return some batches, as they are after the way to the device."""
+        return [finished(batch) for _, batch in zip(range(count), self._loader, strict=False)]
+
+
+class _Packed(AudioData):
+    """A packed folder."""
+
+
+def _read_through(shards: list[str], clips: int) -> float:
+    """Read all shards from end to end, 1 MiB at a time into the same memory; return how many clips they hold."""
+    buffer = bytearray(1 << 20)
+    for shard in shards:
+        descriptor = os.open(shard, os.O_RDONLY)
+        while os.readv(descriptor, [buffer]):
+            pass
+        os.close(descriptor)
+    return clips
+
+
+def _check(samplers: dict[str, Callable[[int], list[Batch]]], files: list[Path]) -> str:
+    """Compare batches of all loaders with the decoded clips, and return what was found."""
+    known = {file.stem: file for file in files}
+    for name, sample in samplers.items():
+        keys: list[str] = []
+        for batch in sample(_CHECKED):
+            if batch["audio"].shape != (BATCH, 1, SEGMENT):
+                raise BenchError(f"{name} gives audio {tuple(batch['audio'].shape)}")
+            keys += batch["key"]
+            for key, start, audio in zip(batch["key"], batch["start"], batch["audio"].numpy()[:, 0], strict=True):
+                pcm = soundfile.read(known[key], dtype="int16", start=int(start), frames=SEGMENT)[0]
+                if not np.array_equal(audio, pcm.astype(np.float32) / FULL_SCALE):
+                    raise BenchError(f"{name} gives for {key} something else than its samples from {int(start)} on")
+        if len(set(keys)) < len(keys) // 2:
+            raise BenchError(f"{name} gives the same clips again and again")
+    return f"{_CHECKED} batches of each loader hold the decoded clips' samples, bit by bit."

@@ -1,0 +1,151 @@
+"""Other ways of streaming segments of clips, each as its makers mean it to be used and at its best setting."""
+
+import importlib.util
+import io
+import itertools
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+import webdataset as wds
+from torch.utils.data import DataLoader, Dataset
+
+Batch = dict[str, Any]
+"""`audio` float32 (batch, 1, segment), `key` (names of the clips) and `start` (of the segments, in samples)."""
+FULL_SCALE = 32768
+_SHUFFLED = 200  # clips among which those that stream choose
+
+
+def webdataset_batches(shards: list[str], format: str, segment: int, batch: int, workers: int) -> Iterator[Batch]:
+    """Yield webdataset's batches without end: shuffled, decoded with soundfile, cropped.
+
+    Undecoded clips are shuffled, as they are smaller. Of those decoded to 16 bits only the segment is made float32:
+    that is a third faster than decoding to float32.
+    """
+    random = np.random.default_rng(0)
+
+    def crop(sample: dict[str, Any]) -> tuple[torch.Tensor, str, int]:
+        audio = soundfile.read(io.BytesIO(sample[format]), dtype="int16")[0]
+        start = int(random.integers(len(audio) - segment + 1))
+        return torch.from_numpy(as_float(audio[start : start + segment])), sample["__key__"], start
+
+    clips = wds.WebDataset(shards, shardshuffle=len(shards), empty_check=False).repeat().shuffle(_SHUFFLED).map(crop)
+    made = clips.batched(batch, collation_fn=collate)
+    return iter(wds.WebLoader(made, batch_size=None, num_workers=workers, persistent_workers=workers > 0))
+
+
+class Files(Dataset):
+    """A segment of each of some files, at a random place, sought by soundfile."""
+
+    def __init__(self, files: list[Path], segment: int) -> None:
+        self.files, self.segment = files, segment
+        self._random = np.random.default_rng(0)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, str, int]:
+        with soundfile.SoundFile(self.files[number]) as file:
+            start = int(self._random.integers(file.frames - self.segment + 1))
+            file.seek(start)
+            audio = file.read(self.segment, dtype="float32")
+        return torch.from_numpy(audio), self.files[number].stem, start
+
+
+def file_batches(files: list[Path], segment: int, batch: int) -> Iterator[Batch]:
+    """Yield batches of torch's DataLoader over plain files, without end, made in this process."""
+    loader = DataLoader(Files(files, segment), batch, shuffle=True, drop_last=True, collate_fn=collate)
+    return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
+def rivals(files: list[Path], folder: Path, segment: int, batch: int) -> dict[str, Callable[[], Iterator[Batch]]]:
+    """Return loaders with formats of their own, of those that are installed, and write their data sets."""
+    makers = {"litdata": ("litdata", litdata_batches), "mosaicml-streaming": ("streaming", mosaic_batches)}
+    return {
+        name: make(files, folder / name, segment, batch)
+        for name, (module, make) in makers.items()
+        if importlib.util.find_spec(module)
+    }
+
+
+def litdata_batches(files: list[Path], folder: Path, segment: int, batch: int) -> Callable[[], Iterator[Batch]]:
+    """Write a litdata data set, and return what yields its batches without end."""
+    import litdata
+    from litdata.streaming.writer import BinaryWriter
+
+    folder.mkdir(parents=True)
+    writer = BinaryWriter(str(folder), chunk_bytes="16MB")
+    for number, file in enumerate(files):
+        writer[number] = stored(file)
+    writer.done()
+    writer.merge()
+    random = np.random.default_rng(0)
+
+    class Crops(litdata.StreamingDataset):
+        def __getitem__(self, index: Any) -> tuple[torch.Tensor, str, int]:
+            return crop_of(super().__getitem__(index), segment, random)
+
+    def batches() -> Iterator[Batch]:
+        dataset = Crops(str(folder), shuffle=True, drop_last=True)
+        loader = litdata.StreamingDataLoader(dataset, batch_size=batch, num_workers=0, collate_fn=collate)
+        return itertools.chain.from_iterable(itertools.repeat(loader))
+
+    return batches
+
+
+def mosaic_batches(files: list[Path], folder: Path, segment: int, batch: int) -> Callable[[], Iterator[Batch]]:
+    """Write a data set of mosaicml-streaming, and return what yields its batches without end."""
+    import streaming
+
+    rows = [stored(file) for file in files]
+    columns = {name: "ndarray:int16" if name == "pcm" else "bytes" if name == "flac" else "str" for name in rows[0]}
+    with streaming.MDSWriter(out=str(folder), columns=columns, size_limit=1 << 24) as writer:
+        for row in rows:
+            writer.write(row)
+    random = np.random.default_rng(0)
+
+    class Crops(streaming.StreamingDataset):
+        def __getitem__(self, index: Any) -> tuple[torch.Tensor, str, int]:
+            return crop_of(super().__getitem__(index), segment, random)
+
+    def batches() -> Iterator[Batch]:
+        # An epoch of many passes: what beginning a new one costs is not what is asked here.
+        epoch = 100 * len(files)
+        dataset = Crops(local=str(folder), shuffle=True, batch_size=batch, epoch_size=epoch)
+        loader: DataLoader = DataLoader(dataset, batch, drop_last=True, collate_fn=collate)
+        return itertools.chain.from_iterable(itertools.repeat(loader))
+
+    return batches
+
+
+def stored(file: Path) -> dict[str, Any]:
+    """Return a recording as it is best kept in a format of one's own: 16 bit samples as an array, or as flac."""
+    if file.suffix == ".flac":
+        return {"key": file.stem, "flac": file.read_bytes()}
+    return {"key": file.stem, "pcm": soundfile.read(file, dtype="int16")[0]}
+
+
+def crop_of(row: dict[str, Any], segment: int, random: np.random.Generator) -> tuple[torch.Tensor, str, int]:
+    """Return a segment at a random place of what `stored` returned."""
+    if "pcm" in row:
+        pcm = row["pcm"]
+        start = int(random.integers(len(pcm) - segment + 1))
+        return torch.from_numpy(as_float(np.asarray(pcm[start : start + segment]))), row["key"], start
+    with soundfile.SoundFile(io.BytesIO(row["flac"])) as file:
+        start = int(random.integers(file.frames - segment + 1))
+        file.seek(start)
+        return torch.from_numpy(file.read(segment, dtype="float32")), row["key"], start
+
+
+def collate(samples: list[tuple[torch.Tensor, str, int]]) -> Batch:
+    """Return a batch."""
+    audio, keys, starts = zip(*samples, strict=True)
+    return {"audio": torch.stack(audio)[:, None], "key": list(keys), "start": list(starts)}
+
+
+def as_float(pcm: np.ndarray) -> np.ndarray:
+    """Return 16 bit samples as float32 in [-1, 1)."""
+    return pcm.astype(np.float32) * np.float32(1 / FULL_SCALE)
