@@ -169,6 +169,7 @@ def quieten() -> None:
         ".*your dataloader is not resumable.*",
         ".*smaller than the logging interval.*",
         ".*does not have many workers.*",
+        ".*recommended to use .self.log.*sync_dist.*",
     ):
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)

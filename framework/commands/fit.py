@@ -62,6 +62,8 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
     try:
         if cli.model.has_weights:
             trainer.fit(cli.model, datamodule=data, ckpt_path=start, weights_only=True)
+        else:
+            trainer.validate(cli.model, datamodule=data, verbose=False)
     finally:
         finish(trainer)
     if trainer.interrupted:

@@ -12,7 +12,9 @@ def run(arguments: list[str]) -> None:
         check(arguments[1:])
         return
     parser = OneLineParser(prog="ostinato pack", description="(`ostinato pack --verify FOLDER` checks packed data.)")
-    parser.add_function_arguments(pack, as_positional=True, skip={"reuse"})
+    parser.add_function_arguments(pack, as_positional=True, skip={"reuse", "f0"})
+    pitch = "Track the pitch of recordings of one voice (50 to 2000 Hz), for data with an f0_hop; needs torchcrepe."
+    parser.add_argument("--f0", action="store_true", help=pitch)
     parsed = vars(parser.parse_args(arguments))
     manifest = pack(**parsed)
     for split, clips in manifest["clips"].items():

@@ -10,6 +10,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.trainer.states import TrainerFn
 
 from framework.runs.agreement import Vote
 
@@ -74,9 +75,9 @@ class Checkpoints(Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the best."""
         value = trainer.callback_metrics.get(self.monitor)
-        if trainer.sanity_checking or (not trainer.training and value is None):
+        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or value is None:
             return
-        if value is not None and float(value) < self.best:
+        if float(value) < self.best:
             self.best = float(value)
             trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
 

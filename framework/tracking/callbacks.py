@@ -8,7 +8,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 from tqdm import tqdm
 
@@ -70,8 +69,7 @@ class AudioSamples(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Write a clip as it sounds after this many steps."""
-        fitting = trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-        if fitting and trainer.is_global_zero and batch_idx < self.clips and outputs:
+        if not trainer.sanity_checking and trainer.is_global_zero and batch_idx < self.clips and outputs:
             try:
                 self._written |= self.write(outputs, trainer.global_step)
             except OSError as error:
