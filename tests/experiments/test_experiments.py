@@ -71,5 +71,7 @@ def test_a_wrong_name_is_answered_with_the_nearest():
 
 def test_published_sizes():
     sizes = {"hifigan_v1": 13_936_130, "hifigan_v2": 928_514, "hifigan_v3": 1_464_322, "melgan": 4_266_050}
+    sizes |= {"wavenet_vocoder_mulaw": 4_699_944, "wavenet_vocoder_mol": 3_720_932, "wavenet": 1_267_392}
+    sizes |= {"wavenet_vocoder_gaussian": 3_717_292}
     for name, size in sizes.items():
         assert sum(p.numel() for p in find(name)().generator.parameters()) == size
