@@ -22,25 +22,12 @@ class Halved(MuLawSoftmax):
         return super().sample(output, uniforms, temperature) / 2
 
 
+MEL = {"n_mels": 5, "upsample_scales": (4, 2)}
 CONFIGURATIONS = {
     "paper": {"dilations": (1, 2, 4, 8, 16, 1, 2), "gate_channels": 48, "skip_channels": 40},
-    "r9y9": {
-        "dilations": (1, 2, 4) * 2,
-        "kernel": 3,
-        "scaled": True,
-        "normed": True,
-        "n_mels": 5,
-        "upsample_scales": (4, 4),
-    },
+    "r9y9": {"dilations": (1, 2, 4) * 2, "kernel": 3, "scaled": True, "normed": True} | MEL,
     "ungated": {"dilations": (1, 2, 4), "gated": False, "labels": 3, "skip_channels": 70},
-    "no skip": {
-        "dilations": (1, 3, 5, 20),
-        "kernel": 3,
-        "skip_channels": 0,
-        "n_mels": 3,
-        "upsample_scales": (2,),
-        "labels": 3,
-    },
+    "no skip": {"dilations": (1, 3, 5, 20), "kernel": 3, "skip_channels": 0, "labels": 3} | MEL,
     "one tap": {"dilations": (1, 2), "kernel": 1},
 }
 DISTRIBUTIONS = [MuLawSoftmax(), LogisticMixture(3), Gaussian()]
@@ -175,7 +162,7 @@ def test_conditions_that_do_not_fit_are_refused():
     condition = conditions(network, 2, 50)
     with pytest.raises(ValueError, match=r"takes \['mel', 'labels'\], given \['labels'\]"):
         sample(network, distribution, torch.rand(2, 1, 50), labels=condition["labels"])
-    with pytest.raises(ValueError, match="lasts 50 samples, fewer than the 51"):
-        sample(network, distribution, torch.rand(2, 1, 51), **condition)
+    with pytest.raises(ValueError, match="lasts 56 samples, fewer than the 57"):
+        sample(network, distribution, torch.rand(2, 1, 57), **condition)
     with pytest.raises(ValueError, match="1 streams need as many mel, not 2"):
         sample(network, distribution, torch.rand(1, 1, 50), **condition)
