@@ -6,14 +6,14 @@ where it should be, and the header that is found in its stead says how far that 
 new stream, to be decoded in one go.
 """
 
-import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
+
+from datamodules.flac_headers import Form, block_bytes, crc16, headers, number_in, rate_bytes, renumbered, shifted
 
 _HEAD = 4096  # bytes; nearly always holds all metadata
 _STREAMINFO = 34
 _ATTEMPTS = 40
-_BLOCK_CODES = {192: 1} | {576 << n: 2 + n for n in range(4)} | {256 << n: 8 + n for n in range(8)}
 
 Read = Callable[[int, int], bytes]
 """Returns the bytes of the stream from an offset on, as many as asked for if there are."""
@@ -46,15 +46,6 @@ class _Frame(NamedTuple):
     samples: int
 
 
-class _Form(NamedTuple):
-    """What headers of a stream have in common: their third and fourth byte, and those behind the number."""
-
-    block_and_rate: int
-    channels_and_bits: int
-    block: bytes
-    rate: bytes
-
-
 class _Stream(NamedTuple):
     """Facts of a stream: samples in a frame, bytes of the smallest and largest frame, where frames begin, and so on."""
 
@@ -65,7 +56,7 @@ class _Stream(NamedTuple):
     samples: int
     bits: int
     begin: int
-    form: _Form
+    form: Form
 
     @property
     def frames(self) -> int:
@@ -78,7 +69,7 @@ class _Stream(NamedTuple):
     def headers(self, number: int) -> tuple[bytes, ...]:
         """Return the headers that a frame can have."""
         length = self.length(number)
-        return _headers(self.form, number, length if length < self.block else 0)
+        return headers(self.form, number, length if length < self.block else 0)
 
 
 def cut(read: Read, size: int, start: int, count: int) -> Cut | None:
@@ -113,9 +104,9 @@ def join(cuts: Sequence[Cut]) -> bytes:
     """
     parts, position = [b""], 0
     for frame in (frame for piece in cuts for frame in piece.frames):
-        header = _renumbered(frame.header, position)
-        change = _crc16(frame.header) ^ _crc16(header)
-        checksum = int.from_bytes(frame.rest[-2:]) ^ _shifted(change, len(frame.rest) - 2)
+        header = renumbered(frame.header, position)
+        change = crc16(frame.header) ^ crc16(header)
+        checksum = int.from_bytes(frame.rest[-2:]) ^ shifted(change, len(frame.rest) - 2)
         parts += (header, frame.rest[:-2], checksum.to_bytes(2))
         position += frame.samples
     lengths = [frame.samples for piece in cuts for frame in piece.frames]
@@ -140,11 +131,11 @@ def _open(read: Read) -> _Stream | None:
     header = head[begin : begin + 16] if begin + 16 <= _HEAD else read(begin, 16)
     smallest, largest = int.from_bytes(info[4:7]), int.from_bytes(info[7:10])
     facts = int.from_bytes(info[10:18])
-    if header[:2] != b"\xff\xf8" or info[:2] != info[2:4] or not largest or _number(header) != 0:
+    if header[:2] != b"\xff\xf8" or info[:2] != info[2:4] or not largest or number_in(header) != 0:
         return None
     block, samples, bits = int.from_bytes(info[:2]), facts & (1 << 36) - 1, (facts >> 36 & 31) + 1
-    behind = 5 + _block_bytes(header)
-    form = _Form(header[2], header[3], header[5:behind], header[behind : behind + _rate_bytes(header)])
+    behind = 5 + block_bytes(header)
+    form = Form(header[2], header[3], header[5:behind], header[behind : behind + rate_bytes(header)])
     return _Stream((facts >> 36 << 36).to_bytes(8), block, smallest, largest, samples, bits, begin, form)
 
 
@@ -202,115 +193,7 @@ def _next(chunk: bytes, stream: _Stream, below: int, above: int) -> tuple[int, i
     """Return where the first header is of a frame between `below` and `above`, and its number; (-1, 0): none."""
     sync, at = bytes((0xFF, 0xF8, stream.form.block_and_rate)), -1
     while (at := chunk.find(sync, at + 1)) >= 0:
-        number = _number(chunk[at : at + 16])
+        number = number_in(chunk[at : at + 16])
         if below < number < above:
             return at, number
     return -1, 0
-
-
-def _number(header: bytes) -> int:
-    """Return the number in a frame's header; -1 if it is no header, or its checksum is wrong."""
-    lead = header[4] if len(header) > 4 else 0xFF
-    extra = 0 if lead < 0x80 else 8 - (lead ^ 0xFF).bit_length() - 1
-    length = 5 + extra + _block_bytes(header) + _rate_bytes(header) if len(header) > 4 else len(header)
-    if extra > 6 or 0x80 <= lead < 0xC0 or len(header) <= length or _crc8(header[: length + 1]):
-        return -1
-    number = lead if not extra else lead & (0x3F >> extra)
-    for byte in header[5 : 5 + extra]:
-        number = number << 6 | byte & 0x3F
-    return number
-
-
-def _block_bytes(header: bytes) -> int:
-    return {6: 1, 7: 2}.get(header[2] >> 4, 0)
-
-
-def _rate_bytes(header: bytes) -> int:
-    return {12: 1, 13: 2, 14: 2}.get(header[2] & 15, 0)
-
-
-@functools.lru_cache(1 << 16)
-def _headers(form: _Form, number: int, shorter: int) -> tuple[bytes, ...]:
-    """Return the headers that a frame can have; `shorter` is its length in samples if that is not the usual one."""
-    block_and_rate, block = form.block_and_rate, form.block
-    if shorter:
-        code = _BLOCK_CODES.get(shorter, 6 if shorter <= 256 else 7)
-        block_and_rate = code << 4 | block_and_rate & 15
-        block = (shorter - 1).to_bytes(code - 5) if code in (6, 7) else b""
-    channels = form.channels_and_bits >> 4
-    codings = (1, 8, 9, 10) if channels in (1, 8, 9, 10) else (channels,)
-    return tuple(
-        _header(0xF8, block_and_rate, coding << 4 | form.channels_and_bits & 15, number, block + form.rate)
-        for coding in codings
-    )
-
-
-@functools.lru_cache(1 << 14)
-def _renumbered(header: bytes, sample: int) -> bytes:
-    """Return a header that gives the number of the first sample instead of the frame's."""
-    lead = header[4]
-    length = 1 if lead < 0x80 else 8 - (lead ^ 0xFF).bit_length()
-    return _header(0xF9, header[2], header[3], sample, header[4 + length : -1])
-
-
-def _header(sync: int, block_and_rate: int, channels_and_bits: int, number: int, rest: bytes) -> bytes:
-    header = bytes((0xFF, sync, block_and_rate, channels_and_bits)) + _coded(number) + rest
-    return header + bytes((_crc8(header),))
-
-
-def _coded(number: int) -> bytes:
-    """Return a number as UTF-8 codes it, continued up to 36 bits."""
-    if number < 0x80:
-        return bytes((number,))
-    extra = next(n for n in range(1, 7) if number < 1 << (5 * n + 6) or n == 6)
-    lead = 0xFF << 7 - extra & 0xFF | number >> 6 * extra
-    return bytes((lead, *(0x80 | number >> 6 * n & 0x3F for n in reversed(range(extra)))))
-
-
-def _table(polynomial: int, bits: int) -> tuple[int, ...]:
-    """Return the remainders of all bytes by a polynomial."""
-    table = []
-    for value in range(256):
-        value <<= bits - 8
-        for _ in range(8):
-            value = (value << 1) ^ (polynomial if value >> bits - 1 else 0)
-        table.append(value)
-    return tuple(table)
-
-
-_CRC8 = _table(0x107, 8)
-_CRC16 = _table(0x18005, 16)
-
-
-def _crc8(data: bytes) -> int:
-    """Return the checksum of a header, by the polynomial x^8 + x^2 + x + 1; 0 if it ends with its checksum."""
-    checksum = 0
-    for byte in data:
-        checksum = _CRC8[checksum ^ byte]
-    return checksum
-
-
-@functools.lru_cache(1 << 16)
-def _crc16(data: bytes) -> int:
-    """Return the checksum of a frame, by the polynomial x^16 + x^15 + x^2 + 1."""
-    checksum = 0
-    for byte in data:
-        checksum = checksum << 8 & 0xFFFF ^ _CRC16[checksum >> 8 ^ byte]
-    return checksum
-
-
-def _shifted(checksum: int, count: int) -> int:
-    """Return the checksum of data followed by `count` zero bytes, from that of the data."""
-    while len(_POWERS) <= count:
-        _POWERS.append(_POWERS[-1] << 8 & 0xFFFF ^ _CRC16[_POWERS[-1] >> 8])
-    power, shifted = _POWERS[count], 0
-    while checksum:
-        if checksum & 1:
-            shifted ^= power
-        power = power << 1 ^ (0x18005 if power & 0x8000 else 0)
-        checksum >>= 1
-    return shifted
-
-
-_POWERS = [1]
-"""x^(8 n) by the polynomial of the checksum."""

@@ -14,7 +14,7 @@ from datamodules.remote import DownloadError, RemoteCache, is_remote
 from datamodules.resample import resample, resampled_length, source_window
 from datamodules.shard_files import ShardFiles
 from datamodules.shards import FULL_SCALE
-from datamodules.stretches import Stretch, read_stretches
+from datamodules.stretches import Stretch, read_plain, read_stretches
 
 
 class Segments(NamedTuple):
@@ -65,6 +65,7 @@ class Reader:
         self._prefixes = tuple(prefixes) if prefixes else ("",) * len(urls)
         self._files = ShardFiles(self.urls, hashes or ("",) * len(urls), cache or RemoteCache())
         self._indices: dict[int, ShardIndex] = {}
+        self._keys: dict[int, np.ndarray] = {}
         if counts is None:
             counts = [len(self._index(shard)) for shard in range(len(urls))]
         self.counts = tuple(counts)
@@ -139,7 +140,13 @@ class Reader:
         """Return the names of clips."""
         shards = np.searchsorted(self._starts, clips, "right") - 1
         rows = (clips - self._starts[shards]).tolist()
-        return [self._key(shard, row) for shard, row in zip(shards.tolist(), rows, strict=True)]
+        keys, prefixes = self._keys, self._prefixes
+        return [
+            prefixes[shard] + keys[shard].item(row).decode(errors="replace")
+            if shard in keys and row < keys[shard].size
+            else self._key(shard, row)
+            for shard, row in zip(shards.tolist(), rows, strict=True)
+        ]
 
     def member(self, clip: int, suffix: str) -> bytes | None:
         """Return the bytes of a further member of a clip (`f0.npy`, `alto.flac`), or None if it has no such member."""
@@ -184,7 +191,7 @@ class Reader:
         starts = (fractions * (np.maximum(lengths - segment, 0) + 1)).astype(np.int64)
         counts = np.minimum(lengths, segment)
         pcm = self._pcm[clips]
-        audio, rest, errors = self._plain(shards, np.where(pcm < 0, -1, pcm + 2 * starts), counts, segment)
+        audio, rest, errors = read_plain(self._files, shards, np.where(pcm < 0, -1, pcm + 2 * starts), counts, segment)
         found = self._windows([(int(clips[slot]), int(starts[slot]), int(counts[slot])) for slot in rest])
         for slot, window in zip(rest, found, strict=True):
             if isinstance(window, BadClipError):
@@ -193,6 +200,7 @@ class Reader:
             if window.dtype != audio.dtype:
                 audio, window = as_float(audio), as_float(window)
             audio[slot, : counts[slot]] = window
+            audio[slot, counts[slot] :] = 0
         for slot in errors:
             audio[slot] = 0
         return Segments(audio, starts, errors)
@@ -214,32 +222,6 @@ class Reader:
     def close(self) -> None:
         """Close all shards; they are opened again when they are needed."""
         self._files.close()
-
-    def _plain(
-        self, shards: np.ndarray, offsets: np.ndarray, counts: np.ndarray, segment: int
-    ) -> tuple[np.ndarray, list[int], dict[int, BadClipError]]:
-        """Read the segments that are stored as they are wanted: 16 bit, mono, at the reader's rate.
-
-        Returns:
-            Segments (clips, segment) int16, the slots whose clips are stored otherwise, and errors by slot.
-        """
-        audio = np.zeros((len(counts), segment), np.int16)
-        buffer = audio.data.cast("B")
-        rest: list[int] = []
-        errors: dict[int, BadClipError] = {}
-        places = zip(shards.tolist(), offsets.tolist(), counts.tolist(), strict=True)
-        for slot, (shard, offset, count) in enumerate(places):
-            if offset < 0 or count == 0:
-                rest.append(slot)
-                continue
-            begin = 2 * slot * segment
-            try:
-                self._files.read(shard, offset, buffer[begin : begin + 2 * count])
-            except BadClipError as error:
-                errors[slot] = error
-            except (OSError, DownloadError) as error:
-                errors[slot] = BadClipError("unreadable", str(error))
-        return audio, rest, errors
 
     def _windows(self, wanted: Sequence[tuple[int, int, int]]) -> list[np.ndarray | BadClipError]:
         """Read samples of clips, given as (clip, start, count) at the reader's rate.
@@ -295,6 +277,7 @@ class Reader:
             except OSError as error:
                 raise ValueError(f"{self.urls[shard]}: cannot be read ({error.strerror}): pack it again") from None
             self._indices[shard] = cached_index(path)
+            self._keys[shard] = self._indices[shard].keys
         return self._indices[shard]
 
 

@@ -27,6 +27,42 @@ Samples = np.ndarray | BadClipError
 """(length, channels), int16 where no more is stored, else float32 in [-1, 1]; or what is wrong with the clip."""
 
 
+def read_plain(
+    files: ShardFiles, shards: np.ndarray, offsets: np.ndarray, counts: np.ndarray, segment: int
+) -> tuple[np.ndarray, list[int], dict[int, BadClipError]]:
+    """Read segments of 16 bit mono samples, stored as they are wanted.
+
+    Args:
+        files: The shards.
+        shards: In which each segment is (clips,).
+        offsets: Where in the shard (clips,), in bytes; -1 for a clip that is stored otherwise.
+        counts: How many samples of it there are (clips,); it is padded with zeros.
+        segment: How many there should be.
+
+    Returns:
+        Segments (clips, segment) int16; the slots that are not among them; and what is wrong with a clip, by its slot.
+    """
+    audio = np.empty((len(counts), segment), np.int16)
+    buffer = audio.data.cast("B")
+    rest: list[int] = []
+    errors: dict[int, BadClipError] = {}
+    places = zip(shards.tolist(), offsets.tolist(), counts.tolist(), strict=True)
+    for slot, (shard, offset, count) in enumerate(places):
+        if offset < 0 or count == 0:
+            rest.append(slot)
+            continue
+        begin = 2 * slot * segment
+        if count < segment:
+            audio[slot, count:] = 0
+        try:
+            files.read(shard, offset, buffer[begin : begin + 2 * count])
+        except BadClipError as error:
+            errors[slot] = error
+        except (OSError, DownloadError) as error:
+            errors[slot] = BadClipError("unreadable", str(error))
+    return audio, rest, errors
+
+
 def read_stretches(files: ShardFiles, wanted: Sequence[Stretch]) -> list[Samples]:
     """Return the samples of stretches. All that is FLAC of one format is decoded in one go."""
     found: list[Samples | Cut] = [_caught(_read, files, stretch) for stretch in wanted]

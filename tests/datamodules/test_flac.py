@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from datamodules.flac import cut, join
-from datamodules.index import decode
+from datamodules.index import BadClipError, decode
 
 
 def flac(rate, channels, seconds, subtype):
@@ -57,3 +57,30 @@ def test_what_cannot_be_cut_is_left_to_the_decoder():
     assert cut_of(data[:30]) is None
     assert cut_of(data[: len(data) // 8]) is None, "cut short"
     assert cut_of(data[:100] + bytes(len(data) - 100)) is None, "no frames"
+
+
+def test_cuts_of_many_streams_are_decoded_as_one_with_frames_of_any_length_anywhere():
+    streams = [flac(22050, 1, seconds, "PCM_16") for seconds in (3, 5, 4.321)]
+    wholes = [decode(io.BytesIO(data), dtype="int16") for data in streams]
+    random, cuts, wanted = np.random.default_rng(2), [], []
+    for number in range(60):
+        data, whole = streams[number % 3], wholes[number % 3]
+        count = int(random.integers(1, 20_000))
+        start = len(whole) - count if number % 4 == 0 else int(random.integers(0, len(whole) - count + 1))
+        cuts.append(cut(lambda offset, length, data=data: data[offset : offset + length], len(data), start, count))
+        wanted.append(whole[start : start + count])
+    audio = decode(io.BytesIO(join(cuts)), 0, sum(piece.samples for piece in cuts), "int16")
+    begin = 0
+    for piece, samples in zip(cuts, wanted, strict=True):
+        np.testing.assert_array_equal(audio[begin + piece.skip :][: len(samples)], samples)
+        begin += piece.samples
+
+
+def test_a_flipped_bit_is_told_when_many_are_decoded_as_one():
+    data = flac(22050, 1, 8, "PCM_16")
+    damaged = bytearray(data)
+    whole = cut(lambda offset, length: data[offset : offset + length], len(data), 80_000, 8192)
+    damaged[data.index(whole.frames[1].rest) + 500] ^= 4
+    piece = cut(lambda offset, length: bytes(damaged[offset : offset + length]), len(data), 80_000, 8192)
+    with pytest.raises(BadClipError, match="undecodable"):
+        decode(io.BytesIO(join([whole, piece, whole])), 0, 3 * whole.samples, "int16")

@@ -57,6 +57,36 @@ def test_segments_are_pieces_of_their_clips(tmp_path, form):
     np.testing.assert_allclose(reader.peaks(clips), [np.abs(noise(lengths[c], c)).max() for c in clips], atol=1e-4)
 
 
+def test_clips_of_every_encoding_in_one_batch(tmp_path):
+    clips = {
+        f"c{number}.{form.lower()}": encoded(
+            noise(seconds * rate * channels, number).reshape(-1, channels), rate, form, subtype
+        )
+        for number, (form, subtype, rate, channels, seconds) in enumerate(
+            [
+                ("FLAC", "PCM_16", RATE, 1, 2),
+                ("WAV", "PCM_16", RATE, 1, 1),
+                ("FLAC", "PCM_16", RATE, 2, 3),
+                ("FLAC", "PCM_16", RATE, 1, 1),
+                ("FLAC", "PCM_24", RATE, 1, 1),
+                ("FLAC", "PCM_16", 44100, 1, 2),
+                ("OGG", "VORBIS", RATE, 1, 2),
+            ]
+        )
+    }
+    foreign(tmp_path / "a.tar", clips)
+    reader = Reader([str(tmp_path / "a.tar")], RATE)
+    random = np.random.default_rng(0)
+    for _ in range(5):
+        numbers = random.integers(0, len(reader), 12)
+        together = reader.segments(numbers, random.random(12), 8192)
+        assert not together.errors
+        for clip, start, audio in zip(numbers, together.starts, together.audio, strict=True):
+            alone = reader.clip(int(clip), 10**9)[start:][:8192]
+            audio = audio / np.float32(32768) if audio.dtype == np.int16 else audio
+            np.testing.assert_allclose(audio, alone, atol=2e-5 if clip == 5 else 1e-7)
+
+
 @pytest.mark.parametrize(("rate", "form"), [(44100, "WAV"), (16000, "FLAC"), (48000, "WAV"), (11025, "WAV")])
 def test_a_resampled_segment_equals_the_same_part_of_the_resampled_whole(tmp_path, rate, form):
     stereo = noise(2 * rate).reshape(rate, 2)
