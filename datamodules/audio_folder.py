@@ -27,6 +27,9 @@ class AudioFolder(Mixture):
     by `::`: those with the word `validation` or `test` in the name of their file or folder are held out, or else the
     last one for validation.
 
+    With an `f0_hop` the pitch of the recordings (of one voice) is tracked when they are packed, for which torchcrepe
+    has to be installed; what is packed already must have been packed with `ostinato pack --f0`.
+
     Several folders joined by `::` are a mixture: `speech::piano`, with shares of an epoch as `weights` say. With
     weights, shards joined by `::` are data sets of their own, too.
 
@@ -135,7 +138,7 @@ class AudioFolder(Mixture):
             "validation": self.validation_share,
             "test": self.test_share,
             "clip_seconds": self.clip_seconds,
-        }
+        } | ({"f0": True} if self.f0_hop else {})
 
 
 def _split_of(url: str) -> str:

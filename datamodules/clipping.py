@@ -12,9 +12,11 @@ import torch
 
 from datamodules.index import BadClipError
 from datamodules.loudness import LOWEST_RATE, LoudnessMeter
+from datamodules.pitch import FRAME_RATE
 from datamodules.recordings import Job, Recording, Skipped
 from datamodules.resample import resample, resampled_length, source_window
 from datamodules.shards import ShardWriter
+from framework.audio.pitch import pitch_values
 
 _SHORTEST = 0.01  # seconds
 _SILENCE = 1e-4  # peak, -80 dB
@@ -31,6 +33,7 @@ class Treatment(NamedTuple):
         clip_seconds: Greatest length; longer files are cut into clips of equal length.
         trim: Level in dB below the file's peak, under which its begin and end count as silence and are cut off.
         loudness: LUFS that each file as a whole is brought to, as far as its peaks allow; None leaves it.
+        f0: Whether the pitch of each clip is tracked.
     """
 
     sample_rate: int | None
@@ -38,6 +41,7 @@ class Treatment(NamedTuple):
     clip_seconds: float
     trim: float | None
     loudness: float | None
+    f0: bool = False
 
 
 class Packed(NamedTuple):
@@ -60,10 +64,14 @@ def pack_shard(folder: Path, job: Job, treatment: Treatment) -> Packed:
                         skipped.append(Skipped(recording.name, str(clip)))
                         continue
                     facts = {"source": recording.name, "start": clip.start, "source_rate": clip.source_rate}
+                    members: dict[str, bytes | np.ndarray] = {}
+                    if treatment.f0:
+                        facts["frame_rate"] = FRAME_RATE
+                        members["f0.npy"] = pitch_values(torch.from_numpy(clip.audio).float(), clip.sample_rate)
                     if clip.quieter and recording.name not in quieter[-1:]:
                         quieter.append(recording.name)
                     name = key if clip.whole else f"{key}-{number:04d}"
-                    writer.write(name, clip.audio, clip.sample_rate, facts)
+                    writer.write(name, clip.audio, clip.sample_rate, facts, members)
             except (BadClipError, OSError, soundfile.SoundFileError, RuntimeError) as error:
                 skipped.append(Skipped(recording.name, _reason(recording, error)))
     return Packed(skipped, quieter)
