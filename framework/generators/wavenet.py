@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
+from tqdm import tqdm
 
 from framework.generators.wavenet_network import WaveNetNetwork
 from framework.generators.wavenet_sampling import sample
@@ -101,8 +102,17 @@ class WaveNet(Autoregressive):
             batch[self.label] = torch.tensor([self.synthesized_label], device=audio.device)
         return batch
 
-    def sample(self, uniforms: Tensor, **condition: Tensor) -> Tensor:
-        return sample(self.network, self.distribution, uniforms, **condition, temperature=self.temperature)
+    def sample(self, uniforms: Tensor, **condition: Any) -> Tensor:
+        # On a terminal; a short one is done before it would be read.
+        with tqdm(total=uniforms.shape[-1], desc="sampling", unit="sample", disable=None, leave=False, delay=1) as bar:
+            return sample(
+                self.network,
+                self.distribution,
+                uniforms,
+                **condition,
+                temperature=self.temperature,
+                progress=lambda done: bar.update(done - bar.n),
+            )
 
 
 class WaveNetVocoder(WaveNet):

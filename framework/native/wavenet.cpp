@@ -45,7 +45,7 @@ inline void store(float* to, Vector vector) { std::memcpy(to, &vector, sizeof ve
 
 // Has the compiler load a vector into a register once, where it would read it from memory for each use.
 inline void keep(Vector& vector) {
-#if defined(__x86_64__)
+#if defined(__AVX__)
   asm("" : "+v"(vector));
 #endif
 }
