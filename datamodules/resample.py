@@ -1,25 +1,48 @@
-"""Changing the sample rate."""
+"""Changing the sample rate, of everything: recordings, segments that are read, what is rendered.
+
+Nothing here needs torch, and all is computed in double precision, so that what is rendered and packed is the same on
+every processor.
+"""
 
 import functools
 import math
 
 import numpy as np
-import torch
-import torchaudio
 
-# Source samples (of the lower rate) on either side that a sample of the result depends on.
-FILTER_WIDTH = 64
+ZERO_CROSSINGS = 64
+"""Of the filter, on either side."""
+
+# "Kaiser best" of resampy: -1.6 dB at 0.93 of the Nyquist frequency, aliases under -100 dB.
+_ROLLOFF, _BETA = 0.9475937167399596, 14.769656459379492
+_LARGEST_STEP = 2000  # samples
+_BLOCK = 64  # samples at the target rate that are computed at a time, at least
+_BLOCKS = 512  # at a time
 
 
 def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
-    """Resample float32 audio (time,) from one rate in Hz to another: windowed sinc, Kaiser window, 64 zero crossings.
+    """Resample audio (..., time) from one rate in Hz to another: windowed sinc, Kaiser window, 64 zero crossings.
 
-    The result has `ceil(time * target / source)` samples.
+    The result is float32 and has `ceil(time * target / source)` samples. What comes before and behind is silence. Rates
+    without a common measure, such as 44,101 Hz and 22,050 Hz, are taken for ones that have it: the pitch is off by less
+    than a cent.
     """
     if source == target:
         return audio
-    with torch.inference_mode():
-        return _resampler(source, target)(torch.from_numpy(np.ascontiguousarray(audio, np.float32))).numpy()
+    step_in, step_out = _steps(source, target)
+    several = -(-_BLOCK // step_out)
+    hop_in, hop_out = several * step_in, several * step_out
+    matrix = _matrix(hop_in, hop_out)
+    margin = (len(matrix) - hop_in) // 2
+    length = resampled_length(audio.shape[-1], source, target)
+    blocks = -(-length // hop_out)
+    padded = np.zeros((*audio.shape[:-1], blocks * hop_in + 2 * margin))
+    kept = min(audio.shape[-1], padded.shape[-1] - margin)
+    padded[..., margin : margin + kept] = audio[..., :kept]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, len(matrix), axis=-1)[..., ::hop_in, :]
+    found = np.empty((*audio.shape[:-1], blocks, hop_out), np.float32)
+    for first in range(0, blocks, _BLOCKS):
+        found[..., first : first + _BLOCKS, :] = windows[..., first : first + _BLOCKS, :] @ matrix
+    return found.reshape(*audio.shape[:-1], -1)[..., :length]
 
 
 def source_window(start: int, count: int, samples: int, source: int, target: int) -> tuple[int, int, int]:
@@ -35,10 +58,9 @@ def source_window(start: int, count: int, samples: int, source: int, target: int
     Returns:
         `(begin, end, skip)`: of `resample(whole[begin:end])` the stretch is `[skip : skip + count]`.
     """
-    divisor = math.gcd(source, target)
-    step_in, step_out = source // divisor, target // divisor
+    step_in, step_out = _steps(source, target)
     # Begin on a multiple of the ratio, where old and new samples coincide, and as early as the filter reaches.
-    margin = -(-FILTER_WIDTH * max(source, target) // min(source, target) // step_in) + 1
+    margin = -(-_reach(step_in, step_out) // step_in) + 1
     first = max(start // step_out - margin, 0)
     last = -(-(start + count) // step_out) + margin
     return first * step_in, min(last * step_in, samples), start - first * step_out
@@ -49,14 +71,29 @@ def resampled_length(samples: int, source: int, target: int) -> int:
     return -(-samples * target // source)
 
 
+@functools.lru_cache(maxsize=64)
+def _steps(source: int, target: int) -> tuple[int, int]:
+    """Return after how many samples at either rate both have one at the same time."""
+    shared = math.gcd(source, target)
+    if source // shared <= _LARGEST_STEP:
+        return source // shared, target // shared
+    # Rather a little too high than too low a target: there must not be too few samples.
+    steps = np.arange(1, _LARGEST_STEP + 1, dtype=np.int64)
+    others = -(-steps * target // source)
+    best = int(np.argmin(others / steps))
+    return int(steps[best]), int(others[best])
+
+
+def _reach(step_in: int, step_out: int) -> int:
+    """Return how many source samples on either side a sample depends on."""
+    return math.ceil(ZERO_CROSSINGS / (_ROLLOFF * min(1, step_out / step_in)))
+
+
 @functools.lru_cache(maxsize=16)
-def _resampler(source: int, target: int) -> torchaudio.transforms.Resample:
-    return torchaudio.transforms.Resample(
-        source,
-        target,
-        resampling_method="sinc_interp_kaiser",
-        lowpass_filter_width=FILTER_WIDTH,
-        # "Kaiser best" of resampy: -1 dB at 0.93 of the Nyquist frequency, aliases under -100 dB.
-        rolloff=0.9475937167399596,
-        beta=14.769656459379492,
-    )
+def _matrix(hop_in: int, hop_out: int) -> np.ndarray:
+    """Return what `hop_in` source samples and those around them are multiplied by to give `hop_out` others."""
+    reach, cutoff = _reach(hop_in, hop_out), _ROLLOFF * min(1, hop_out / hop_in)
+    time = np.arange(-reach, hop_in + reach)[:, None] - np.arange(hop_out) * hop_in / hop_out
+    inside = np.maximum(1 - (time * cutoff / ZERO_CROSSINGS) ** 2, 0)
+    window = np.where(inside > 0, np.i0(_BETA * np.sqrt(inside)) / np.i0(_BETA), 0)
+    return cutoff * np.sinc(cutoff * time) * window

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import mido
 import numpy as np
 from midirenderer import render_wave_from
-from scipy import fft
 
 from datamodules.chorales import Note
+from datamodules.resample import resample
 
 NATIVE_RATE = 48_000
 """Sample rate of the synthesiser in Hz."""
@@ -112,25 +112,6 @@ def render(voices: Sequence[Performance], seconds: float, sample_rate: int) -> n
         played = _play_apart([voices[number] for number in pair], seconds)[: len(pair), : stems.shape[1]]
         stems[pair, : played.shape[1]] = played
     return resample(stems, NATIVE_RATE, sample_rate)[:, : round(seconds * sample_rate)]
-
-
-def resample(audio: np.ndarray, rate: int, target: int) -> np.ndarray:
-    """Resample float32 (..., time) from `rate` to `target` Hz.
-
-    One Fourier transform of the whole signal: linear phase, flat to 0.95 of the lower Nyquist frequency, nothing beyond
-    it. The signal should be silent at both ends, which meet in a circle.
-    """
-    if rate == target:
-        return audio
-    shared = math.gcd(rate, target)
-    blocks = fft.next_fast_len(-(-audio.shape[-1] // (rate // shared)), real=True)
-    spectrum = fft.rfft(audio, blocks * (rate // shared))
-    length = blocks * (target // shared)
-    bins = min(spectrum.shape[-1], length // 2 + 1)
-    fade = np.clip((1 - np.arange(bins) / (bins - 1)) / 0.05, 0, 1)
-    # Computed in double, rounded once: the same single-precision filter, and so the same samples, on every processor.
-    spectrum = spectrum[..., :bins] * (np.sin(fade * (np.pi / 2)) ** 2).astype(np.float32)
-    return fft.irfft(spectrum, length) * np.float32(target / rate)
 
 
 def _pairs(voices: Sequence[Performance]) -> list[list[int]]:

@@ -95,8 +95,8 @@ def require_torchcrepe() -> ModuleType:
 def _most_likely_path(salience: Tensor) -> Tensor:
     """Return the bin of each frame (frames,), given how likely each bin is (frames, bins).
 
-    A voice glides by up to 240 cents a frame, or leaps anywhere. torchcrepe's own decoder knows no leaps and stays where
-    silence has left it; it also adds noise to the pitch.
+    A voice glides by up to 240 cents a frame, or leaps anywhere. torchcrepe's own decoder knows no leaps and stays
+    where silence has left it; it also adds noise to the pitch.
     """
     from librosa.sequence import viterbi  # comes with torchcrepe
 
