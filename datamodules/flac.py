@@ -57,10 +57,7 @@ class _Stream(NamedTuple):
     bits: int
     begin: int
     form: Form
-
-    @property
-    def frames(self) -> int:
-        return -(-self.samples // self.block)
+    frames: int
 
     def length(self, number: int) -> int:
         """Return the samples of a frame: the last one may be shorter."""
@@ -136,7 +133,9 @@ def _open(read: Read) -> _Stream | None:
     block, samples, bits = int.from_bytes(info[:2]), facts & (1 << 36) - 1, (facts >> 36 & 31) + 1
     behind = 5 + block_bytes(header)
     form = Form(header[2], header[3], header[5:behind], header[behind : behind + rate_bytes(header)])
-    return _Stream((facts >> 36 << 36).to_bytes(8), block, smallest, largest, samples, bits, begin, form)
+    return _Stream(
+        (facts >> 36 << 36).to_bytes(8), block, smallest, largest, samples, bits, begin, form, -(-samples // block)
+    )
 
 
 def _find(read: Read, size: int, stream: _Stream, wanted: int, count: int) -> tuple[bytes, int] | None:

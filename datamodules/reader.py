@@ -65,7 +65,7 @@ class Reader:
         self._prefixes = tuple(prefixes) if prefixes else ("",) * len(urls)
         self._files = ShardFiles(self.urls, hashes or ("",) * len(urls), cache or RemoteCache())
         self._indices: dict[int, ShardIndex] = {}
-        self._keys: dict[int, np.ndarray] = {}
+        self._keys: list[list[str]] = [[]] * len(urls)
         if counts is None:
             counts = [len(self._index(shard)) for shard in range(len(urls))]
         self.counts = tuple(counts)
@@ -140,12 +140,10 @@ class Reader:
         """Return the names of clips."""
         shards = np.searchsorted(self._starts, clips, "right") - 1
         rows = (clips - self._starts[shards]).tolist()
-        keys, prefixes = self._keys, self._prefixes
+        names = [self._keys[shard] for shard in shards.tolist()]
         return [
-            prefixes[shard] + keys[shard].item(row).decode(errors="replace")
-            if shard in keys and row < keys[shard].size
-            else self._key(shard, row)
-            for shard, row in zip(shards.tolist(), rows, strict=True)
+            known[row] if row < len(known) else self._key(shard, row)
+            for known, shard, row in zip(names, shards.tolist(), rows, strict=True)
         ]
 
     def member(self, clip: int, suffix: str) -> bytes | None:
@@ -192,7 +190,8 @@ class Reader:
         counts = np.minimum(lengths, segment)
         pcm = self._pcm[clips]
         audio, rest, errors = read_plain(self._files, shards, np.where(pcm < 0, -1, pcm + 2 * starts), counts, segment)
-        found = self._windows([(int(clips[slot]), int(starts[slot]), int(counts[slot])) for slot in rest])
+        wanted = [(int(clips[slot]), int(starts[slot]), int(counts[slot])) for slot in rest]
+        found = self._windows(wanted) if rest else []
         for slot, window in zip(rest, found, strict=True):
             if isinstance(window, BadClipError):
                 errors[slot] = window
@@ -253,10 +252,8 @@ class Reader:
         return found
 
     def _key(self, shard: int, row: int) -> str:
-        index = self._indices.get(shard)
-        if index is None or row >= len(index):
-            return f"{self.urls[shard]} clip {row}"
-        return self._prefixes[shard] + index.keys.item(row).decode(errors="replace")
+        known = self._keys[shard]
+        return known[row] if row < len(known) else f"{self.urls[shard]} clip {row}"
 
     def _locate(self, clip: int) -> tuple[int, int]:
         shard = bisect.bisect_right(self._first, clip) - 1
@@ -277,7 +274,8 @@ class Reader:
             except OSError as error:
                 raise ValueError(f"{self.urls[shard]}: cannot be read ({error.strerror}): pack it again") from None
             self._indices[shard] = cached_index(path)
-            self._keys[shard] = self._indices[shard].keys
+            prefix, keys = self._prefixes[shard], self._indices[shard].keys.tolist()
+            self._keys[shard] = [prefix + key.decode(errors="replace") for key in keys]
         return self._indices[shard]
 
 

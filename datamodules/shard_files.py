@@ -13,7 +13,7 @@ _OPEN_SHARDS = 256
 
 
 class ShardFiles:
-    """The files of shards by number: opened when they are needed, the least recently opened closed again.
+    """The files of shards by number: opened when they are needed, the ones opened longest ago closed again.
 
     Args:
         urls: Paths or URLs of the shards.
@@ -61,7 +61,7 @@ class ShardFiles:
         Raises:
             BadClipError: the shard ends before.
         """
-        got = os.preadv(self.descriptor(shard), (into,), offset)
+        got = os.preadv(self._open.get(shard) or self.descriptor(shard), (into,), offset)
         if got != len(into):
             raise BadClipError("unreadable", f"the shard ends {len(into) - got} bytes too early")
 

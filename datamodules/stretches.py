@@ -43,7 +43,7 @@ def read_plain(
         Segments (clips, segment) int16; the slots that are not among them; and what is wrong with a clip, by its slot.
     """
     audio = np.empty((len(counts), segment), np.int16)
-    buffer = audio.data.cast("B")
+    buffer, read = audio.data.cast("B"), files.read
     rest: list[int] = []
     errors: dict[int, BadClipError] = {}
     places = zip(shards.tolist(), offsets.tolist(), counts.tolist(), strict=True)
@@ -55,7 +55,7 @@ def read_plain(
         if count < segment:
             audio[slot, count:] = 0
         try:
-            files.read(shard, offset, buffer[begin : begin + 2 * count])
+            read(shard, offset, buffer[begin : begin + 2 * count])
         except BadClipError as error:
             errors[slot] = error
         except (OSError, DownloadError) as error:
