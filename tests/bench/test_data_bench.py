@@ -29,7 +29,7 @@ def test_a_loader_that_is_off_by_a_sample_is_found_out(tmp_path):
         batches[-1]["start"][3] += 1
         return batches
 
-    with pytest.raises(BenchError, match="ours gives for clip000.. something else than its samples from"):
+    with pytest.raises(BenchError, match=r"ours gives for clip000.. something else than its samples from"):
         data._check({"ours": late}, files)
 
 
