@@ -33,6 +33,8 @@ class WaveNet(Autoregressive):
         upsample_scales: Factors of the learned upsampling of a mel, whose product is its hop length; none leaves the
             network without a mel.
         context: Frames of the mel on each side that condition a sample beside its own.
+        mel_mean: What is taken off the mel before the network.
+        mel_deviation: What it is then divided by, to be of the size of the audio: else it is hardly noticed.
         label: Name in the batch of the label that conditions globally, as `instrument`; empty for none.
         labels: How many labels there are.
         label_channels: Width of a label's embedding.
@@ -50,6 +52,8 @@ class WaveNet(Autoregressive):
     normed: bool = False
     upsample_scales: tuple[int, ...] = ()
     context: int = 2
+    mel_mean: float = 0.0
+    mel_deviation: float = 1.0
     label: str = ""
     labels: int = 0
     label_channels: int = 16
@@ -87,6 +91,7 @@ class WaveNet(Autoregressive):
         if self.upsample_scales:
             audio, hop = batch["audio"], self.preset.hop_length
             mel = self.front_end(pad(audio, (0, -audio.shape[-1] % hop)))[..., : -(-audio.shape[-1] // hop)]
+            mel = (mel - self.mel_mean) / self.mel_deviation
             condition["mel"] = pad(mel, (self.context, self.context), mode="replicate")
         if self.label:
             labels = batch[self.label]
@@ -118,7 +123,7 @@ class WaveNet(Autoregressive):
 class WaveNetVocoder(WaveNet):
     """WaveNet conditioned on mel spectrograms, by the recipe of r9y9/wavenet_vocoder: what TTS papers compare with.
 
-    Its mels are standardised over the corpus there, band by band; here they are not.
+    There, mels are standardised band by band over the corpus; here all bands by the same two numbers.
     """
 
     copies: ClassVar[bool] = True
@@ -133,6 +138,8 @@ class WaveNetVocoder(WaveNet):
     scaled = True
     normed = True
     upsample_scales = (4, 4, 4, 4)
+    mel_mean = -2.2
+    mel_deviation = 1.1
     pre_emphasis = 0.85
     gain = 0.55
     learning_rate_decay = 0.5
