@@ -1,0 +1,11 @@
+from experiments.diffwave import DiffWaveBase
+from framework.paradigms.noise_schedules import NoiseSchedule
+
+
+class WithCosine(DiffWaveBase):
+    """DiffWave BASE with the cosine schedule (Nichol & Dhariwal, 2021); sampled by all of its levels."""
+
+    sampler = "ancestral"
+
+    def build_schedule(self) -> NoiseSchedule:
+        return NoiseSchedule.cosine(self.levels)

@@ -1,0 +1,7 @@
+from experiments.diffwave import DiffWaveBase
+
+
+class WithL2(DiffWaveBase):
+    """DiffWave BASE with the squared error of the paper in place of the official code's L1 distance."""
+
+    distance = "l2"

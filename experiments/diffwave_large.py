@@ -1,0 +1,11 @@
+"""DiffWave LARGE."""
+
+from experiments.diffwave import DiffWaveBase
+
+
+class DiffWaveLarge(DiffWaveBase):
+    """DiffWave LARGE: twice the channels and 200 levels (Kong et al., 2021, section 5.1)."""
+
+    channels = 128
+    levels = 200
+    last_beta = 0.02

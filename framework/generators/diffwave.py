@@ -1,0 +1,224 @@
+"""DiffWave: a bidirectional WaveNet that removes noise from audio (Kong et al., 2021)."""
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, silu
+
+from framework.hyperparameters import runtime
+from framework.paradigms.diffusion import Diffusion
+
+EMBEDDING, HIDDEN = 128, 512
+"""Widths of the level's sinusoidal embedding and of the layers behind it (section 3.1)."""
+
+
+def conv(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> nn.Conv1d:
+    """Return a convolution that keeps the length, its weights drawn as in the official code."""
+    layer = nn.Conv1d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation)
+    nn.init.kaiming_normal_(layer.weight)
+    return layer
+
+
+class LevelEmbedding(nn.Module):
+    """Embedding of the noise level (section 3.1): sines and cosines, two layers; between integers it is interpolated.
+
+    Args:
+        levels: How many there are.
+    """
+
+    embedding: Tensor
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        rates = 10.0 ** (torch.arange(EMBEDDING // 2) * 4.0 / (EMBEDDING // 2 - 1))
+        angles = torch.arange(levels).unsqueeze(1) * rates
+        self.register_buffer("embedding", torch.cat([angles.sin(), angles.cos()], dim=1), persistent=False)
+        self.projection1 = nn.Linear(EMBEDDING, HIDDEN)
+        self.projection2 = nn.Linear(HIDDEN, HIDDEN)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Embed levels `(batch,)`, fractional ones too, as `(batch, 512)`."""
+        below = levels.floor().long()
+        above = levels.ceil().long()
+        table = self.embedding
+        embedded = torch.lerp(table[below], table[above], (levels - below).unsqueeze(1).to(table))
+        return silu(self.projection2(silu(self.projection1(embedded))))
+
+
+class MelUpsampler(nn.Module):
+    """Two transposed convolutions over time and frequency that bring a mel to the sample rate (section 3.2).
+
+    Args:
+        scales: Factors, whose product is the hop length.
+    """
+
+    def __init__(self, scales: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = (
+            nn.ConvTranspose2d(1, 1, (3, 2 * scale), stride=(1, scale), padding=(1, scale // 2)) for scale in scales
+        )
+        for layer in (self.conv1, self.conv2):
+            nn.init.kaiming_normal_(layer.weight)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        """Upsample `(batch, mels, frames)` to `(batch, mels, frames * hop)`."""
+        hidden = leaky_relu(self.conv1(mel.unsqueeze(1)), 0.4)
+        return leaky_relu(self.conv2(hidden), 0.4).squeeze(1)
+
+
+class ResidualLayer(nn.Module):
+    """Gated dilated convolution with the level's embedding and a conditioner added (figure 2a).
+
+    Args:
+        channels: Residual channels.
+        dilation: Of the convolution, which sees both sides.
+        n_mels: Mel bands of the conditioner; 0 for none.
+        label_channels: Width of the label's embedding; 0 for none.
+    """
+
+    def __init__(self, channels: int, dilation: int, n_mels: int, label_channels: int) -> None:
+        super().__init__()
+        self.dilated_conv = conv(channels, 2 * channels, 3, dilation)
+        self.diffusion_projection = nn.Linear(HIDDEN, channels)
+        self.conditioner_projection = conv(n_mels, 2 * channels) if n_mels else None
+        self.label_projection = nn.Linear(label_channels, 2 * channels) if label_channels else None
+        self.output_projection = conv(channels, 2 * channels)
+
+    def forward(self, x: Tensor, level: Tensor, mel: Tensor | None, label: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Transform `(batch, channels, time)`; return it and the skip path of the same shape."""
+        hidden = self.dilated_conv(x + self.diffusion_projection(level).unsqueeze(-1))
+        if self.conditioner_projection is not None and mel is not None:
+            hidden = hidden + self.conditioner_projection(mel)
+        if self.label_projection is not None and label is not None:
+            hidden = hidden + self.label_projection(label).unsqueeze(-1)
+        gate, filtered = hidden.chunk(2, dim=1)
+        residual, skip = self.output_projection(gate.sigmoid() * filtered.tanh()).chunk(2, dim=1)
+        return (x + residual) / math.sqrt(2), skip
+
+
+class DiffWaveNetwork(nn.Module):
+    """The denoising network (section 3): noisy audio `(batch, 1, time)` and levels `(batch,)` -> `(batch, 1, time)`.
+
+    Args:
+        levels: Levels of noise.
+        channels: Residual channels.
+        layers: Residual layers.
+        cycle: Layers after which the dilation, doubled from each to the next, begins at 1 again.
+        n_mels: Mel bands of the conditioner; 0 for an unconditional model.
+        upsample_scales: Factors by which the mel is brought to the sample rate.
+        labels: Number of labels of a class-conditional model; 0 for none.
+    """
+
+    def __init__(
+        self,
+        levels: int,
+        channels: int = 64,
+        layers: int = 30,
+        cycle: int = 10,
+        n_mels: int = 80,
+        upsample_scales: tuple[int, int] = (16, 16),
+        labels: int = 0,
+    ) -> None:
+        super().__init__()
+        self.input_projection = conv(1, channels)
+        self.diffusion_embedding = LevelEmbedding(levels)
+        self.spectrogram_upsampler = MelUpsampler(upsample_scales) if n_mels else None
+        self.label_embedding = nn.Embedding(labels, EMBEDDING) if labels else None
+        width = EMBEDDING if labels else 0
+        self.residual_layers = nn.ModuleList(
+            ResidualLayer(channels, 2 ** (layer % cycle), n_mels, width) for layer in range(layers)
+        )
+        self.skip_projection = conv(channels, channels)
+        self.output_projection = conv(channels, 1)
+        nn.init.zeros_(self.output_projection.weight)
+        # Samples on which one output sample depends (section 3.3).
+        self.receptive_samples = 1 + 2 * sum(2 ** (layer % cycle) for layer in range(layers))
+
+    def forward(self, noisy: Tensor, levels: Tensor, mel: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
+        """Predict of noisy audio, given levels and `mel` `(batch, mels, frames)` or `labels` `(batch,)`.
+
+        Raises:
+            ValueError: a mel for a network that takes none, or none for one that does.
+        """
+        if (mel is None) != (self.spectrogram_upsampler is None):
+            raise ValueError("an unconditional DiffWave takes no mel, and a conditional one needs it")
+        hidden = self.input_projection(noisy).relu()
+        level = self.diffusion_embedding(levels)
+        if self.spectrogram_upsampler is not None:
+            mel = self.spectrogram_upsampler(mel)
+        label = self.label_embedding(labels) if self.label_embedding is not None else None
+        total = torch.zeros_like(hidden)
+        for layer in self.residual_layers:
+            hidden, skip = layer(hidden, level, mel, label)
+            total = total + skip
+        hidden = self.skip_projection(total / math.sqrt(len(self.residual_layers))).relu()
+        return self.output_projection(hidden)
+
+
+class DiffWave(Diffusion):
+    """DiffWave vocoder (Kong et al., 2021), by the recipe of lmnt-com/diffwave; the defaults are BASE.
+
+    The paper's loss is the squared error, the official code's in effect the L1 distance.
+
+    Args:
+        channels: Residual channels.
+        layers: Residual layers.
+        cycle: Layers after which the dilation, doubled from each to the next, begins at 1 again.
+        upsample_scales: Factors by which the mel is brought to the sample rate.
+    """
+
+    mel = "diffwave_22k"
+    learning_rate = 2e-4
+    channels: int = 64
+    layers: int = 30
+    cycle: int = 10
+    upsample_scales: tuple[int, int] = (16, 16)
+
+    def build_generator(self) -> DiffWaveNetwork:
+        mels = self.preset.n_mels
+        return DiffWaveNetwork(self.levels, self.channels, self.layers, self.cycle, mels, self.upsample_scales)
+
+    def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the log-mel, a frame for each hop of the audio."""
+        frames = batch["audio"].shape[-1] // self.preset.hop_length
+        return {"mel": self.front_end(batch["audio"])[..., :frames]}
+
+
+class UnconditionalDiffWave(DiffWave):
+    """DiffWave without a mel (Kong et al., 2021, section 5.2): audio of its own, or of the class that a label names.
+
+    Args:
+        label: Name in the batch of the label that conditions, as `instrument`; empty for none.
+        labels: How many labels there are.
+        synthesized_label: The label of what is generated without a recording.
+    """
+
+    copies: ClassVar[bool] = False
+
+    label: str = ""
+    labels: int = 0
+    synthesized_label: int = runtime(0)
+
+    def build_generator(self) -> DiffWaveNetwork:
+        labels = self.labels if self.label else 0
+        return DiffWaveNetwork(self.levels, self.channels, self.layers, self.cycle, n_mels=0, labels=labels)
+
+    def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the labels, if the network takes some.
+
+        Raises:
+            ValueError: a label that the network does not have.
+        """
+        if not self.label:
+            return {}
+        labels = batch[self.label]
+        if labels.min() < 0 or labels.max() >= self.labels:
+            raise ValueError(f"{self.label} {labels.tolist()}: the network has {self.labels}, from 0 on")
+        return {"labels": labels}
+
+    def analyse(self, audio: Tensor) -> dict[str, Any]:
+        """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
+        label = {self.label: torch.tensor([self.synthesized_label], device=audio.device)} if self.label else {}
+        return super().analyse(audio) | label

@@ -1,0 +1,222 @@
+"""Noise schedules and the ways back from noise: what any diffusion model needs, whatever it generates.
+
+A noisy example at a level t is `sqrt(alpha_bar_t) clean + sqrt(1 - alpha_bar_t) noise`, with alpha_bar the cumulative
+product of `1 - beta` (Ho et al., 2020, equation 4). Level 0 has the least noise.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class NoiseSchedule(nn.Module):
+    """How much noise there is at each level.
+
+    Args:
+        betas: Variance of the noise that each level adds to the one before, in (0, 1).
+
+    Raises:
+        ValueError: no level, or a beta that is not in (0, 1).
+    """
+
+    signal: Tensor
+    noise: Tensor
+
+    def __init__(self, betas: Sequence[float] | np.ndarray) -> None:
+        super().__init__()
+        self.betas = np.asarray(betas, dtype=np.float64)
+        wrong = [(level, beta) for level, beta in enumerate(self.betas) if not 0 < beta < 1]
+        if not len(self.betas) or wrong:
+            first = f"beta {wrong[0][1]:g} at level {wrong[0][0]}" if wrong else "no levels"
+            raise ValueError(f"a noise schedule needs betas between 0 and 1, and has {first}")
+        self.alpha_bars = np.cumprod(1 - self.betas)
+        # Follow from the betas: not for the checkpoint.
+        self.register_buffer("signal", torch.tensor(np.sqrt(self.alpha_bars), dtype=torch.float32), persistent=False)
+        self.register_buffer("noise", torch.tensor(np.sqrt(1 - self.alpha_bars), dtype=torch.float32), persistent=False)
+
+    @classmethod
+    def linear(cls, levels: int, first: float, last: float) -> Self:
+        """Return betas that rise linearly (Ho et al., 2020, section 4: 1000 levels from 1e-4 to 0.02)."""
+        return cls(np.linspace(first, last, levels))
+
+    @classmethod
+    def cosine(cls, levels: int, offset: float = 0.008, largest: float = 0.999) -> Self:
+        """Return betas under which alpha_bar falls as a squared cosine (Nichol & Dhariwal, 2021, equation 17)."""
+        angle = (np.arange(levels + 1) / levels + offset) / (1 + offset) * np.pi / 2
+        alpha_bars = np.cos(angle) ** 2
+        return cls(np.minimum(1 - alpha_bars[1:] / alpha_bars[:-1], largest))
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    def forward(self, clean: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
+        """Return clean examples `(batch, ...)` with that noise at integer levels `(batch,)` (equation 4)."""
+        signal, sigma = self.scales(levels, clean)
+        return signal * clean + sigma * noise
+
+    def scales(self, levels: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the factors of signal and noise at integer levels `(batch,)`, to be multiplied with `like`."""
+        shape = (-1,) + (1,) * (like.dim() - 1)
+        return self.signal[levels].view(shape), self.noise[levels].view(shape)
+
+    def trajectory(self, steps: int = 0) -> "Trajectory":
+        """Return a way back by that many of the levels, evenly spaced with the last among them; 0 for all.
+
+        Raises:
+            ValueError: more steps than levels, or a negative number.
+        """
+        if not 0 <= steps <= len(self):
+            raise ValueError(f"{steps} sampling steps: the schedule has {len(self)} levels (0 takes all of them)")
+        levels = np.linspace(len(self) - 1, 0, steps or len(self)).round().astype(int)
+        if steps == 1:
+            levels = levels[:1]
+        return Trajectory(tuple(map(float, levels)), tuple(map(float, self.alpha_bars[levels])))
+
+    def aligned(self, betas: Sequence[float]) -> "Trajectory":
+        """Return a way back by other betas, with the fractional levels of this schedule that have as much noise.
+
+        DiffWave's fast sampling (Kong et al., 2021, appendix B): a few large steps through a network trained on many.
+
+        Raises:
+            ValueError: more noise, or less, than any level of this schedule has.
+        """
+        alpha_bars = NoiseSchedule(betas).alpha_bars
+        signal, known = np.sqrt(alpha_bars), np.sqrt(self.alpha_bars)
+        tolerance = 1e-12
+        if signal[0] > known[0] + tolerance or signal[-1] < known[-1] - tolerance:
+            raise ValueError(
+                f"fast sampling from alpha_bar {alpha_bars[-1]:.3g} to {alpha_bars[0]:.3g} leaves what was trained, "
+                f"{self.alpha_bars[-1]:.3g} to {self.alpha_bars[0]:.3g}: choose other betas"
+            )
+        levels = np.interp(-signal, -known, np.arange(len(self)))
+        return Trajectory(tuple(map(float, levels[::-1])), tuple(map(float, alpha_bars[::-1])))
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A way from noise to signal: levels as the network knows them, and alpha_bar at each; the noisiest first."""
+
+    levels: tuple[float, ...]
+    alpha_bars: tuple[float, ...]
+
+
+class Objective:
+    """What the network predicts: a mixture of signal and noise from which, with the noisy example, both follow."""
+
+    def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
+        """Return what is to be predicted of an example, given the factors of signal and noise."""
+        raise NotImplementedError
+
+    def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
+        """Return the clean example that a prediction amounts to."""
+        raise NotImplementedError
+
+
+class PredictNoise(Objective):
+    """Epsilon prediction (Ho et al., 2020, section 3.2)."""
+
+    def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
+        return noise
+
+    def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
+        return (noisy - sigma * predicted) / signal
+
+
+class PredictClean(Objective):
+    """x0 prediction."""
+
+    def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
+        return clean
+
+    def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
+        return predicted
+
+
+class PredictVelocity(Objective):
+    """v prediction: the derivative along the arc from signal to noise (Salimans & Ho, 2022, appendix D)."""
+
+    def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
+        return signal * noise - sigma * clean
+
+    def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
+        return signal * noisy - sigma * predicted
+
+
+class Sampler:
+    """One step of the way back, from alpha_bar to a greater one."""
+
+    def step(self, noisy: Tensor, clean: Tensor, now: float, then: float) -> Tensor:
+        """Return the example at `then`, given it at `now` and the clean one that the network sees in it."""
+        raise NotImplementedError
+
+
+class Ancestral(Sampler):
+    """DDPM's sampling (Ho et al., 2020, algorithm 2): the posterior's mean, and fresh noise.
+
+    Args:
+        large: Variance beta rather than the posterior's beta-tilde (section 3.2: the two extreme choices).
+    """
+
+    def __init__(self, large: bool = False) -> None:
+        self.large = large
+
+    def step(self, noisy: Tensor, clean: Tensor, now: float, then: float) -> Tensor:
+        beta = 1 - now / then
+        mean = then**0.5 * beta / (1 - now) * clean + (1 - beta) ** 0.5 * (1 - then) / (1 - now) * noisy
+        if then == 1:
+            return mean
+        variance = beta if self.large else beta * (1 - then) / (1 - now)
+        return mean + variance**0.5 * torch.randn_like(noisy)
+
+
+class DDIM(Sampler):
+    """Denoising diffusion implicit model (Song et al., 2021, equation 12).
+
+    Args:
+        eta: Part of the fresh noise that is added: 0 is deterministic, 1 ancestral sampling again.
+    """
+
+    def __init__(self, eta: float = 0.0) -> None:
+        self.eta = eta
+
+    def step(self, noisy: Tensor, clean: Tensor, now: float, then: float) -> Tensor:
+        noise = (noisy - now**0.5 * clean) / (1 - now) ** 0.5
+        fresh = self.eta * ((1 - then) / (1 - now) * (1 - now / then)) ** 0.5 if self.eta else 0.0
+        example = then**0.5 * clean + max(1 - then - fresh**2, 0.0) ** 0.5 * noise
+        return example + fresh * torch.randn_like(noisy) if fresh else example
+
+
+@torch.no_grad()
+def denoise(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    noisy: Tensor,
+    trajectory: Trajectory,
+    objective: Objective,
+    sampler: Sampler,
+    clamp: Callable[[Tensor], Tensor] | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> Tensor:
+    """Go from noise back to an example.
+
+    Args:
+        predict: The network: noisy examples `(batch, ...)` and levels `(batch,)`, fractional ones too -> as objective.
+        noisy: Where to begin, `(batch, ...)`; noise of variance 1 for a whole trajectory.
+        trajectory: The levels to go by; behind the last one there is no noise.
+        objective: What the network predicts.
+        sampler: How a step is taken.
+        clamp: What the example is put through after each step, as DiffWave's official code clamps it to [-1, 1].
+        progress: Called after each step.
+    """
+    for level, now, then in zip(
+        trajectory.levels, trajectory.alpha_bars, (*trajectory.alpha_bars[1:], 1.0), strict=True
+    ):
+        levels = torch.full((len(noisy),), level, device=noisy.device)
+        predicted = predict(noisy, levels).float()
+        noisy = sampler.step(noisy, objective.clean(predicted, noisy, now**0.5, (1 - now) ** 0.5), now, then)
+        noisy = clamp(noisy) if clamp else noisy
+        progress()
+    return noisy
