@@ -87,9 +87,10 @@ class Endless:
     def run(self) -> float:
         """Take batches for a while, and return how many clips they have."""
         clips, end = 0, time.perf_counter() + _RUN
-        while time.perf_counter() < end:
+        while True:
             clips += len(next(self._iterator)["audio"])
-        return clips
+            if time.perf_counter() >= end:
+                return clips
 
     def batches(self, count: int) -> list[Batch]:
         """Return the next batches."""
