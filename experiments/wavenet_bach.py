@@ -8,7 +8,13 @@ class WaveNetBach(WaveNetVocoder):
     """A small WaveNet after mels on the voices of Bach's chorales, each a violin: ten minutes on two CPU cores."""
 
     data = BachStems.variant(
-        instruments=("violin",), pieces=32, segment=2048, batch_size=2, validation_clips=2, validation_seconds=2.0
+        instruments=("violin",),
+        pieces=32,
+        sample_rate=22050,
+        segment=2048,
+        batch_size=2,
+        validation_clips=2,
+        validation_seconds=2.0,
     )
     mel = "hifigan_22k"
     mel_mean = -5.0
