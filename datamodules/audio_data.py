@@ -10,11 +10,12 @@ import lightning as L
 
 from datamodules.bad_clips import BadClips
 from datamodules.held_out import HeldOut
+from datamodules.index import cached_index
 from datamodules.labels import Labels
 from datamodules.loader import Batch, Batches, Loader, Position, Scaling, finished
 from datamodules.plan import Plan
 from datamodules.reader import Reader
-from datamodules.remote import RemoteCache, is_remote
+from datamodules.remote import RemoteCache, is_remote, local_path
 from datamodules.shards import SPLITS, read_manifest
 from framework.hyperparameters import Hyperparameters, added, runtime
 
@@ -92,6 +93,7 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         if taken := set(self.labels) & _IN_BATCHES:
             raise ValueError(f"{self._name}.labels: {min(taken)!r} is the name of something else in a batch")
         self._position: Position = (0, 0)
+        self._bad_before: dict[str, str] = {}
         self._readers: dict[str, Reader] = {}
         self._loader: Loader | None = None
 
@@ -164,8 +166,8 @@ class AudioData(Hyperparameters, L.LightningDataModule):
 
     @functools.cached_property
     def bad_clips(self) -> BadClips:
-        """The account of training clips that could not be used."""
-        return BadClips(len(self.reader("train")), self.bad_share)
+        """The account of training clips that this process could not use, before a resume too."""
+        return BadClips(len(self.reader("train")), self.bad_share, self._bad_before)
 
     @property
     def position(self) -> Position:
@@ -193,7 +195,7 @@ class AudioData(Hyperparameters, L.LightningDataModule):
         plan, reader = self.plan, self.reader("train")
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         plan.local(0, 0, 0, rank, world)
-        self.bad_clips.add({reader.key(clip): (e.kind, str(e)) for clip, e in reader.bad_clips().items()})
+        self.bad_clips.add({reader.key(clip): (e.kind, str(e)) for clip, e in reader.bad_clips().items()} | self._cut())
         self._labels.check(reader)
         batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), self._labels, rank, world)
         self.teardown("fit")
@@ -207,11 +209,21 @@ class AudioData(Hyperparameters, L.LightningDataModule):
 
     def val_dataloader(self) -> HeldOut:
         """Return the held-out clips to validate on, one a batch, the same on every rank."""
-        return self._held_out("validation", self.validation_clips)
+        return self.held_out("validation")
 
     def test_dataloader(self) -> HeldOut:
         """Return all test clips, one a batch."""
-        return self._held_out("test", None)
+        return self.held_out("test")
+
+    def held_out(self, split: str, clips: int | None = None) -> HeldOut:
+        """Return the first held-out clips of a split, one a batch, the same on every rank.
+
+        Without a number, `validation_clips` of the validation, and all of the test.
+        """
+        clips = self.validation_clips if clips is None and split == "validation" else clips
+        reader = self.reader(split) if self._sources(split) else None
+        longest = round(self.validation_seconds * self.sample_rate)
+        return HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak, self._labels)
 
     def teardown(self, stage: str) -> None:
         """Stop reading ahead."""
@@ -219,9 +231,10 @@ class AudioData(Hyperparameters, L.LightningDataModule):
             self._loader.close()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the position, and what has to be unchanged for it to mean the same batches."""
+        """Return position and bad clips, and what has to be unchanged for the position to mean the same batches."""
         epoch, step = self._position
-        return {"epoch": epoch, "step": step, **self._order()}
+        known = self.bad_clips.found if "bad_clips" in vars(self) else self._bad_before
+        return {"epoch": epoch, "step": step, "bad_clips": dict(known), **self._order()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue at a stored position.
@@ -234,15 +247,12 @@ class AudioData(Hyperparameters, L.LightningDataModule):
                 was = state.get(name)
                 raise ValueError(f"{self._name}: cannot continue in the same order: {name} was {was!r}, now {now!r}")
         self._position = state["epoch"], state["step"]
+        self._bad_before = state.get("bad_clips", {})
+        vars(self).pop("bad_clips", None)
 
     def _order(self) -> dict[str, Any]:
         names = ("seed", "batch_size", "crops_per_clip", "window")
         return {"data": self.fingerprint()} | {name: getattr(self, name) for name in names}
-
-    def _held_out(self, split: str, clips: int | None) -> HeldOut:
-        reader = self.reader(split) if self._sources(split) else None
-        longest = round(self.validation_seconds * self.sample_rate)
-        return HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak, self._labels)
 
     def _crops(self) -> float | tuple[float, ...]:
         """Return how often a clip comes in an epoch, one number for all shards or one for each."""
@@ -265,6 +275,12 @@ class AudioData(Hyperparameters, L.LightningDataModule):
 
     def _records(self, split: str) -> list[dict[str, Any]] | None:
         return None if self.manifest is None else self.manifest["shards"][split]
+
+    def _cut(self) -> dict[str, tuple[str, str]]:
+        """Return the ends of shards that are lost, where no manifest says how many clips they had."""
+        local = [local_path(s.url) for s in self._sources("train") if s.record is None and not is_remote(s.url)]
+        found = {f"what followed in {path}": cached_index(path).damages for path in local}
+        return {name: (d.kind, d.detail) for name, damages in found.items() for d in damages if d.clip < 0}
 
     @property
     def _labels(self) -> Labels:

@@ -15,6 +15,7 @@ usage: ostinato COMMAND [...]
   doctor NAME                        look at data, memory, devices and disk before a long run
   fit NAME                           train; the same command again continues the same run
   validate NAME                      measure a run on the held-out clips, beside Griffin-Lim
+  evaluate NAME|RUN|CHECKPOINT       many metrics of a run on the held-out clips, with intervals, kept for comparison
   synthesize NAME --input FILE_OR_DIR --output DIR
                                      generate recordings again from their conditioning (copy-synthesis)
   inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
@@ -26,7 +27,7 @@ Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices
 `ostinato COMMAND NAME --help` lists them all. NAME is a file below experiments/, e.g. hifigan_v3 or
 ablations.hifigan_without_mpd (its last part is enough).
 """
-COMMANDS = ("list", "show", "doctor", "fit", "validate", "synthesize", "inspect", "pack", "data", "bench")
+COMMANDS = ("list", "show", "doctor", "fit", "validate", "evaluate", "synthesize", "inspect", "pack", "data", "bench")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -67,6 +67,18 @@ class ExperimentCLI(LightningCLI):
                 action="store_true",
                 help="Train and validate on one segment alone: a system that can learn at all learns it by heart.",
             )
+        if self.command == "evaluate":
+            parser.add_argument("--split", type=str, default="validation", help="Held-out clips: validation or test.")
+            parser.add_argument(
+                "--clips", type=int | None, default=None, help="How many; by default as many as are validated on."
+            )
+            parser.add_argument(
+                "--metrics", type=str, nargs="+", default=[], help="Names of metrics; by default all of them."
+            )
+            parser.add_argument(
+                "--embedder", type=str | None, default=None, help="Import path of what embeds audio for FAD and KAD."
+            )
+            parser.add_argument("--name", type=str | None, default=None, help="Of the evaluation's folder.")
         if self.command == "synthesize":
             parser.add_argument("--input", type=str | None, default=None, help="An audio file, or a folder of them.")
             parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")

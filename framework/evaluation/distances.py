@@ -78,12 +78,12 @@ def stft_distances(fake: Tensor, real: Tensor, resolutions: Sequence[int] = RESO
 
 
 def _distance(fake: Tensor, real: Tensor, n_fft: int) -> Tensor:
-    generated, true = _magnitude(fake, n_fft), _magnitude(real, n_fft)
+    generated, true = magnitudes(fake, n_fft), magnitudes(real, n_fft)
     convergence = (true - generated).norm(dim=(1, 2)) / true.norm(dim=(1, 2))
     return convergence + (true.log() - generated.log()).abs().mean(dim=(1, 2))
 
 
-def _magnitude(audio: Tensor, n_fft: int) -> Tensor:
+def magnitudes(audio: Tensor, n_fft: int) -> Tensor:
     """Return floored magnitudes `(batch, n_fft / 2 + 1, frames)`; zeros surround the clip, which may be short."""
     window = torch.hann_window(n_fft, device=audio.device)
     padded = nn.functional.pad(audio.float()[:, 0], (n_fft // 2, n_fft // 2))

@@ -1,0 +1,171 @@
+"""`ostinato evaluate`: many metrics of what a run makes of the held-out clips, kept for comparison."""
+
+import csv
+import statistics
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+
+from datamodules.shards import SPLITS
+from framework.audio.files import safe_name
+from framework.commands.experiment import ExperimentCLI, file_hash, on_recordings, open_experiment
+from framework.commands.parser import UsageError
+from framework.commands.stored import StoredRun, is_path, stored_run
+from framework.commands.weights import load_weights
+from framework.evaluation.evaluation import Evaluation, EvaluationError, Subject, evaluate
+from framework.evaluation.metrics.shelf import metrics_named
+from framework.evaluation.table import evaluation_table
+from framework.paradigms.system import System
+from framework.runs.checkpoints import load_weights_of, read_checkpoint
+from framework.runs.folder import RunFolder, run_folder
+from framework.runs.identity import family, signature, source_hash
+
+SPEED = "speed/samples_per_second"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a command line means, its weights loaded.
+
+    Args:
+        cli: System and data.
+        folder: The run's folder.
+        subject: What is evaluated.
+        name: Of the evaluation: what is evaluated beside the newest checkpoint on the run's own data.
+    """
+
+    cli: ExperimentCLI
+    folder: RunFolder
+    subject: Subject
+    name: str
+
+
+def run(arguments: list[str]) -> None:
+    """Evaluate a run, a checkpoint of one, or the run that an experiment's name and values mean; print a table."""
+    by_path = bool(arguments) and is_path(arguments[0])
+    opened = open_run(arguments) if by_path else open_named(arguments)
+    found = measured(opened)
+    print(f"{opened.subject.checkpoint or opened.cli.experiment.__name__}, step {opened.subject.step}")
+    print(evaluation_table(found))
+    print(f"listen:  {found.folder}/audio/ (a folder a clip: truth.wav, generated.wav, griffin_lim.wav)")
+    print(f"numbers: {found.folder}/values.json")
+
+
+def open_run(arguments: list[str]) -> Opened:
+    """Return a run by its folder or by one of its checkpoints, with the values of its `config.yaml`.
+
+    Raises:
+        RunError: the run cannot be built again, or its data are others now.
+    """
+    stored = stored_run(arguments[0])
+    own = stored.experiment()
+    experiment, overrides = on_recordings(own, arguments[1:])
+    cli = ExperimentCLI("evaluate", experiment, overrides)
+    if cli.config["ckpt_path"]:
+        raise UsageError(f"{arguments[0]} has its own checkpoints: name the one to evaluate instead of the folder")
+    other_data = experiment is not own or changed(cli.datamodule, "value")
+    stored.check(cli.identity(), data_too=not other_data)
+    warn(stored, source_hash(type(cli.model), own.data))
+    subject = subject_of(cli, stored.signature, stored.config["identity"])
+    checkpoint = None
+    if cli.model.has_weights:
+        checkpoint = stored.newest()
+        weights = read_checkpoint(checkpoint)
+        load_weights_of(weights, cli.model, checkpoint)
+        subject = replace(subject, checkpoint=str(checkpoint), step=weights["global_step"])
+    subject = replace(subject, seconds_per_step=seconds_per_step(stored.folder.path, own.data))
+    parts = [Path(cli.datamodule.path).name] if experiment is not own else []
+    parts += [checkpoint.stem] if checkpoint and checkpoint.stem != "last" else []
+    parts += [f"{n}={v}" for n, v in changed(cli.datamodule, "value").items()]
+    return Opened(cli, stored.folder, subject, name_of(cli, parts))
+
+
+def open_named(arguments: list[str]) -> Opened:
+    """Return the run that an experiment's name and values mean, or such a system with the checkpoint given."""
+    cli = open_experiment("evaluate", arguments)
+    identity, given = cli.identity(), cli.config["ckpt_path"]
+    # What a checkpoint from elsewhere gives is not the run that has the same values.
+    identity |= {"checkpoint": file_hash(given)} if given else {}
+    folder = run_folder(cli.config["runs"], type(cli.model).system(), signature(identity))
+    subject = subject_of(cli, signature(identity), identity)
+    source = load_weights(cli)
+    if cli.model.has_weights:
+        subject = replace(subject, checkpoint=source, step=read_checkpoint(source).get("global_step", 0))
+    subject = replace(subject, seconds_per_step=seconds_per_step(folder.path, type(cli.datamodule)))
+    return Opened(cli, folder, subject, name_of(cli, []))
+
+
+def subject_of(cli: ExperimentCLI, run: str, identity: dict[str, Any]) -> Subject:
+    """Return what is evaluated, but for its weights.
+
+    Raises:
+        EvaluationError: the data's sample rate is not the system's, or there is no such split.
+    """
+    data, split, rate = cli.datamodule, cli.config["split"], cli.model.preset.sample_rate
+    if split not in SPLITS[1:]:
+        raise EvaluationError(f"no split {split!r} to evaluate on: there are {' and '.join(SPLITS[1:])}")
+    if data.sample_rate != rate:
+        raise EvaluationError(
+            f"the data has {data.sample_rate} Hz, the system {rate} Hz: set --data.sample_rate {rate}"
+        )
+    described = {"class": type(data).__name__, "fingerprint": data.fingerprint(), "split": split}
+    described |= {"seconds": data.validation_seconds, "peak": data.peak}
+    return Subject(run, family(identity), cli.experiment.__module__, 0, "", described, cli.config["seed"])
+
+
+def measured(opened: Opened) -> Evaluation:
+    """Evaluate, on the GPU where there is one.
+
+    Raises:
+        EvaluationError: it is being evaluated by another process.
+    """
+    cli, settings = opened.cli, opened.cli.config
+    metrics = metrics_named(settings["metrics"], settings["embedder"])
+    batches = cli.datamodule.held_out(settings["split"], settings["clips"])
+    on_gpu = torch.cuda.is_available() and cli.trainer_arguments["accelerator"] != "cpu"
+    cli.model.to("cuda" if on_gpu else "cpu")
+    folder = opened.folder.path / "evaluation" / opened.name
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            return evaluate(cli.model, batches, metrics, folder, opened.subject)
+    except Timeout:
+        raise EvaluationError(f"{folder} is being written by another process: wait, or give another --name") from None
+
+
+def name_of(cli: ExperimentCLI, parts: list[str]) -> str:
+    """Return the name of an evaluation: the split, and all by which it differs from what would bear that name alone."""
+    sampling = {n: v for n, v in changed(cli.model, "runtime").items() if n not in System.hyperparameters}
+    parts = [cli.config["split"], *parts, *(f"{name}={value}" for name, value in sampling.items())]
+    return safe_name(cli.config["name"] or "_".join(parts))
+
+
+def changed(instance: Any, kind: str) -> dict[str, Any]:
+    """Return the hyperparameters of a kind that were overridden on the command line."""
+    known = type(instance).hyperparameters.items()
+    values = {n: getattr(instance, n) for n, p in known if p.kind == kind and n != "seed"}
+    return {n: value for n, value in values.items() if value != type(instance).hyperparameters[n].default}
+
+
+def warn(stored: StoredRun, source: str) -> None:
+    """Say that the code has changed since, and that the run goes on."""
+    if stored.config["provenance"]["source"] != source:
+        commit = str(stored.config["provenance"]["commit"])[:10]
+        print(f"warning: the source code has changed since this run was trained (commit {commit})", file=sys.stderr)
+    if not stored.folder.summary():
+        print(f"warning: {stored.folder.path} is not finished: this is how far it has come", file=sys.stderr)
+
+
+def seconds_per_step(run: Path, data: Any) -> float | None:
+    """Return the median time of a training step (s), over all devices together; None where it was not logged."""
+    path = run / "metrics.csv"
+    if not path.exists():
+        return None
+    with open(path, newline="") as file:
+        rates = [float(row.get(SPEED) or 0) for row in csv.DictReader(file)]
+    rates = [rate for rate in rates if rate > 0]
+    return data.batch_size / statistics.median(rates) if rates else None

@@ -1,0 +1,90 @@
+"""Distances between what a system makes and what there is, as two clouds of embeddings.
+
+They say nothing of single clips, ask for no true clip to each, and depend on the embedding as much as on the distance:
+numbers of two embeddings, or of two amounts of audio, cannot be compared.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from framework.audio.mel import MelSpectrogram
+from framework.evaluation.metrics.metric import Clip, SetMetric
+
+Embedder = Callable[[Tensor, int], Tensor]
+"""`(audio (1, 1, time), sample rate in Hz) -> (windows, dimensions)`, as one's own embedding is given."""
+
+KERNEL_SCALE = 100.0
+"""Factor of the kernel audio distance in its authors' code."""
+
+_SECONDS = 1.0  # of a window of the built-in embedding
+
+
+def log_mel_statistics(clip: Clip) -> Tensor:
+    """Return mean and standard deviation of each natural-log mel band in windows of a second, every half of one.
+
+    What a clip is made of, loudness and timbre and how much they move, with nothing learnt; a clip under a second is
+    one window. It stands in for a network's embedding where none can be had: distances are in its own units (nepers).
+
+    Returns:
+        `(windows, 2 mels)`.
+    """
+    natural = replace(clip.preset, log="e", scale=1.0, shift=0.0, floor=1e-5, limits=None)
+    mel = MelSpectrogram(natural).to(clip.audio.device)(clip.audio)[0]
+    length = min(round(_SECONDS * clip.preset.frame_rate), mel.shape[-1])
+    windows = mel.unfold(1, length, max(length // 2, 1))
+    return torch.cat([windows.mean(-1), windows.std(-1, correction=0)]).T
+
+
+def frechet_distance(generated: Tensor, true: Tensor) -> float:
+    """Return the Frechet distance of Gaussians of the embeddings (Dowson & Landau, 1982; Kilgour et al., 2019, eq. 2).
+
+        |m - n|^2 + tr(C + D - 2 (C D)^(1/2))
+
+    with the means and covariances (n - 1) of two sets `(windows, dimensions)`. The trace of the root is the sum of the
+    singular values of A B^T where C = A^T A and D = B^T B: exact for any number of windows, and without the root of a
+    singular product. It is too large of few windows, the more so the fewer (Gui et al., 2024).
+    """
+    a, b = _root_of_covariance(generated), _root_of_covariance(true)
+    shift = (generated.double().mean(0) - true.double().mean(0)).square().sum()
+    overlap = torch.linalg.svdvals(a @ b.T).sum()
+    return float(shift + a.square().sum() + b.square().sum() - 2 * overlap)
+
+
+def kernel_distance(generated: Tensor, true: Tensor) -> float:
+    """Return the kernel audio distance, 100 times the unbiased MMD^2 of the embeddings (Chung et al., 2025, eq. 5).
+
+    The kernel is a Gaussian as wide as the median distance between two true embeddings. Unbiased of any number of
+    windows, and so under 0 at times for sets that are alike.
+    """
+    x, y = generated.double(), true.double()
+    width = torch.pdist(y).median()
+    kernels = [
+        torch.exp(-torch.cdist(p, q).square() / (2 * width.square() + 1e-8)) for p, q in ((x, x), (y, y), (x, y))
+    ]
+    within = sum((k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in kernels[:2])
+    return float(KERNEL_SCALE * (within - 2 * kernels[2].mean()))
+
+
+def set_metrics(embedder: Embedder | None = None, name: str = "log-mel statistics") -> tuple[SetMetric, ...]:
+    """Return the distances over an embedding: one's own, of this name, or the built-in one."""
+
+    def embed(clip: Clip) -> Tensor:
+        return log_mel_statistics(clip) if embedder is None else embedder(clip.audio, clip.sample_rate)
+
+    frechet, kernel = f"Kilgour et al. (2019) over {name}", f"Chung et al. (2025) over {name}"
+    return (
+        SetMetric(
+            "frechet_audio_distance", "Frechet audio distance", "", "lower", frechet, embed, frechet_distance
+        ),
+        SetMetric("kernel_audio_distance", "kernel audio distance", "", "lower", kernel, embed, kernel_distance),
+    )  # fmt: skip
+
+
+def _root_of_covariance(embeddings: Tensor) -> Tensor:
+    """Return A with A^T A the covariance; no more rows than there are windows or dimensions."""
+    count = len(embeddings)
+    centred = (embeddings.double() - embeddings.double().mean(0)) / max(count - 1, 1) ** 0.5
+    return torch.linalg.qr(centred, mode="r").R if count > centred.shape[1] else centred

@@ -1,0 +1,63 @@
+"""All metrics by name, and those of one's own by import path."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from framework.evaluation.metrics import signal, spectral, speech
+from framework.evaluation.metrics.distribution import set_metrics
+from framework.evaluation.metrics.metric import Metric, SetMetric
+from framework.hyperparameters import nearest
+
+FAMILIES = (spectral, speech, signal)
+
+
+class UnknownMetricError(ValueError):
+    """No metric has this name; the message names the nearest."""
+
+
+def metrics_named(names: Sequence[str] = (), embedder: str | None = None) -> list[Metric | SetMetric]:
+    """Return the metrics of these names, each once, in the order given; without a name all, in that of tables.
+
+    Args:
+        names: Of metrics; one with a dot is the import path of a `Metric` or `SetMetric` of one's own.
+        embedder: Import path of the `Embedder` of the distances between distributions; None for the built-in one.
+
+    Raises:
+        UnknownMetricError: naming the nearest, or what could not be imported.
+    """
+    of_sets = set_metrics() if embedder is None else set_metrics(imported(embedder), embedder)
+    of_clips = (metric for family in FAMILIES for metric in family.METRICS)
+    known = {metric.name: metric for metric in (*of_clips, *of_sets)}
+    return list({name: own_metric(name) if "." in name else _known(name, known) for name in names or known}.values())
+
+
+def own_metric(path: str) -> Metric | SetMetric:
+    """Return the metric that `package.module.NAME` is.
+
+    Raises:
+        UnknownMetricError: there is none.
+    """
+    found = imported(path)
+    if not isinstance(found, (Metric, SetMetric)):
+        raise UnknownMetricError(f"{path} is a {type(found).__name__}, no Metric or SetMetric")
+    return found
+
+
+def imported(path: str) -> Any:
+    """Return what `package.module.NAME` is, from the folder one is in or from what is installed.
+
+    Raises:
+        UnknownMetricError: it cannot be imported, or is not there.
+    """
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownMetricError(f"{path} cannot be imported ({error}): give package.module.NAME") from None
+
+
+def _known(name: str, known: dict[str, Metric | SetMetric]) -> Metric | SetMetric:
+    if name not in known:
+        raise UnknownMetricError(f"no metric {name!r}: {nearest(name, known)}")
+    return known[name]

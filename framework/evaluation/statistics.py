@@ -1,0 +1,178 @@
+"""How sure a number is: intervals over clips, paired differences on the same clips, several comparisons, seeds.
+
+Clips are what is drawn at random, so the unit of every interval and test is a clip: many seconds of one clip do not
+make a mean surer. Values that are missing (`None` or NaN) are left out; of pairs, both.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 10_000
+"""Bootstrap samples of an interval, and random sign flips of a test."""
+
+EXACT = 13
+"""Pairs up to which all sign flips are gone through, 8,192 of them."""
+
+_SEED = 0  # the same values give the same interval, whoever computes it and when
+
+Values = Iterable[float | None]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with its confidence interval; of a single value the ends, of none all three are NaN.
+
+    Args:
+        mean: Of the values.
+        low: Lower end.
+        high: Upper end.
+        count: How many values there are.
+    """
+
+    mean: float
+    low: float
+    high: float
+    count: int
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """The mean of paired differences, ours less the baseline's, with its interval.
+
+    Args:
+        p: Probability of a mean so far from 0, were the signs of the differences chance; NaN of fewer than 2 pairs.
+    """
+
+    p: float
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """A value a clip, averaged over seeds, with both spreads.
+
+    Args:
+        values: Of each clip, the mean over the seeds; None where one of them has none.
+        clips: The mean with its interval over clips.
+        means: Of each seed, the mean over those clips that all seeds have.
+        deviation: Standard deviation of these means (n - 1); NaN of a single seed.
+    """
+
+    values: list[float | None]
+    clips: Interval
+    means: list[float]
+    deviation: float
+
+
+def bootstrap(values: Values, level: float = 0.95) -> Interval:
+    """Return the mean over clips with its BCa bootstrap interval (Efron, 1987, section 3; scipy.stats.bootstrap).
+
+    Seeded: the same values give the same interval. BCa corrects the percentile interval for bias and skewness; of few
+    clips (under about 10) it is still too narrow, as any interval without a model of the values is.
+    """
+    sample = present(values)
+    if len(sample) < 2 or np.ptp(sample) == 0:
+        end = float(sample[0]) if len(sample) > 1 else float("nan")
+        return Interval(float(sample.mean()) if len(sample) else float("nan"), end, end, len(sample))
+    found = stats.bootstrap(
+        (sample,), np.mean, confidence_level=level, n_resamples=RESAMPLES, rng=np.random.default_rng(_SEED)
+    ).confidence_interval
+    return Interval(float(sample.mean()), float(found.low), float(found.high), len(sample))
+
+
+def paired(ours: Values, baseline: Values, level: float = 0.95) -> Difference:
+    """Return the mean difference on the same clips, its bootstrap interval and the p of a sign-flip permutation test.
+
+    If ours and the baseline's were exchangeable, each difference could as well have the other sign (Fisher, 1935,
+    section 21): p is the part of all sign flips whose mean is as far from 0 as the observed one or farther, two-sided.
+    Up to `EXACT` pairs all flips are counted; beyond, `RESAMPLES` random ones and the observed one (Phipson & Smyth,
+    2010), so that p is never 0. Fewer than 6 pairs cannot have p under 0.05.
+
+    Raises:
+        ValueError: the two are of different numbers of clips.
+    """
+    left, right = _array(ours), _array(baseline)
+    if len(left) != len(right):
+        raise ValueError(f"pairs are of the same clips, and there are {len(left)} values here and {len(right)} there")
+    differences = present(left - right)
+    interval = bootstrap(differences, level)
+    return Difference(interval.mean, interval.low, interval.high, interval.count, _sign_flips(differences))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p values corrected for being several, in the order given (Holm, 1979): the family's error rate holds.
+
+    The k-th smallest of n is multiplied by n - k + 1, and none is smaller than one before it. NaN is no test: it stays
+    and does not count.
+    """
+    p = np.asarray(p_values, float)
+    tests = np.flatnonzero(~np.isnan(p))
+    ascending = tests[np.argsort(p[tests], kind="stable")]
+    corrected = p.copy()
+    factors = np.arange(len(ascending), 0, -1)
+    corrected[ascending] = np.minimum(np.maximum.accumulate(p[ascending] * factors), 1.0)
+    return corrected.tolist()
+
+
+def over_seeds(runs: Sequence[Values], level: float = 0.95) -> OverSeeds:
+    """Return the values of several seeds of a run, averaged clip by clip, with the spread over clips and over seeds.
+
+    The interval over clips says how much other clips would change the mean, with these seeds; the deviation over seeds
+    how much another training would. Neither contains the other.
+
+    Raises:
+        ValueError: the runs are of different numbers of clips, or there is none.
+    """
+    arrays = [_array(values) for values in runs]
+    if len({len(array) for array in arrays}) != 1:
+        raise ValueError(f"seeds are averaged on the same clips, not on {[len(array) for array in arrays]} of them")
+    table = np.stack(arrays)
+    averaged = table.mean(0)
+    means = table[:, ~np.isnan(averaged)].mean(1) if not np.isnan(averaged).all() else np.full(len(table), np.nan)
+    deviation = float(means.std(ddof=1)) if len(means) > 1 else float("nan")
+    values = [None if np.isnan(value) else float(value) for value in averaged]
+    return OverSeeds(values, bootstrap(values, level), means.tolist(), deviation)
+
+
+def jackknife(statistic: Callable[[np.ndarray], float], clips: int, level: float = 0.95) -> Interval:
+    """Return a statistic of a whole set of clips with its jackknife interval (Efron & Stein, 1981; Tukey, 1958).
+
+    For distances between distributions, which have no value a clip: a bootstrap sample, with its repeated clips, has
+    too small a covariance, and its distances are too large. `statistic` is called with the numbers of the clips to use,
+    all of them and all but one; the interval is normal, with the standard error of the delete-one values.
+    """
+    whole = np.arange(clips)
+    value = statistic(whole)
+    if clips < 3:
+        return Interval(value, float("nan"), float("nan"), clips)
+    left_out = np.array([statistic(np.delete(whole, clip)) for clip in whole])
+    error = np.sqrt((clips - 1) * left_out.var())
+    reach = float(stats.norm.ppf(0.5 + level / 2) * error)
+    return Interval(value, value - reach, value + reach, clips)
+
+
+def present(values: Values) -> np.ndarray:
+    """Return the values that are not missing, as float64."""
+    array = _array(values)
+    return array[~np.isnan(array)]
+
+
+def _array(values: Values) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], float)
+
+
+def _sign_flips(differences: np.ndarray) -> float:
+    count = len(differences)
+    if count < 2:
+        return float("nan")
+    observed = abs(differences.sum())
+    # What is equal in exact arithmetic counts as equal, in whatever order it was summed.
+    threshold = observed - 1e-12 * np.abs(differences).sum()
+    if count <= EXACT:
+        signs = 1 - 2 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
+        return float((np.abs(signs @ differences) >= threshold).mean())
+    random = np.random.default_rng(_SEED)
+    sums = (random.integers(0, 2, (RESAMPLES, count), np.int8) * 2 - 1) @ differences
+    return float((1 + (np.abs(sums) >= threshold).sum()) / (RESAMPLES + 1))
