@@ -180,6 +180,20 @@ class DiffWave(Diffusion):
         mels = self.preset.n_mels
         return DiffWaveNetwork(self.levels, self.channels, self.layers, self.cycle, mels, self.upsample_scales)
 
+    def setup(self, stage: str) -> None:
+        """Refuse segments that are no whole number of frames.
+
+        Raises:
+            ValueError: naming the next one that is.
+        """
+        super().setup(stage)
+        segment, hop = getattr(self.trainer.datamodule, "segment", 0), self.preset.hop_length  # type: ignore[attr-defined]
+        if segment % hop:
+            raise ValueError(
+                f"a segment of {segment} samples is no multiple of the mel's hop, {hop}: "
+                f"set --data.segment {segment // hop * hop or hop}"
+            )
+
     def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the log-mel, a frame for each hop of the audio."""
         frames = batch["audio"].shape[-1] // self.preset.hop_length

@@ -90,10 +90,16 @@ class Diffusion(System):
     @torch.no_grad()
     def measure(self, batch: dict[str, Any]) -> Terms:
         """Return the loss of held-out clips at evenly spaced levels."""
+        batch = self.whole_frames(batch)
         clean, condition = batch["audio"], self.condition(batch)
         levels = torch.linspace(0, len(self.noise_schedule) - 1, MEASURED_LEVELS).round().long().to(clean.device)
         losses = [self.loss(self.judged, clean, level.repeat(len(clean)), condition) for level in levels]
         return {"loss": torch.stack(losses).mean()}
+
+    def whole_frames(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch whose audio is padded to whole frames of the mel."""
+        missing = -batch["audio"].shape[-1] % self.preset.hop_length
+        return batch | {"audio": torch.nn.functional.pad(batch["audio"], (0, missing))}
 
     def trajectory(self) -> Trajectory:
         """Return the levels that sampling goes by."""
@@ -106,13 +112,12 @@ class Diffusion(System):
         audio, way = batch["audio"], self.trajectory()
         if not audio.numel():
             return audio.float()
-        hop = self.preset.hop_length
-        padded = torch.nn.functional.pad(audio, (0, -audio.shape[-1] % hop))
-        condition = self.condition(batch | {"audio": padded})
+        batch = self.whole_frames(batch)
+        condition = self.condition(batch)
         with tqdm(total=len(way.levels), desc="denoising", unit="step", disable=None, leave=False, delay=1) as bar:
             generated = denoise(
                 lambda noisy, levels: self.judged(noisy, levels, **condition),
-                torch.randn_like(padded),
+                torch.randn_like(batch["audio"]),
                 way,
                 self.objective,
                 DDIM() if self.sampler == "ddim" else Ancestral(),

@@ -4,7 +4,7 @@ import pytest
 import torch
 from reference.weights import load_reference, official_state
 
-from framework.generators.diffwave import DiffWaveNetwork, UnconditionalDiffWave
+from framework.generators.diffwave import DiffWave, DiffWaveNetwork, UnconditionalDiffWave
 from framework.runs.importers import load_official
 
 
@@ -54,3 +54,10 @@ def test_audio_of_any_length_comes_out():
     system = UnconditionalDiffWave(channels=4, layers=2)
     for time in (0, 1, 300):
         assert system.synthesize({"audio": torch.zeros(2, 1, time)}).shape == (2, 1, time)
+
+
+def test_clips_of_any_length_are_measured():
+    system = DiffWave(channels=4, layers=2)
+    clip = {"audio": 0.1 * torch.randn(1, 1, 3000)}
+    assert torch.isfinite(system.measure(clip)["loss"])
+    assert system.synthesize(clip).shape == (1, 1, 3000)
