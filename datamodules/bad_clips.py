@@ -18,11 +18,12 @@ class BadClips:
     Args:
         clips: How many clips there are.
         share: Part of them that may be bad; one may always be.
+        found: Those that are known already: what is wrong with each, by name.
     """
 
-    def __init__(self, clips: int, share: float) -> None:
+    def __init__(self, clips: int, share: float, found: Mapping[str, str] | None = None) -> None:
         self.clips, self.share = clips, share
-        self.found: dict[str, str] = {}
+        self.found = dict(found or {})
 
     def add(self, errors: Mapping[str, tuple[str, str]]) -> None:
         """Count clips that are bad: `{name: (kind, details)}`; those known already are not counted again.

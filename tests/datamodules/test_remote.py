@@ -218,3 +218,30 @@ def test_a_silent_server_does_not_hang_the_run(tmp_path, monkeypatch):
         with pytest.raises(DownloadError, match="timed out"):
             RemoteCache(attempts=2).open(f"{url}/train/000000.tar")
         blocked.set()
+
+
+def test_a_slow_server_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(remote, "TIMEOUT", 1.0)
+    folder = packed(tmp_path / "data")
+    shard = folder / "train" / "000000.tar"
+    data = shard.read_bytes()
+
+    class Slow(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            for part in range(0, len(data), len(data) // 8 + 1):
+                threading.Event().wait(0.2)
+                self.wfile.write(data[part : part + len(data) // 8 + 1])
+
+        def log_message(self, *arguments):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    descriptor, path = RemoteCache(attempts=1).open(f"http://127.0.0.1:{server.server_port}/000000.tar")
+    server.shutdown()
+    server.server_close()
+    os.close(descriptor)
+    assert path.read_bytes() == data, "a second and a half in all, but never a second without a byte"
