@@ -95,6 +95,8 @@ PRESETS: dict[str, MelPreset] = {
         MelPreset("pwg_22k", 22050, f_min=80.0, f_max=7600.0, padding="center", log="10", floor=1e-10),
         # So does r9y9/wavenet_vocoder.
         MelPreset("wavenet_22k", 22050, f_min=125.0, f_max=7600.0, padding="center", log="10", floor=1e-10),
+        # DDSP is not conditioned on mels: this one is to draw and to measure by.
+        MelPreset("ddsp_16k", 16000, f_max=8000.0),
         MelPreset("vocos_24k", 24000, n_mels=100, padding="center", mel_scale="htk", mel_norm=None, floor=1e-7),
         # 20 dB below full scale is taken off, 100 dB of range mapped to [0, 1].
         MelPreset(
