@@ -52,9 +52,18 @@ def track_pitch(audio: Tensor, sample_rate: int, hop: int) -> Tensor:
     return torch.from_numpy(found)[None].to(audio.device)
 
 
-@torch.no_grad()
 def pitch_values(audio: Tensor, sample_rate: int) -> np.ndarray:
     """Return the pitch of audio `(time,)` at 100 frames a second: float32 (values,) in Hz, 0 where there is none.
+
+    Raises:
+        PitchError: torchcrepe is not installed.
+    """
+    return pitch_and_periodicity(audio, sample_rate)[0]
+
+
+@torch.no_grad()
+def pitch_and_periodicity(audio: Tensor, sample_rate: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pitch as `pitch_values` does, and how sure the network is of it in each frame: float32, from 0 to 1.
 
     Raises:
         PitchError: torchcrepe is not installed.
@@ -72,8 +81,8 @@ def pitch_values(audio: Tensor, sample_rate: int) -> np.ndarray:
     weights = salience.gather(1, around).double()
     pitch = _hertz((weights * around).sum(1) / weights.sum(1).clamp(min=1e-12))
     confidence = _median_of_three(salience.gather(1, path[:, None])[:, 0])
-    voiced = (confidence >= VOICED) & (_levels(at_rate[0].cpu(), len(path)) > _QUIET)
-    return torch.where(voiced, pitch, 0).float().numpy()
+    confidence = torch.where(_levels(at_rate[0].cpu(), len(path)) > _QUIET, confidence, 0)
+    return torch.where(confidence >= VOICED, pitch, 0).float().numpy(), confidence.float().numpy()
 
 
 def require_torchcrepe() -> ModuleType:

@@ -61,12 +61,12 @@ def open_run(arguments: list[str]) -> Opened:
     Raises:
         RunError: the run cannot be built again, or its data are others now.
     """
+    if any(argument.partition("=")[0] == "--ckpt_path" for argument in arguments):
+        raise UsageError(f"{arguments[0]} has its own checkpoints: name the one to evaluate instead of the folder")
     stored = stored_run(arguments[0])
     own = stored.experiment()
     experiment, overrides = on_recordings(own, arguments[1:])
     cli = ExperimentCLI("evaluate", experiment, overrides)
-    if cli.config["ckpt_path"]:
-        raise UsageError(f"{arguments[0]} has its own checkpoints: name the one to evaluate instead of the folder")
     other_data = experiment is not own or changed(cli.datamodule, "value")
     stored.check(cli.identity(), data_too=not other_data)
     warn(stored, source_hash(type(cli.model), own.data))

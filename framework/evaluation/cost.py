@@ -24,14 +24,14 @@ class CostMeter:
     @contextlib.contextmanager
     def clip(self, samples: int) -> Iterator[None]:
         """Measure what is done inside, which generates so many samples."""
-        before = self._reset_memory() if not self._spans else None
+        known = self._forget_peak()
         self._wait()
         began = time.perf_counter()
         yield
         self._wait()
         self._spans.append((time.perf_counter() - began, samples))
-        if before is not None:
-            self.peak_memory = self._highest_memory() - before
+        if known:
+            self.peak_memory = max(self.peak_memory or 0, self._peak())
 
     @property
     def real_time_factor(self) -> float | None:
@@ -46,27 +46,20 @@ class CostMeter:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def _reset_memory(self) -> int | None:
-        """Begin to look for the peak; return what is held already and not counted, None where it cannot be measured.
-
-        Of a GPU the allocator's, weights included; of a processor the process's resident set beyond what it was.
-        """
+    def _forget_peak(self) -> bool:
+        """Begin to look for the peak; return whether it can be known."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
-            return 0
+            return True
         try:
             Path("/proc/self/clear_refs").write_text("5")
         except OSError:
-            return None
-        return _resident("VmRSS")
+            return False
+        return True
 
-    def _highest_memory(self) -> int:
+    def _peak(self) -> int:
+        """Return the peak: of a GPU the memory that torch has allocated there, else Linux's of the whole process."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
-        return _resident("VmHWM")
-
-
-def _resident(field: str) -> int:
-    """Return a field of Linux's account of this process, in bytes."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))

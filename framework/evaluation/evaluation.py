@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from framework.audio.files import safe_name, save_audio
@@ -83,7 +83,8 @@ class Evaluation:
         missing: Why metrics that were asked for are not there.
         notes: Why single clips have no value, `{metric: {clip: why}}`.
         cost: `parameters` of the generator, `real_time_factor` (seconds a second of audio takes), `seconds_per_step`
-            of the training, `device`, `peak_memory` (bytes) of generating a clip.
+            of the training, `device`, `peak_memory` (bytes) while a clip is generated, of a GPU what torch holds
+            there, else the whole process.
         columns: The same metrics of other audio of the same clips, `{"griffin_lim" | "truth": {metric: [values]}}`.
     """
 
@@ -236,7 +237,9 @@ class _Pass:
             fake = system.synthesize(batch)
         audio = {"generated": fake, "truth": real}
         if system.copies:
-            audio["griffin_lim"] = self.griffin_lim(system.front_end(real))
+            time, hop = real.shape[-1], system.preset.hop_length
+            padded = nn.functional.pad(real, (0, -time % hop))
+            audio["griffin_lim"] = self.griffin_lim(system.front_end(padded))[..., :time]
         for name, made in audio.items():
             save_audio(found.audio(key) / f"{name}.wav", made[0], found.sample_rate)
         self.measure_itself(key, batch)

@@ -39,7 +39,7 @@ def log_mel_statistics(clip: Clip) -> Tensor:
 
 
 def frechet_distance(generated: Tensor, true: Tensor) -> float:
-    """Return the Frechet distance of Gaussians of the embeddings (Dowson & Landau, 1982; Kilgour et al., 2019, eq. 2).
+    """Return the Frechet distance of Gaussians of the embeddings (Kilgour et al., 2019; Dowson & Landau, 1982).
 
         |m - n|^2 + tr(C + D - 2 (C D)^(1/2))
 
@@ -54,18 +54,19 @@ def frechet_distance(generated: Tensor, true: Tensor) -> float:
 
 
 def kernel_distance(generated: Tensor, true: Tensor) -> float:
-    """Return the kernel audio distance, 100 times the unbiased MMD^2 of the embeddings (Chung et al., 2025, eq. 5).
+    """Return the kernel audio distance: 100 times the unbiased MMD^2 of the embeddings (Chung et al., 2025).
 
-    The kernel is a Gaussian as wide as the median distance between two true embeddings. Unbiased of any number of
-    windows, and so under 0 at times for sets that are alike.
+    The kernel is a Gaussian as wide as the median distance between two true embeddings. Sets of equal size are taken
+    for windows of the same clips, of which each pair of one place is left out (Gretton et al., 2012, equation 4): by
+    their authors' estimate, which is for sets of different clips and is used for sets of different size, a good copy
+    would be far under 0. Around 0 for sets that are alike, of any number of windows.
     """
     x, y = generated.double(), true.double()
     width = torch.pdist(y).median()
-    kernels = [
-        torch.exp(-torch.cdist(p, q).square() / (2 * width.square() + 1e-8)) for p, q in ((x, x), (y, y), (x, y))
-    ]
-    within = sum((k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in kernels[:2])
-    return float(KERNEL_SCALE * (within - 2 * kernels[2].mean()))
+    of_pairs = [torch.cdist(left, right).square() for left, right in ((x, x), (y, y), (x, y))]
+    xx, yy, xy = (torch.exp(-squares / (2 * width.square() + 1e-8)) for squares in of_pairs)
+    across = _mean_of_unlike(xy) if len(x) == len(y) else xy.mean()
+    return float(KERNEL_SCALE * (_mean_of_unlike(xx) + _mean_of_unlike(yy) - 2 * across))
 
 
 def set_metrics(embedder: Embedder | None = None, name: str = "log-mel statistics") -> tuple[SetMetric, ...]:
@@ -76,11 +77,15 @@ def set_metrics(embedder: Embedder | None = None, name: str = "log-mel statistic
 
     frechet, kernel = f"Kilgour et al. (2019) over {name}", f"Chung et al. (2025) over {name}"
     return (
-        SetMetric(
-            "frechet_audio_distance", "Frechet audio distance", "", "lower", frechet, embed, frechet_distance
-        ),
+        SetMetric("frechet_audio_distance", "Frechet audio distance", "", "lower", frechet, embed, frechet_distance),
         SetMetric("kernel_audio_distance", "kernel audio distance", "", "lower", kernel, embed, kernel_distance),
-    )  # fmt: skip
+    )
+
+
+def _mean_of_unlike(kernel: Tensor) -> Tensor:
+    """Return the mean beside the diagonal."""
+    count = len(kernel)
+    return (kernel.sum() - kernel.trace()) / max(count * (count - 1), 1)
 
 
 def _root_of_covariance(embeddings: Tensor) -> Tensor:

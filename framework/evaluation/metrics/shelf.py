@@ -4,12 +4,12 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from framework.evaluation.metrics import signal, spectral, speech
+from framework.evaluation.metrics import cepstral, pitch, signal, spectral, speech
 from framework.evaluation.metrics.distribution import set_metrics
 from framework.evaluation.metrics.metric import Metric, SetMetric
 from framework.hyperparameters import nearest
 
-FAMILIES = (spectral, speech, signal)
+FAMILIES = (spectral, cepstral, pitch, speech, signal)
 
 
 class UnknownMetricError(ValueError):

@@ -38,10 +38,12 @@ def stoi(generated: Clip, true: Clip, extended: bool = False) -> float:
     It resamples to 10 kHz itself, and leaves frames out that are 40 dB under the loudest.
 
     Raises:
-        NotMeasurableError: there are less than 30 frames (0.4 s) that are loud enough.
+        NotMeasurableError: the true clip is silent, or has less than 30 frames (0.4 s) that are loud enough.
     """
     from pystoi import stoi as measure
 
+    if not true.audio.any():
+        raise NotMeasurableError("the true clip is silent")
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
         try:
