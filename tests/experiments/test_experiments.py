@@ -1,6 +1,7 @@
 """Every experiment file: it can be found, described, and it trains."""
 
 import ast
+import math
 from pathlib import Path
 
 import lightning as L
@@ -14,13 +15,20 @@ NAMES = [entry.name for module in module_names() for entry in describe_module(mo
 
 
 class OneBatch(L.LightningDataModule):
-    """One short clip of noise."""
+    """One short clip of noise, as an experiment's own data would give it."""
 
-    sample_rate = 22050
+    def __init__(self, system):
+        super().__init__()
+        self.sample_rate = system.preset.sample_rate
+        self.f0_hop = system.data.hyperparameters["f0_hop"].default
 
     def train_dataloader(self):
-        audio = 0.1 * torch.randn(1, 4096, generator=torch.Generator().manual_seed(0))
-        return torch.utils.data.DataLoader([{"audio": audio, "key": "noise", "instrument": 0}])
+        hop = math.lcm(256, self.f0_hop or 1)
+        audio = 0.1 * torch.randn(1, 4096 // hop * hop, generator=torch.Generator().manual_seed(0))
+        batch = {"audio": audio, "key": "noise", "instrument": 0}
+        if self.f0_hop:
+            batch["f0"] = torch.full((audio.shape[-1] // self.f0_hop,), 220.0)
+        return torch.utils.data.DataLoader([batch])
 
     def advance(self, batch):
         pass
@@ -42,7 +50,7 @@ def test_trains_a_step(name):
         max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
         accelerator="cpu",
     )  # fmt: skip
-    trainer.fit(system, datamodule=OneBatch())
+    trainer.fit(system, datamodule=OneBatch(system))
     assert all(torch.isfinite(p).all() for p in system.parameters())
     assert any(not torch.equal(b, p) for b, p in zip(before, system.generator.parameters(), strict=True))
 
@@ -73,5 +81,7 @@ def test_published_sizes():
     sizes = {"hifigan_v1": 13_936_130, "hifigan_v2": 928_514, "hifigan_v3": 1_464_322, "melgan": 4_266_050}
     sizes |= {"wavenet_vocoder_mulaw": 4_699_944, "wavenet_vocoder_mol": 3_720_932, "wavenet": 1_267_392}
     sizes |= {"wavenet_vocoder_gaussian": 3_717_292}
+    sizes |= {"ddsp_solo_instrument": 4_849_150, "ddsp_tiny": 280_314, "ddsp_pytorch": 3_785_000}
+    sizes |= {"ddsp_autoencoder": 6_407_334 + 843_852}
     for name, size in sizes.items():
         assert sum(p.numel() for p in find(name)().generator.parameters()) == size
