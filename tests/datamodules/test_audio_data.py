@@ -1,11 +1,6 @@
 """Training batches: complete, the same after a stop as without, and bad clips replaced and counted."""
 
 import logging
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 
 import numpy as np
 import pytest
@@ -202,61 +197,3 @@ def test_fewer_clips_than_a_batch(tmp_path):
     assert batch["audio"].shape == (16, 1, 2048)
     assert len({(k, s) for k, s in zip(batch["key"], batch["start"].tolist(), strict=True)}) == 16
     assert sorted(batch["key"].count(key) for key in set(batch["key"])) in ([5, 5, 6], [4, 6, 6])
-
-
-PROGRAM = """
-import sys, lightning as L, torch
-from datamodules.audio_folder import AudioFolder
-
-class System(L.LightningModule):
-    def __init__(self):
-        super().__init__()
-        self.weight = torch.nn.Linear(1, 1)
-
-    def configure_optimizers(self):
-        return torch.optim.SGD(self.parameters(), 0.0)
-
-    def training_step(self, batch, index):
-        print("STEP", *batch["position"], *batch["key"], flush=True)
-        self.trainer.datamodule.advance(batch)
-        return self.weight(batch["audio"].mean().view(1, 1)).sum()
-
-if __name__ == "__main__":
-    path, folder, steps, workers = sys.argv[1:]
-    data = AudioFolder(path=path, batch_size=4, segment=2048, workers=int(workers), crops_per_clip=3)
-    save = L.pytorch.callbacks.ModelCheckpoint(folder, save_last=True, every_n_train_steps=3)
-    trainer = L.Trainer(max_steps=int(steps), callbacks=[save], logger=False, accelerator="cpu", devices=1,
-        enable_progress_bar=False, enable_model_summary=False, num_sanity_val_steps=0, limit_val_batches=0)
-    trainer.fit(System(), data, ckpt_path="last")
-"""
-
-
-def test_a_killed_run_continues_with_the_next_clip(tmp_path):
-    path = packed(tmp_path / "data", clips=30)
-    program = tmp_path / "program.py"
-    program.write_text(textwrap.dedent(PROGRAM))
-
-    def run(folder, steps, workers, kill_after=None):
-        command = [sys.executable, "-W", "ignore", str(program), path, str(folder), str(steps), str(workers)]
-        environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
-        seen = []
-        with subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-        ) as p:
-            for line in p.stdout:
-                if line.startswith("STEP"):
-                    seen.append(line.split()[1:])
-                if len(seen) == kill_after:
-                    p.send_signal(signal.SIGKILL)
-                    break
-        assert kill_after or p.returncode == 0
-        return seen
-
-    data = AudioFolder(path=path, batch_size=4, segment=2048, crops_per_clip=3)
-    batches = epoch(data) + epoch(data)
-    wanted = [[*map(str, batch["position"]), *batch["key"]] for batch in batches[:40]]
-    killed = [run(tmp_path / "killed", 40, 0, kill_after=14), run(tmp_path / "killed", 40, 1)]
-    where = [wanted.index(steps[0]) for steps in killed]
-    assert where == [0, 12], "checkpoints are every three steps"
-    for start, steps in zip(where, killed, strict=True):
-        assert steps == wanted[start : start + len(steps)]
