@@ -1,12 +1,9 @@
-"""Every experiment file: it can be found, described, and it trains."""
+"""Every experiment file: it can be found and described, and changes what it says."""
 
 import ast
-import math
 from pathlib import Path
 
-import lightning as L
 import pytest
-import torch
 
 from framework.catalogue import PACKAGE, UnknownExperimentError, describe_module, find, module_names
 
@@ -14,45 +11,10 @@ ROOT = Path(__file__).parents[2] / PACKAGE
 NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
 
 
-class OneBatch(L.LightningDataModule):
-    """One short clip of noise, as an experiment's own data would give it."""
-
-    def __init__(self, system):
-        super().__init__()
-        self.sample_rate = system.preset.sample_rate
-        self.f0_hop = system.data.hyperparameters["f0_hop"].default
-
-    def train_dataloader(self):
-        hop = math.lcm(256, self.f0_hop or 1)
-        audio = 0.1 * torch.randn(1, 4096 // hop * hop, generator=torch.Generator().manual_seed(0))
-        batch = {"audio": audio, "key": "noise", "instrument": 0}
-        if self.f0_hop:
-            batch["f0"] = torch.full((audio.shape[-1] // self.f0_hop,), 220.0)
-        return torch.utils.data.DataLoader([batch])
-
-    def advance(self, batch):
-        pass
-
-
 def test_every_file_holds_experiments():
     files = {p.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for p in ROOT.rglob("*.py")}
     assert {m for m in files if not m.endswith("__init__")} == set(module_names())
     assert len(NAMES) >= len(module_names())
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_trains_a_step(name):
-    system = find(name)()
-    if not system.has_weights:
-        pytest.skip("there is nothing to train")
-    before = [p.detach().clone() for p in system.generator.parameters()]
-    trainer = L.Trainer(
-        max_steps=1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
-        accelerator="cpu",
-    )  # fmt: skip
-    trainer.fit(system, datamodule=OneBatch(system))
-    assert all(torch.isfinite(p).all() for p in system.parameters())
-    assert any(not torch.equal(b, p) for b, p in zip(before, system.generator.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "ablations").glob("[!_]*.py")), ids=lambda p: p.stem)

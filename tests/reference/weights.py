@@ -34,7 +34,7 @@ def fill_tensor(key: str, shape: tuple[int, ...], dtype: torch.dtype = torch.flo
         values = 0.1 * values + (1.0 if leaf in ("weight", "gamma", "alpha") else 0.0)
     else:
         values = values / np.sqrt(np.prod(shape[1:]))
-    return torch.from_numpy(np.ascontiguousarray(values)).to(dtype)
+    return torch.from_numpy(np.ascontiguousarray(values)).reshape(shape).to(dtype)
 
 
 def fill_tensorflow_variable(name: str, shape: tuple[int, ...]) -> np.ndarray:
