@@ -14,8 +14,8 @@ import soundfile
 
 from datamodules.chorale_splits import draw
 from datamodules.chorales import VOICES, Chorale, Note
-from datamodules.pitch import FRAME_RATE
 from datamodules.soundfont import INSTRUMENTS, Performance, render
+from framework.audio.pitch_grid import FRAME_RATE
 
 VERSION = 2
 """To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""

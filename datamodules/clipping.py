@@ -12,11 +12,11 @@ import torch
 
 from datamodules.index import BadClipError
 from datamodules.loudness import LOWEST_RATE, LoudnessMeter
-from datamodules.pitch import FRAME_RATE
 from datamodules.recordings import Job, Recording, Skipped
-from datamodules.resample import resample, resampled_length, source_window
 from datamodules.shards import ShardWriter
 from framework.audio.pitch import pitch_values
+from framework.audio.pitch_grid import FRAME_RATE
+from framework.audio.resample import resample, resampled_length, source_window
 
 _SHORTEST = 0.01  # seconds
 _SILENCE = 1e-4  # peak, -80 dB

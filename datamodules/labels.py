@@ -1,5 +1,6 @@
 """What is known of a clip beside its sound: its pitch, and numbers that its json says."""
 
+import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,8 +9,8 @@ import torch
 from torch import Tensor
 
 from datamodules.index import BadClipError
-from datamodules.pitch import at_hops, load_f0
 from datamodules.reader import Reader
+from framework.audio.pitch_grid import at_hops
 
 
 class Labels(NamedTuple):
@@ -90,3 +91,15 @@ class Labels(NamedTuple):
                 f"it has {', '.join(known) or 'none'}"
             )
         return value
+
+
+def load_f0(contents: bytes) -> np.ndarray:
+    """Return the array in a clip's `f0.npy`: (values,), or (voices, values) for several voices at a time.
+
+    Raises:
+        ValueError: it is no such file.
+    """
+    f0 = np.load(io.BytesIO(contents), allow_pickle=False)
+    if f0.ndim == 0 or f0.ndim > 2 or not f0.size or not np.issubdtype(f0.dtype, np.number):
+        raise ValueError(f"f0.npy holds {f0.dtype} {f0.shape} instead of numbers (values,)")
+    return f0[0] if len(f0) == 1 and f0.ndim == 2 else f0

@@ -11,10 +11,10 @@ import numpy as np
 
 from datamodules.index import CLIP, BadClipError, ShardIndex, cached_index
 from datamodules.remote import DownloadError, RemoteCache, is_remote
-from datamodules.resample import resample, resampled_length, source_window
 from datamodules.shard_files import ShardFiles
 from datamodules.shards import FULL_SCALE
 from datamodules.stretches import Stretch, read_plain, read_stretches
+from framework.audio.resample import resample, resampled_length, source_window
 
 
 class Segments(NamedTuple):

@@ -21,7 +21,7 @@ import numpy as np
 from midirenderer import render_wave_from
 
 from datamodules.chorales import Note
-from datamodules.resample import resample
+from framework.audio.resample import resample
 
 NATIVE_RATE = 48_000
 """Sample rate of the synthesiser in Hz."""

@@ -9,7 +9,7 @@ import soundfile
 import torch
 from torch import Tensor
 
-from datamodules.resample import resample as resample_array
+from framework.audio.resample import resample as resample_array
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
 
@@ -71,7 +71,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 
 
 def resample(audio: Tensor, rate: int, sample_rate: int) -> Tensor:
-    """Resample audio `(..., time)` from `rate` to `sample_rate` in Hz; see `datamodules/resample.py`."""
+    """Resample audio `(..., time)` from `rate` to `sample_rate` in Hz; see `framework/audio/resample.py`."""
     if rate == sample_rate:
         return audio
     return torch.from_numpy(resample_array(audio.detach().cpu().numpy(), rate, sample_rate)).to(audio.device)

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from datamodules.pitch import FRAME_RATE, at_hops
 from framework.audio.files import resample
+from framework.audio.pitch_grid import FRAME_RATE, at_hops
 
 LOWEST, HIGHEST = 50.0, 2000.0
 """Hz: what is lower or higher is not taken for a pitch."""

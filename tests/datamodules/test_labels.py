@@ -6,8 +6,8 @@ import torch
 
 from datamodules.audio_data import AudioData
 from datamodules.audio_folder import AudioFolder
-from datamodules.pitch import at_hops
 from datamodules.shards import ShardWriter, write_manifest
+from framework.audio.pitch_grid import at_hops
 
 RATE, FRAMES_A_SECOND = 16_000, 100
 

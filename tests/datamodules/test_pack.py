@@ -17,7 +17,7 @@ from datamodules.index import index_shard
 from datamodules.pack import pack, verify
 from datamodules.reader import Reader
 from datamodules.recordings import find_recordings, jobs
-from datamodules.resample import resample
+from framework.audio.resample import resample
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 from test_soundfont import measured_pitch
 
 from datamodules.chorales import Note
-from datamodules.pitch import load_f0
+from datamodules.labels import load_f0
 from datamodules.soundfont import SOLOS, Performance, render
 from datamodules.stem_clips import _joined
 from datamodules.stems import BachStems

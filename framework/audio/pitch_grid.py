@@ -1,7 +1,5 @@
 """The pitch of a clip as it is stored, and on the grid of frames that a system asks for."""
 
-import io
-
 import numpy as np
 
 FRAME_RATE = 100
@@ -31,15 +29,3 @@ def at_hops(stored: np.ndarray, frame_rate: float, sample_rate: int, start: int,
     low, high, part = stored[before], stored[after], places - before
     found = np.where((low > 0) & (high > 0), low + (high - low) * np.clip(part, 0, 1), stored[nearest])
     return np.where(places < len(stored), found, 0).astype(np.float32)
-
-
-def load_f0(contents: bytes) -> np.ndarray:
-    """Return the array in a clip's `f0.npy`: (values,), or (voices, values) for several voices at a time.
-
-    Raises:
-        ValueError: it is no such file.
-    """
-    f0 = np.load(io.BytesIO(contents), allow_pickle=False)
-    if f0.ndim == 0 or f0.ndim > 2 or not f0.size or not np.issubdtype(f0.dtype, np.number):
-        raise ValueError(f"f0.npy holds {f0.dtype} {f0.shape} instead of numbers (values,)")
-    return f0[0] if len(f0) == 1 and f0.ndim == 2 else f0

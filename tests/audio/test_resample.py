@@ -7,8 +7,8 @@ import torchaudio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.resample import resample, resampled_length, source_window
 from framework.audio.files import resample as resample_tensor
+from framework.audio.resample import resample, resampled_length, source_window
 
 RATES = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000)
 
