@@ -30,8 +30,8 @@ def shown(interval: Interval) -> str:
     if not interval.count or math.isnan(interval.mean):
         return "-"
     if math.isnan(interval.low) or interval.low == interval.high:
-        return _number(interval.mean)
-    return f"{_number(interval.mean)} [{_number(interval.low)}, {_number(interval.high)}]"
+        return number(interval.mean)
+    return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
 
 
 def _of_set(entry: dict | None, clips: int) -> str:
@@ -41,7 +41,8 @@ def _of_set(entry: dict | None, clips: int) -> str:
     return shown(Interval(entry["value"], low, high, clips))
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """Return a number with about three figures that tell."""
     return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
 
 

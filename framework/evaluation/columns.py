@@ -1,0 +1,229 @@
+"""The columns of a comparison: which evaluations are seeds of one run, what the run is called, changes and costs."""
+
+from collections import ChainMap, Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from framework.evaluation.evaluation import Evaluation
+from framework.hyperparameters import nearest
+from framework.runs.folder import RunFolder
+from framework.runs.identity import canonical
+
+TRUTH, GRIFFIN_LIM = "ground truth", "Griffin-Lim"
+
+
+class ComparisonError(ValueError):
+    """Runs cannot be compared; the message says which and why, in one line."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A run with all its seeds, or what runs are held against.
+
+    Args:
+        name: What it is called, unlike any other.
+        evaluations: One a seed, the smallest seed first.
+        reference: `truth` or `griffin_lim`; empty for a run.
+        changes: Hyperparameters against the baseline, `{name: (baseline's, own)}`; None where they are not known.
+        cost: `parameters`, `real_time_factor`, `seconds_per_step`, `peak_memory`, `device_hours` of the training of
+            one seed, `device`; means over the seeds, None for what is not known.
+    """
+
+    name: str
+    evaluations: tuple[Evaluation, ...]
+    reference: str = ""
+    changes: dict[str, tuple[Any, Any]] | None = field(default_factory=dict)
+    cost: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the runs; none for a reference."""
+        return [] if self.reference else [evaluation.seed for evaluation in self.evaluations]
+
+    @property
+    def steps(self) -> list[int]:
+        """Training step of each seed's weights."""
+        return [] if self.reference else [evaluation.step for evaluation in self.evaluations]
+
+    def values(self, evaluation: Evaluation, metric: str) -> list[float | None]:
+        """Return the values of one of the evaluations, a clip each; none where it was not measured."""
+        if self.reference:
+            return evaluation.columns.get(self.reference, {}).get(metric, [])
+        return evaluation.metrics.get(metric, {}).get("values", [])
+
+    def audio(self, clip: str) -> Path:
+        """Return the file of a clip, of the first seed."""
+        return self.evaluations[0].audio(clip) / f"{self.reference or 'generated'}.wav"
+
+
+def columns_of(evaluations: Sequence[Evaluation], baseline: str = "") -> tuple[list[Column], Column]:
+    """Return ground truth, the baseline, the other runs and Griffin-Lim; and the baseline by itself.
+
+    Raises:
+        ComparisonError: there is no such baseline, it is ambiguous, or seeds of a run are at different steps.
+    """
+    groups: dict[tuple[str, str], list[Evaluation]] = {}
+    for evaluation in evaluations:
+        groups.setdefault((evaluation.family, evaluation.folder.name), []).append(evaluation)
+    seeds = [tuple(sorted(group, key=lambda e: (e.seed, e.run))) for group in groups.values()]
+    for group in seeds:
+        check_seeds(group)
+    values = [hyperparameters(group[0]) for group in seeds]
+    names = names_of(seeds, values)
+    chosen = find(baseline, names, seeds)
+    columns = [
+        Column(name, group, "", changes(values[chosen], own), cost(group))
+        for name, group, own in zip(names, seeds, values, strict=True)
+    ]
+    first = columns.pop(chosen)
+    # Any evaluation has the same ground truth; Griffin-Lim follows from the mels, of which the baseline's count.
+    references = [
+        Column(TRUTH, first.evaluations[:1], "truth"),
+        Column(GRIFFIN_LIM, first.evaluations[:1], "griffin_lim"),
+    ]
+    return [references[0], first, *columns, references[1]], first
+
+
+def check_seeds(group: Sequence[Evaluation]) -> None:
+    """Refuse to average what is not seeds of the same training.
+
+    Raises:
+        ComparisonError: one is not as far as another.
+    """
+    steps = {e.step for e in group if Path(e.checkpoint).stem != "best"}
+    if len(steps) > 1:
+        reached = " and ".join(f"{step:,}" for step in sorted(steps))
+        raise ComparisonError(
+            f"seeds of {label(group[0])} are at steps {reached} and cannot be averaged: finish them with "
+            "`ostinato fit`, or leave out what is unfinished"
+        )
+
+
+def run_folder_of(evaluation: Evaluation) -> RunFolder:
+    """Return the folder of the run that was evaluated."""
+    return RunFolder(evaluation.folder.parent.parent)
+
+
+def label(evaluation: Evaluation) -> str:
+    """Return what an evaluation is called in a message."""
+    return f"{short(evaluation)} ({evaluation.run})"
+
+
+def short(evaluation: Evaluation) -> str:
+    """Return the last part of an experiment's name."""
+    return evaluation.experiment.rpartition(".")[2]
+
+
+def hyperparameters(evaluation: Evaluation) -> ChainMap[str, Any] | None:
+    """Return all values of a run that can change its result, by dotted name, but the seed; None if not known.
+
+    Behind these stand all values of the model: one that is silent in the identity can still be looked up.
+    """
+    try:
+        config = run_folder_of(evaluation).stored_config() or {}
+    except yaml.YAMLError:
+        config = {}
+    if "identity" not in config:
+        return None
+    identity = {name: value for name, value in config["identity"].items() if name != "seed"}
+    return ChainMap(flat(identity), flat({"model": config.get("model", {})}))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return nested values by dotted name."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def changes(baseline: ChainMap[str, Any] | None, own: ChainMap[str, Any] | None) -> dict[str, tuple[Any, Any]] | None:
+    """Return in what a run differs from the baseline, `{name: (baseline's, own)}`; absent values are None."""
+    if baseline is None or own is None:
+        return None
+    return {
+        name: (baseline.get(name), own.get(name))
+        for name in {**baseline.maps[0], **own.maps[0]}
+        if canonical(baseline.get(name)) != canonical(own.get(name))
+    }
+
+
+def names_of(groups: Sequence[Sequence[Evaluation]], values: Sequence[ChainMap[str, Any] | None]) -> list[str]:
+    """Return a name for each run: its experiment's, with what sets it apart from others of that experiment."""
+    experiments = [short(group[0]) for group in groups]
+    kinds = {group[0].folder.name for group in groups}
+    names = []
+    for group, experiment, own in zip(groups, experiments, values, strict=True):
+        others = [v for v, e in zip(values, experiments, strict=True) if e == experiment and v is not own and v]
+        apart = {n for other in others for n in (changes(other, own) or {}) if not n.startswith("system")}
+        parts = [f"{n.removeprefix('model.')}={_value(own, n)}" for n in sorted(apart)]
+        kind = group[0].folder.name if len(kinds) > 1 else ""
+        names.append(" ".join([experiment, *parts, *([f"({kind})"] if kind else [])]))
+    counts = Counter(names)
+    return [f"{n} {g[0].run[:6]}" if counts[n] > 1 else n for n, g in zip(names, groups, strict=True)]
+
+
+def find(baseline: str, names: Sequence[str], groups: Sequence[Sequence[Evaluation]]) -> int:
+    """Return the number of the run that is meant; the first where none is named.
+
+    Raises:
+        ComparisonError: none, or several, are.
+    """
+    if not baseline:
+        return 0
+    known = [
+        {name, short(group[0]), group[0].experiment, group[0].experiment.partition(".")[2]}
+        | {e.run for e in group}
+        | {group[0].family}
+        for name, group in zip(names, groups, strict=True)
+    ]
+    path = Path(baseline).resolve()
+    found = [i for i, name in enumerate(names) if name == baseline] or [
+        i
+        for i, (words, group) in enumerate(zip(known, groups, strict=True))
+        if baseline in words or any(path in (e.folder.resolve(), *e.folder.resolve().parents[:2]) for e in group)
+    ]
+    if len(found) > 1:
+        raise ComparisonError(f"--baseline {baseline} is ambiguous: {' or '.join(repr(names[i]) for i in found)}")
+    if not found:
+        raise ComparisonError(f"--baseline {baseline} is none of the runs compared: {nearest(baseline, names)}")
+    return found[0]
+
+
+def cost(group: Sequence[Evaluation]) -> dict[str, Any]:
+    """Return what a run costs, the mean over its seeds."""
+    found = {
+        name: _mean([e.cost.get(name) for e in group])
+        for name in ("parameters", "real_time_factor", "seconds_per_step", "peak_memory")
+    }
+    found["device_hours"] = _mean([device_hours(e) for e in group])
+    return found | {"device": " / ".join(dict.fromkeys(str(e.cost.get("device")) for e in group))}
+
+
+def device_hours(evaluation: Evaluation) -> float | None:
+    """Return how long the training kept its devices busy, hours times devices: steps by the median time of one."""
+    seconds = evaluation.cost.get("seconds_per_step")
+    if seconds is None:
+        return None
+    try:
+        trainer = (run_folder_of(evaluation).stored_config() or {}).get("trainer", {})
+    except yaml.YAMLError:
+        trainer = {}
+    counts = [trainer.get(name) for name in ("devices", "num_nodes")]
+    devices = 1
+    for count in counts:
+        devices *= int(count) if isinstance(count, int) or str(count).isdigit() else 1
+    return seconds * evaluation.step * devices / 3600
+
+
+def _value(values: ChainMap[str, Any] | None, name: str) -> Any:
+    return values.get(name) if values is not None else None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if len(known) == len(values) and known else None

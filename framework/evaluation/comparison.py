@@ -1,0 +1,261 @@
+"""Several runs beside each other on the same held-out clips: means, paired differences, what they differ in and cost.
+
+Everything here is computed from stored evaluations and the `config.yaml` of their runs; nothing is generated again.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from framework.evaluation.columns import Column, ComparisonError, columns_of, label
+from framework.evaluation.evaluation import Evaluation
+from framework.evaluation.statistics import Difference, Interval, holm, over_seeds, paired
+
+ALPHA = 0.05
+"""A difference is marked where its corrected p is smaller."""
+
+LEVEL = 0.95
+
+METHOD = (
+    "Means are over the held-out clips, each clip first averaged over the seeds of a run; brackets are 95 % BCa "
+    "bootstrap intervals over clips. Differences are paired on the same clips; p is of a two-sided sign-flip "
+    "permutation test, corrected by Holm within each metric over all runs that are compared with the baseline; * marks "
+    "p < 0.05. Distances between sets have jackknife intervals and no test. Ground truth and Griffin-Lim are for "
+    "orientation and not tested."
+)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric of a column.
+
+    Args:
+        interval: Mean over clips and its 95 % interval; of a distance between sets, the distance and its interval.
+        values: The value of each clip, averaged over seeds; empty for a distance between sets.
+        seeds: The mean of each seed.
+        deviation: Standard deviation of the seeds' means (n - 1); NaN of a single seed.
+        difference: Less the baseline's, over the same clips; None of the baseline itself, and where one has none.
+        p: The difference's p, corrected for the number of runs; NaN where nothing is tested.
+    """
+
+    interval: Interval
+    values: list[float | None]
+    seeds: list[float]
+    deviation: float
+    difference: Difference | None = None
+    p: float = math.nan
+
+    @property
+    def significant(self) -> bool:
+        """Whether the difference is one that chance alone rarely makes."""
+        return self.p < ALPHA
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Runs beside each other.
+
+    Args:
+        name: What it is called.
+        baseline: Name of the column that differences are taken to.
+        columns: Ground truth, the baseline, the other runs, Griffin-Lim.
+        clips: Names of the held-out clips, the same for all.
+        sample_rate: Of all audio (Hz).
+        data: `class`, `fingerprint`, `split` ... of the held-out clips, the same for all.
+        metrics: `{name: {"title", "unit", "better", "source", "of_sets"}}`, of what any run has.
+        scores: `{metric: {column: Score}}`; a column without the metric is not there.
+        remarks: What a reader has to know to read the numbers right.
+    """
+
+    name: str
+    baseline: str
+    columns: list[Column]
+    clips: list[str]
+    sample_rate: int
+    data: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+    scores: dict[str, dict[str, Score]]
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def runs(self) -> list[Column]:
+        """The columns that are runs, the baseline first."""
+        return [column for column in self.columns if not column.reference]
+
+
+def compare(
+    evaluations: Sequence[Evaluation], baseline: str = "", metrics: Sequence[str] = (), name: str = "comparison"
+) -> Comparison:
+    """Compare runs on the clips that they were evaluated on.
+
+    Evaluations of one family and under one name are seeds of one run and are averaged; all others are columns.
+
+    Args:
+        evaluations: Of all runs.
+        baseline: Name, experiment, signature or folder of the run that differences are taken to; else the first.
+        metrics: Names of those to compare, in this order; else all that there are.
+        name: What the comparison is called.
+
+    Raises:
+        ComparisonError: there is nothing to compare, or sample rates, data, clips or metrics do not agree.
+    """
+    if not evaluations:
+        raise ComparisonError("no evaluation to compare: name at least one run")
+    evaluations = list({e.folder.resolve(): e for e in evaluations}.values())
+    check(evaluations)
+    described = metrics_of(evaluations, metrics)
+    columns, chosen = columns_of(evaluations, baseline)
+    scores = {metric: scored(metric, columns, chosen) for metric in described}
+    data, rate = evaluations[0].data, evaluations[0].sample_rate
+    notes = remarks(columns, described)
+    return Comparison(name, chosen.name, columns, evaluations[0].clips, rate, data, described, scores, notes)
+
+
+def check(evaluations: Sequence[Evaluation]) -> None:
+    """Refuse evaluations whose numbers cannot stand beside each other.
+
+    Raises:
+        ComparisonError: in one line, with both values.
+    """
+    first, *others = evaluations
+    for other in others:
+        both = f"{label(first)} and {label(other)} cannot be compared: "
+        if first.sample_rate != other.sample_rate:
+            raise ComparisonError(f"{both}{first.sample_rate} Hz and {other.sample_rate} Hz")
+        for name in {**first.data, **other.data}:
+            ours, theirs = first.data.get(name), other.data.get(name)
+            if ours != theirs:
+                raise ComparisonError(f"{both}held-out data differ in {name}, {ours!r} and {theirs!r}")
+        if first.clips != other.clips:
+            counts = f"{len(first.clips)} and {len(other.clips)} clips"
+            if len(first.clips) == len(other.clips):
+                counts = "other clips: " + next(
+                    f"{a} and {b}" for a, b in zip(first.clips, other.clips, strict=True) if a != b
+                )
+            raise ComparisonError(f"{both}evaluated on {counts}; `ostinato evaluate` both with the same --clips")
+
+
+def metrics_of(evaluations: Sequence[Evaluation], chosen: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """Return what is known of each metric that any evaluation has.
+
+    Raises:
+        ComparisonError: a metric was measured in two ways, or one asked for is in no evaluation.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    by: dict[str, Evaluation] = {}
+    for evaluation in evaluations:
+        for of_sets, metrics in ((False, evaluation.metrics), (True, evaluation.distributions)):
+            for name, metric in metrics.items():
+                described = {key: metric[key] for key in ("title", "unit", "better", "source")} | {"of_sets": of_sets}
+                if of_sets and metric["clips"] < len(evaluation.clips):
+                    described["source"] += f", of {metric['clips']} of {len(evaluation.clips)} clips"
+                before = found.setdefault(name, described)
+                by.setdefault(name, evaluation)
+                unlike = next((key for key in described if before[key] != described[key]), None)
+                if unlike:
+                    raise ComparisonError(
+                        f"{label(by[name])} and {label(evaluation)} measured {name} in two ways: "
+                        f"{before[unlike]!r} and {described[unlike]!r}; evaluate both again"
+                    )
+    absent = [name for name in chosen if name not in found]
+    if absent:
+        raise ComparisonError(f"no run has {', '.join(absent)}: there are {', '.join(found) or 'no metrics'}")
+    return {name: found[name] for name in chosen or found}
+
+
+def scored(metric: str, columns: Sequence[Column], baseline: Column) -> dict[str, Score]:
+    """Return the scores of a metric by column, p values corrected over the runs."""
+    scores = {column.name: score for column in columns if (score := score_of(metric, column)) is not None}
+    if baseline.name not in scores:
+        return scores
+    ours = scores[baseline.name]
+    differences = {
+        column.name: difference_of(scores[column.name], ours)
+        for column in columns
+        if column is not baseline and column.name in scores
+    }
+    tested = [column.name for column in columns if not column.reference and column.name in differences]
+    corrected = dict(zip(tested, holm([differences[name].p for name in tested]), strict=True))
+    for name, difference in differences.items():
+        score = scores[name]
+        scores[name] = Score(
+            score.interval, score.values, score.seeds, score.deviation, difference, corrected.get(name, math.nan)
+        )
+    return scores
+
+
+def score_of(metric: str, column: Column) -> Score | None:
+    """Return a metric of a column, averaged over its seeds; None where it has none."""
+    if column.evaluations[0].distributions.get(metric):
+        return score_of_sets([e.distributions.get(metric) for e in column.evaluations], column.reference)
+    values = [column.values(evaluation, metric) for evaluation in column.evaluations]
+    if any(not seed for seed in values):
+        return None
+    averaged = over_seeds(values, LEVEL)
+    if not averaged.clips.count:
+        return None
+    return Score(averaged.clips, averaged.values, averaged.means, averaged.deviation)
+
+
+def score_of_sets(seeds: Sequence[dict[str, Any] | None], reference: str) -> Score | None:
+    """Return the mean distance over seeds; the ends of the interval averaged too, which makes it rather too wide."""
+    found = [seed and (seed["columns"].get(reference) if reference else seed) for seed in seeds]
+    if any(seed is None or seed["value"] is None for seed in found):
+        return None
+    values = [seed["value"] for seed in found if seed]
+    low, high = (_mean([_number(seed[end]) for seed in found if seed]) for end in ("low", "high"))
+    mean = _mean(values)
+    deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else math.nan
+    clips = next(seed["clips"] for seed in seeds if seed)
+    return Score(Interval(mean, low, high, clips), [], values, deviation)
+
+
+def difference_of(ours: Score, baseline: Score) -> Difference:
+    """Return the paired difference over clips; of distances between sets the plain one, without interval and test."""
+    if ours.values and baseline.values:
+        return paired(ours.values, baseline.values, LEVEL)
+    mean = ours.interval.mean - baseline.interval.mean
+    return Difference(mean, math.nan, math.nan, min(ours.interval.count, baseline.interval.count), math.nan)
+
+
+def remarks(columns: Sequence[Column], metrics: dict[str, dict[str, Any]]) -> list[str]:
+    """Return what has to be known to read the numbers right: what is missing, of how many clips and seeds."""
+    runs = [column for column in columns if not column.reference]
+    notes = []
+    if len({tuple(column.seeds) for column in runs}) > 1:
+        notes.append("seeds differ: " + ", ".join(f"{c.name} {', '.join(map(str, c.seeds))}" for c in runs))
+    for column in runs:
+        if column.changes is None:
+            notes.append(f"{column.name}: no config.yaml, so its hyperparameters are not known")
+        for evaluation in column.evaluations:
+            of = f"{column.name}, seed {evaluation.seed}" if len(column.evaluations) > 1 else column.name
+            for metric, clips in evaluation.notes.items():
+                if metric in metrics or metric == "audio":
+                    notes.append(f"{of}: no {metric} of {len(clips)} clips ({next(iter(clips.values()))})")
+            reasons: dict[str, list[str]] = {}
+            for metric, why in evaluation.missing.items():
+                reasons.setdefault(why, []).append(metric)
+            notes += [f"{of}: not measured: {', '.join(names)} ({why})" for why, names in reasons.items()]
+    if differ := [c.name for c in runs if _griffin_lim(c) != _griffin_lim(runs[0])]:
+        notes.append(f"Griffin-Lim is from the mels of {runs[0].name}; those of {', '.join(differ)} are others")
+    return list(dict.fromkeys(notes))
+
+
+def audio_of(comparison: Comparison, clip: str) -> dict[str, Path]:
+    """Return the wav files of a clip by column; a column of several seeds is heard by its first."""
+    paths = {column.name: column.audio(clip) for column in comparison.columns}
+    return {name: path for name, path in paths.items() if path.exists()}
+
+
+def _griffin_lim(column: Column) -> Any:
+    return column.evaluations[0].columns.get("griffin_lim")
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

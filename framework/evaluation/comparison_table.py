@@ -1,0 +1,213 @@
+"""A comparison in words and numbers: for the terminal, as Markdown, and as `comparison.json` for programs."""
+
+import json
+import math
+from typing import Any
+
+from framework.evaluation.columns import Column
+from framework.evaluation.comparison import METHOD, Comparison, Score
+from framework.evaluation.statistics import Difference, Interval
+from framework.evaluation.table import ARROWS, number, shown
+
+VERSION = 1
+MARK = "*"
+COSTS = {
+    "parameters": "parameters",
+    "real_time_factor": "s a second of audio",
+    "seconds_per_step": "s a training step",
+    "device_hours": "training, hours x devices",
+    "peak_memory": "peak memory (MiB)",
+    "device": "generated on",
+}
+
+
+def comparison_table(comparison: Comparison) -> str:
+    """Return the comparison for a terminal: a block a metric, a row a column."""
+    lines = [summary(comparison)]
+    width = max(len(name(comparison, column)) for column in comparison.columns)
+    for metric, described in comparison.metrics.items():
+        scores = [comparison.scores[metric].get(column.name) for column in comparison.columns]
+        means = [mean(score) if score else "-" for score in scores]
+        room = max(map(len, means))
+        lines.append(f"\n{title(described)}")
+        for column, score, text in zip(comparison.columns, scores, means, strict=True):
+            told = difference(score) if score else ""
+            lines.append(f"  {name(comparison, column):{width}}  {text:{room}}  {told}".rstrip())
+    lines += ["", *_blocks(comparison, width)]
+    return "\n".join([*lines, *(f"note: {remark}" for remark in comparison.remarks)])
+
+
+def comparison_markdown(comparison: Comparison) -> str:
+    """Return the comparison as a Markdown document."""
+    columns = comparison.columns
+    head = ["metric", *(name(comparison, column) for column in columns)]
+    rows = []
+    for metric, described in comparison.metrics.items():
+        scores = [comparison.scores[metric].get(column.name) for column in columns]
+        cells = ["<br>".join(filter(None, [mean(s), difference(s)])) if s else "-" for s in scores]
+        rows.append([title(described), *cells])
+    parts = [f"# {comparison.name}", summary(comparison) + ".", _markdown(head, rows)]
+    runs = comparison.runs
+    changed = [[_code(n), *(_code(value(c, n)) for c in runs)] for n in changed_names(comparison)]
+    if changed:
+        parts += ["## Hyperparameters", _markdown(["", *(c.name for c in runs)], changed)]
+    costs = [[text, *(cost(c, n) for c in runs)] for n, text in COSTS.items()]
+    parts += ["## Cost", _markdown(["", *(c.name for c in runs)], costs), METHOD]
+    if comparison.remarks:
+        parts.append("\n".join(f"* {remark}" for remark in comparison.remarks))
+    return "\n\n".join(parts) + "\n"
+
+
+def comparison_values(comparison: Comparison) -> dict[str, Any]:
+    """Return the comparison as plain values; what is no number is None."""
+    return {
+        "version": VERSION,
+        "name": comparison.name,
+        "baseline": comparison.baseline,
+        "sample_rate": comparison.sample_rate,
+        "data": comparison.data,
+        "clips": comparison.clips,
+        "metrics": comparison.metrics,
+        "columns": [_column(column) for column in comparison.columns],
+        "scores": {m: {c: _score(score) for c, score in of.items()} for m, of in comparison.scores.items()},
+        "method": METHOD,
+        "remarks": comparison.remarks,
+    }
+
+
+def comparison_json(comparison: Comparison) -> str:
+    """Return the comparison as JSON."""
+    return json.dumps(comparison_values(comparison), indent=1, allow_nan=False) + "\n"
+
+
+def summary(comparison: Comparison) -> str:
+    """Return what is compared, in one line."""
+    data, runs = comparison.data, comparison.runs
+    counted = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
+    return (
+        f"{counted} on {len(comparison.clips)} {data.get('split', 'held-out')} clips of {data.get('class', 'data')} "
+        f"at {comparison.sample_rate:,} Hz; differences to {comparison.baseline}"
+    )
+
+
+def name(comparison: Comparison, column: Column) -> str:
+    """Return a column's name, with the number of its seeds and a mark on the baseline."""
+    seeds = f" ({len(column.seeds)} seeds)" if len(column.seeds) > 1 else ""
+    return f"{column.name}{seeds}{' (baseline)' if column.name == comparison.baseline else ''}"
+
+
+def title(described: dict[str, Any]) -> str:
+    """Return a metric's title with its unit and an arrow to the better side."""
+    unit = f" ({described['unit']})" if described["unit"] else ""
+    return f"{described['title']}{unit} {ARROWS[described['better']]}"
+
+
+def mean(score: Score) -> str:
+    """Return a mean with its interval, and the deviation over seeds where there are several."""
+    deviation = "" if math.isnan(score.deviation) else f" \N{PLUS-MINUS SIGN} {number(score.deviation)} over seeds"
+    return shown(score.interval) + deviation
+
+
+def difference(score: Score) -> str:
+    """Return a difference with its interval, its corrected p and a mark where that is small; empty for none."""
+    found = score.difference
+    if found is None or not found.count or math.isnan(found.mean):
+        return ""
+    text = signed(found.mean)
+    if not math.isnan(found.low):
+        text += f" [{signed(found.low)}, {signed(found.high)}]"
+    if not math.isnan(score.p):
+        text += f" p {score.p:.2g}{MARK if score.significant else ''}"
+    return text
+
+
+def signed(value: float) -> str:
+    """Return a difference with its sign; a change too small to be shown is 0 without one."""
+    text = number(value)
+    return text.lstrip("-") if not float(text) else text if text.startswith("-") else f"+{text}"
+
+
+def changed_names(comparison: Comparison) -> list[str]:
+    """Return the hyperparameters in which any run differs from the baseline."""
+    return list(dict.fromkeys(name for column in comparison.runs for name in column.changes or ()))
+
+
+def value(column: Column, name: str) -> str:
+    """Return a run's value of what it changes; empty where it has the baseline's."""
+    if column.changes is None:
+        return "?"
+    return plain(column.changes[name][1]) if name in column.changes else ""
+
+
+def plain(setting: Any) -> str:
+    """Return a hyperparameter's value for a reader; of a class its name."""
+    if isinstance(setting, str) and ":" in setting:
+        return setting.rpartition(":")[2]
+    return str(setting)
+
+
+def cost(column: Column, name: str) -> str:
+    """Return a cost for a reader; a dash where it is not known."""
+    found = column.cost.get(name)
+    if found is None:
+        return "-"
+    if name == "peak_memory":
+        return f"{found / 2**20:,.0f}"
+    return f"{found:,.0f}" if name == "parameters" else str(found) if isinstance(found, str) else f"{found:.3g}"
+
+
+def _blocks(comparison: Comparison, width: int) -> list[str]:
+    """Return the lines on hyperparameters and costs."""
+    lines = []
+    for column in comparison.runs:
+        if column.changes:
+            told = ", ".join(f"{n} {plain(old)} -> {plain(new)}" for n, (old, new) in column.changes.items())
+            lines.append(f"  {name(comparison, column):{width}}  {told}")
+    lines = ["changes against the baseline", *lines, ""] if lines else []
+    lines.append("cost")
+    for column in comparison.runs:
+        facts = [f"{text} {cost(column, n)}" for n, text in COSTS.items() if cost(column, n) != "-"]
+        lines.append(f"  {name(comparison, column):{width}}  {', '.join(facts)}")
+    return lines
+
+
+def _markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in lines)
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {
+        "name": column.name,
+        "reference": column.reference,
+        "experiment": "" if column.reference else column.evaluations[0].experiment,
+        "family": "" if column.reference else column.evaluations[0].family,
+        "runs": [] if column.reference else [e.run for e in column.evaluations],
+        "seeds": column.seeds,
+        "steps": column.steps,
+        "evaluations": [str(e.folder) for e in column.evaluations],
+        "changes": column.changes if column.changes is None else {n: list(c) for n, c in column.changes.items()},
+        "cost": column.cost,
+    }
+
+
+def _score(score: Score) -> dict[str, Any]:
+    found = {**_interval(score.interval), "values": score.values, "seeds": score.seeds}
+    found["deviation"] = _plain(score.deviation)
+    if score.difference is not None:
+        p = {"p": _plain(score.difference.p), "p_corrected": _plain(score.p), "significant": score.significant}
+        found["difference"] = _interval(score.difference) | p
+    return found
+
+
+def _interval(interval: Interval | Difference) -> dict[str, Any]:
+    ends = {name: _plain(getattr(interval, name)) for name in ("mean", "low", "high")}
+    return ends | {"clips": interval.count}
+
+
+def _plain(number: float) -> float | None:
+    return None if math.isnan(number) else float(number)
