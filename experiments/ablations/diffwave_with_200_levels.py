@@ -6,3 +6,4 @@ class With200Levels(DiffWaveBase):
 
     levels = 200
     last_beta = 0.02
+    fast_betas = (1e-4, 1e-3, 0.01, 0.05, 0.2, 0.7)

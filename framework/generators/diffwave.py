@@ -57,10 +57,19 @@ class MelUpsampler(nn.Module):
     def __init__(self, scales: tuple[int, int]) -> None:
         super().__init__()
         self.conv1, self.conv2 = (
-            nn.ConvTranspose2d(1, 1, (3, 2 * scale), stride=(1, scale), padding=(1, scale // 2)) for scale in scales
+            nn.ConvTranspose2d(1, 1, (3, 2 * s), (1, s), padding=(1, (s + 1) // 2), output_padding=(0, s % 2))
+            for s in scales
         )
+
+    @torch.no_grad()
+    def interpolate(self) -> None:
+        """Begin as linear interpolation over time, by which a short training finds the mel's use sooner."""
         for layer in (self.conv1, self.conv2):
-            nn.init.kaiming_normal_(layer.weight)
+            scale = layer.stride[1]
+            distance = torch.arange(2 * scale) - scale + (0.0 if scale % 2 else 0.5)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
+            layer.weight[0, 0, 1] = 1 - distance.abs() / scale
 
     def forward(self, mel: Tensor) -> Tensor:
         """Upsample `(batch, mels, frames)` to `(batch, mels, frames * hop)`."""
@@ -130,6 +139,8 @@ class DiffWaveNetwork(nn.Module):
         self.residual_layers = nn.ModuleList(
             ResidualLayer(channels, 2 ** (layer % cycle), n_mels, width) for layer in range(layers)
         )
+        if n_mels:
+            self.hop_length = math.prod(upsample_scales)
         self.skip_projection = conv(channels, channels)
         self.output_projection = conv(channels, 1)
         nn.init.zeros_(self.output_projection.weight)
@@ -188,7 +199,7 @@ class DiffWave(Diffusion):
         """
         super().setup(stage)
         segment, hop = getattr(self.trainer.datamodule, "segment", 0), self.preset.hop_length  # type: ignore[attr-defined]
-        if segment % hop:
+        if self.copies and segment % hop:
             raise ValueError(
                 f"a segment of {segment} samples is no multiple of the mel's hop, {hop}: "
                 f"set --data.segment {segment // hop * hop or hop}"

@@ -78,22 +78,24 @@ class Diffusion(System):
         """Return the loss at levels drawn for each example."""
         clean = batch["audio"]
         levels = torch.randint(len(self.noise_schedule), (len(clean),), device=clean.device)
-        return {"denoising": self.loss(self.generator, clean, levels, self.condition(batch))}
+        return {"denoising": self.loss(self.generator, clean, torch.randn_like(clean), levels, self.condition(batch))}
 
-    def loss(self, network: Any, clean: Tensor, levels: Tensor, condition: dict[str, Tensor]) -> Tensor:
+    def loss(self, network: Any, clean: Tensor, noise: Tensor, levels: Tensor, condition: dict[str, Tensor]) -> Tensor:
         """Return the distance between what the network predicts at levels `(batch,)` and what it should."""
-        noise = torch.randn_like(clean)
         predicted = network(self.noise_schedule(clean, noise, levels), levels, **condition).float()
         target = self.objective.target(clean, noise, *self.noise_schedule.scales(levels, clean))
         return (l1_loss if self.distance == "l1" else mse_loss)(predicted, target)
 
     @torch.no_grad()
     def measure(self, batch: dict[str, Any]) -> Terms:
-        """Return the loss of held-out clips at evenly spaced levels."""
+        """Return the loss of held-out clips at evenly spaced levels, with the same noise whatever was drawn before."""
         batch = self.whole_frames(batch)
         clean, condition = batch["audio"], self.condition(batch)
         levels = torch.linspace(0, len(self.noise_schedule) - 1, MEASURED_LEVELS).round().long().to(clean.device)
-        losses = [self.loss(self.judged, clean, level.repeat(len(clean)), condition) for level in levels]
+        generator, losses = torch.Generator().manual_seed(0), []
+        for level in levels:
+            noise = torch.randn(clean.shape, generator=generator).to(clean)
+            losses.append(self.loss(self.judged, clean, noise, level.repeat(len(clean)), condition))
         return {"loss": torch.stack(losses).mean()}
 
     def whole_frames(self, batch: dict[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from reference.weights import load_reference, official_state
 
-from framework.generators.diffwave import DiffWave, DiffWaveNetwork, UnconditionalDiffWave
+from framework.generators.diffwave import DiffWave, DiffWaveNetwork, MelUpsampler, UnconditionalDiffWave
 from framework.runs.importers import load_official
 
 
@@ -61,3 +61,20 @@ def test_clips_of_any_length_are_measured():
     clip = {"audio": 0.1 * torch.randn(1, 1, 3000)}
     assert torch.isfinite(system.measure(clip)["loss"])
     assert system.synthesize(clip).shape == (1, 1, 3000)
+
+
+@pytest.mark.parametrize("scales", [(16, 16), (15, 20)])
+@torch.no_grad()
+def test_a_mel_can_begin_interpolated(scales):
+    upsampler = MelUpsampler(scales)
+    mel = torch.arange(1.0, 9.0).expand(1, 3, 8)
+    assert upsampler(mel).shape == (1, 3, 8 * scales[0] * scales[1])
+    upsampler.interpolate()
+    hop = scales[0] * scales[1]
+    slopes = upsampler(mel)[..., hop:-hop].diff()
+    torch.testing.assert_close(slopes, torch.full_like(slopes, 1 / hop), atol=1e-5, rtol=0)
+
+
+def test_a_mel_of_another_hop_is_refused():
+    with pytest.raises(ValueError, match="256 samples of a frame, the mel bigvgan_44k has 512"):
+        DiffWave(mel="bigvgan_44k", channels=4, layers=1)
