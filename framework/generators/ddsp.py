@@ -65,6 +65,8 @@ class DDSP(Adversarial):
         # Number, sum and sum of squares of the loudness of voiced frames that were trained on.
         self.loudness_moments: Tensor
         self.register_buffer("loudness_moments", torch.zeros(3, dtype=torch.float64))
+        # A little above that of digital silence.
+        self.silence = self.loudness(torch.zeros(1, 1, 4096)).max().item() + 1e-3
 
     def build_generator(self) -> nn.Module:
         return DDSPNetwork(
@@ -120,18 +122,13 @@ class DDSP(Adversarial):
         condition = {"f0": held_pitch(f0), "loudness": decibels[:, : f0.shape[1]]}
         return condition | {"mfcc": self.mfcc(audio)} if self.latents else condition
 
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_index: int) -> None:
+    def on_train_batch_start(self, batch: dict[str, Any], batch_index: int) -> None:
         """Take note of how loud the instrument is."""
-        super().on_train_batch_end(outputs, batch, batch_index)
+        super().on_train_batch_start(batch, batch_index)
         decibels = self.loudness(batch["audio"])[:, : batch["f0"].shape[1]]
-        played = decibels[(batch["f0"] > 0) & (decibels > self.silence)].double()
-        powers = torch.stack([played**exponent for exponent in range(3)])
-        self.loudness_moments += powers.sum(1)
-
-    @property
-    def silence(self) -> float:
-        """Loudness from which on something can be heard."""
-        return self.loudness(torch.zeros(1, 1, 4096)).max().item() + 1e-3
+        played = (batch["f0"] > 0) & (decibels > self.silence)
+        values = torch.where(played, decibels, 0).double()
+        self.loudness_moments += torch.stack([played.sum(), values.sum(), values.square().sum()])
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch: its pitch tracked and shifted, its loudness matched.
@@ -152,8 +149,8 @@ class DDSP(Adversarial):
 class DDSPPyTorch(DDSP):
     """DDSP as acids-ircam/ddsp_pytorch builds and trains it.
 
-    Its MLPs have three layers, its GRU is as wide as they are, and a learning rate that decays is computed there but
-    never used. The room's impulse response is noise under an exponential decay.
+    The room's impulse response is noise under an exponential decay. A learning rate that decays is computed there, but
+    never used.
 
     Args:
         loudness_mean: Of the data's loudness, as `log_magnitude_loudness` measures it.
@@ -166,16 +163,20 @@ class DDSPPyTorch(DDSP):
     harmonics = 100
     reverb_length = 16000
     spectral_sizes = (4096, 2048, 1024, 512, 256, 128)
-    loudness_mean: float = -20.0
-    loudness_deviation: float = 2.0
+    loudness_mean: float = -3.8
+    loudness_deviation: float = 1.5
 
     def build_generator(self) -> nn.Module:
+        if self.latents:
+            raise ValueError(f"{type(self).__name__} has no encoder: leave latents at 0, or take magenta's networks")
         return DDSPPyTorchNetwork(
             self.preset.sample_rate,
             self.control_hop,
             self.harmonics,
             self.noise_bands,
             self.width,
+            self.layers,
+            self.units,
             self.reverb_length,
             self.loudness_mean,
             self.loudness_deviation,

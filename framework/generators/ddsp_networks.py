@@ -175,9 +175,11 @@ class DDSPPyTorchNetwork(nn.Module):
         sample_rate: Hz.
         control_hop: Samples between two frames of the controls.
         harmonics: How many oscillators.
-        noise_bands: Bands of the noise filter.
-        width: Of the MLPs and the GRU.
-        reverb_length: Samples of the room's impulse response.
+        noise_bands: Bands of the noise filter; 0 for no noise.
+        width: Of the MLPs.
+        layers: Of each MLP.
+        units: Of the GRU.
+        reverb_length: Samples of the room's impulse response; 0 for no room.
         loudness_mean: Of the data, as `log_magnitude_loudness` measures it.
         loudness_deviation: The same.
     """
@@ -189,6 +191,8 @@ class DDSPPyTorchNetwork(nn.Module):
         harmonics: int = 100,
         noise_bands: int = 65,
         width: int = 512,
+        layers: int = 3,
+        units: int = 512,
         reverb_length: int = 16000,
         loudness_mean: float = 0.0,
         loudness_deviation: float = 1.0,
@@ -196,15 +200,17 @@ class DDSPPyTorchNetwork(nn.Module):
         super().__init__()
         self.sample_rate, self.control_hop = sample_rate, control_hop
         self.loudness_mean, self.loudness_deviation = loudness_mean, loudness_deviation
-        self.in_mlps = nn.ModuleList([mlp(1, width, 3, 1e-5, 0.01)] * 2)
-        self.gru = nn.GRU(2 * width, width, batch_first=True)
-        self.out_mlp = mlp(width + 2, width, 3, 1e-5, 0.01)
-        self.proj_matrices = nn.ModuleList([nn.Linear(width, harmonics + 1), nn.Linear(width, noise_bands)])
-        self.reverb = DecayReverb(reverb_length, sample_rate)
+        self.in_mlps = nn.ModuleList([mlp(1, width, layers, 1e-5, 0.01)] * 2)
+        self.gru = nn.GRU(2 * width if layers else 2, units, batch_first=True)
+        self.out_mlp = mlp(units + 2, width, layers, 1e-5, 0.01)
+        last = width if layers else units + 2
+        outputs = (harmonics + 1, noise_bands) if noise_bands else (harmonics + 1,)
+        self.proj_matrices = nn.ModuleList(nn.Linear(last, size) for size in outputs)
+        self.reverb = DecayReverb(reverb_length, sample_rate) if reverb_length else None
         # Official checkpoints hold these too; the last two are of use in real time only.
         self.register_buffer("sampling_rate", torch.tensor(sample_rate), persistent=False)
         self.register_buffer("block_size", torch.tensor(control_hop), persistent=False)
-        self.register_buffer("cache_gru", torch.zeros(1, 1, width), persistent=False)
+        self.register_buffer("cache_gru", torch.zeros(1, 1, units), persistent=False)
         self.register_buffer("phase", torch.zeros(1), persistent=False)
 
     def forward(self, condition: Mapping[str, Tensor]) -> Tensor:
@@ -213,7 +219,9 @@ class DDSPPyTorchNetwork(nn.Module):
         amplitudes = controls.amplitude * controls.distribution
         hop, rate = self.control_hop, self.sample_rate
         audio = harmonic_oscillators(f0, amplitudes, hop, rate, "nearest", "nearest", band_limited=False)
-        return self.reverb(audio + filter_blocks(uniform_noise(controls.noise, hop), controls.noise))
+        if controls.noise.shape[-1]:
+            audio = audio + filter_blocks(uniform_noise(controls.noise, hop), controls.noise)
+        return audio if self.reverb is None else self.reverb(audio)
 
     def controls(self, condition: Mapping[str, Tensor]) -> Controls:
         """Return what oscillators and noise are told; for the arguments see `forward`."""
@@ -222,7 +230,8 @@ class DDSPPyTorchNetwork(nn.Module):
         inputs = f0[..., None], loudness[..., None]
         hidden = self.gru(torch.cat([mlp(x) for mlp, x in zip(self.in_mlps, inputs, strict=True)], -1))[0]
         hidden = self.out_mlp(torch.cat([hidden, *inputs], -1))
-        harmonic, noise = (projection(hidden) for projection in self.proj_matrices)
+        harmonic, *noise = (projection(hidden) for projection in self.proj_matrices)
         harmonic = exp_sigmoid(harmonic)
         distribution = normalise_harmonics(harmonic[..., 1:], f0, self.sample_rate, leak=1e-4)
-        return Controls(harmonic[..., :1], distribution, exp_sigmoid(noise.float() + NOISE_BIAS))
+        gains = exp_sigmoid(noise[0].float() + NOISE_BIAS) if noise else harmonic[..., :0]
+        return Controls(harmonic[..., :1], distribution, gains)

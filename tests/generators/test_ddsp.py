@@ -53,7 +53,8 @@ def test_an_official_ddsp_pytorch_checkpoint_gives_the_official_audio(monkeypatc
         config["n_harmonic"],
         config["n_bands"],
         config["hidden_size"],
-        config["sampling_rate"],
+        units=config["hidden_size"],
+        reverb_length=config["sampling_rate"],
     )
     assert len(reference["keys"]) == 52
     torch.save(official_state(reference["keys"]), tmp_path / "state.pth")
@@ -163,8 +164,10 @@ def test_synthesis_is_as_long_as_the_audio_and_silent_for_silence(kind):
     assert all(p.grad is None or p.grad.isfinite().all() for p in system.generator.parameters())
 
 
-def test_without_a_pitch_there_are_no_harmonics():
-    system = Small(noise_bands=0)
+@pytest.mark.parametrize("layers", [0, 1])
+def test_without_a_pitch_there_are_no_harmonics(layers):
+    system = Small(noise_bands=0, reverb_length=0, layers=layers)
+    assert system.synthesize({"audio": tone(440, -20), "f0": torch.full((1, 250), 440.0)}).any()
     assert not system.synthesize({"audio": tone(440, -20), "f0": torch.zeros(1, 250)}).any()
 
 
@@ -255,10 +258,19 @@ def test_data_without_a_pitch_is_refused():
         Small().condition({"audio": torch.zeros(1, 1, 6400)})
 
 
-def test_the_port_trains_with_its_own_loudness():
-    system = type("SmallPort", (DDSPPyTorch,), {"data": BachStems, "width": 8, "__module__": __name__})()
+class SmallPort(DDSPPyTorch):
+    data = BachStems
+    width = 8
+    units = 6
+
+
+@pytest.mark.parametrize("changes", [{}, {"layers": 0, "noise_bands": 0, "reverb_length": 0, "harmonics": 1}])
+def test_the_port_trains_with_its_own_loudness(changes):
+    system = SmallPort(**changes)
     batch = {"audio": tone(300, -10)[..., :16_000], "f0": torch.full((1, 100), 300.0)}
     assert system.synthesize(batch).shape == (1, 1, 16_000)
     system.terms(batch)["spectral"].backward()
     assert all(p.grad.isfinite().all() for p in system.generator.parameters())
     assert system.condition(batch)["loudness"].shape == (1, 100)
+    with pytest.raises(ValueError, match="no encoder"):
+        SmallPort(latents=16)
