@@ -16,9 +16,13 @@ usage: ostinato COMMAND [...]
   fit NAME                           train; the same command again continues the same run
   validate NAME                      measure a run on the held-out clips, beside Griffin-Lim
   evaluate NAME|RUN|CHECKPOINT       many metrics of a run on the held-out clips, with intervals, kept for comparison
+  compare SWEEP|RUN... [--baseline X]
+                                     runs beside each other with differences, intervals and a page to hear them on
   synthesize NAME --input FILE_OR_DIR --output DIR
                                      generate recordings again from their conditioning (copy-synthesis)
   inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
+  sweep NAME [--dry] [--jobs N]      make the runs of a sweep, here or on a cluster; the same command again goes on
+  status [SWEEP]                     how far sweeps are
   pack SOURCE DESTINATION            turn a folder of recordings into webdataset shards
   data DIR [--picture FILE.png]      what is in recordings or shards: amounts, lengths, levels, spectrograms
   bench [NAME...]                    speed beside other ways of doing the same; without a name, which benches there are
@@ -27,7 +31,10 @@ Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices
 `ostinato COMMAND NAME --help` lists them all. NAME is a file below experiments/, e.g. hifigan_v3 or
 ablations.hifigan_without_mpd (its last part is enough).
 """
-COMMANDS = ("list", "show", "doctor", "fit", "validate", "evaluate", "synthesize", "inspect", "pack", "data", "bench")
+COMMANDS = (
+    "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "synthesize", "inspect", "sweep", "status",
+    "pack", "data", "bench",
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         from framework.hyperparameters import nearest
 
         return fail(f"no command {command!r}: {nearest(command, COMMANDS)}")
-    if command not in ("pack", "data", "bench") and rest and rest[0] in ("-h", "--help"):
+    if command not in ("compare", "sweep", "status", "pack", "data", "bench") and rest and rest[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
     # Threads that spin for long while they wait bring a machine that others use too to a standstill (a hundredth of

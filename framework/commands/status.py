@@ -1,0 +1,54 @@
+"""`ostinato status`: how far sweeps are, read from the runs' folders by whoever asks."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+from typing import NoReturn
+
+from rich.console import Console
+
+from framework.sweeps.record import PlannedRun, read_record
+from framework.sweeps.slurm import job_of, jobs_in_queue
+from framework.sweeps.table import print_failures, progress_table
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f"ostinato status: {message}")
+
+
+def run(arguments: list[str]) -> int | None:
+    """Print a line for every sweep, or one sweep's table and failures.
+
+    Raises:
+        ValueError: no sweep of this name has been started.
+    """
+    parser = _Parser("ostinato status", description=__doc__, allow_abbrev=False)
+    parser.add_argument("sweep", nargs="?", help="A sweep's name; without one, all that were started are listed.")
+    parser.add_argument("--runs", default="runs", help="Folder of all runs.")
+    own = parser.parse_args(arguments)
+    console = Console(highlight=False)
+    queue = jobs_in_queue()
+    if own.sweep is None:
+        names = sorted(path.stem for path in (Path(own.runs) / "sweeps").glob("*.json"))
+        for name in names:
+            question, runs = read_record(own.runs, name)
+            counts = Counter(state_of(run, queue).partition(" ")[0] for run in runs)
+            told = ", ".join(f"{n} {state}" for state, n in counts.most_common())
+            console.print(f"{name}: {told}  ({question})", soft_wrap=True, markup=False)
+        if not names:
+            console.print(f"no sweep has been started in {own.runs}: `ostinato sweep NAME` starts one")
+        return None
+    question, runs = read_record(own.runs, own.sweep)
+    states = {run.signature: state_of(run, queue) for run in runs}
+    console.print(f"{own.sweep}: {question}\n", soft_wrap=True, markup=False)
+    console.print(progress_table(runs, states))
+    failed = [run for run in runs if states[run.signature] == "failed"]
+    print_failures(console, [(run, *run.failure()) for run in failed])
+    return None
+
+
+def state_of(run: PlannedRun, queue: dict[str, str]) -> str:
+    """Return a run's state, or that it waits in Slurm's queue."""
+    state, job = run.state(), job_of(run)
+    return f"queued ({job})" if job in queue and state in ("new", "stopped", "failed") else state

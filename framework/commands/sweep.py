@@ -1,0 +1,234 @@
+"""`ostinato sweep`: make the runs of a sweep, here or on a cluster; the same command again goes on."""
+
+import argparse
+import shlex
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from rich.console import Console
+from rich.live import Live
+
+from framework.catalogue import find_sweep, sweep_modules
+from framework.commands.parser import UsageError
+from framework.hyperparameters import nearest
+from framework.sweeps import halving, slurm, wandb_sweep
+from framework.sweeps.local import LocalLauncher, Task, failures, visible_devices
+from framework.sweeps.plan import Plan, check_folders, estimate, make_plan
+from framework.sweeps.record import PlannedRun, write_record
+from framework.sweeps.sweep import Sweep
+from framework.sweeps.table import duration, plan_table, print_failures, progress_table
+
+DESCRIPTION = """\
+Make the runs of a sweep: a module-level Sweep of a file below experiments/, or a sweep file of W&B. Equal runs are made
+once, finished ones are not made again, interrupted ones go on. All other arguments go to every run, as
+--trainer.max_steps 1000 --data my_recordings --runs elsewhere."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"ostinato sweep: {message} (`ostinato sweep --help`)")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of the command's own arguments."""
+    made = _Parser("ostinato sweep NAME", description=DESCRIPTION, allow_abbrev=False, add_help=False)
+    add = made.add_argument
+    add("--dry", action="store_true", help="Show the plan with its cost, and do nothing.")
+    add("--launcher", choices=("local", "slurm"), default="local", help="Where the runs are made.")
+    add("--jobs", type=_positive, default=1, help="Runs at once.")
+    add("--devices_per_run", type=_positive, default=1, help="Devices of a run (of each node, on Slurm).")
+    add("--retries", type=int, default=1, help="Failures without a step between them that a run is forgiven.")
+    add("--print_commands", action="store_true", help="Print the commands of the runs to be made, for any scheduler.")
+    add("--halving", type=int, metavar="FACTOR", help="Train all a little; the best FACTOR-th goes on, and so forth.")
+    add("--metric", help="What halving and the table look at; lower is better (the experiment's own by default).")
+    add("--slurm", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="Options of sbatch, as time=240.")
+    add("--wandb_yaml", type=Path, metavar="FILE", help="Write the sweep for `wandb sweep FILE`, and do nothing.")
+    return made
+
+
+def run(arguments: list[str]) -> int | None:
+    """Show the plan, then make the runs; the exit status says whether all are finished.
+
+    Raises:
+        UsageError: an argument is wrong; nothing has run then.
+    """
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("\n".join(["sweeps:", *(f"  {name}" for name in sweep_modules())]) if not arguments else help_text())
+        return None
+    name, *rest = arguments
+    if {"-h", "--help"} & set(rest):
+        print(help_text())
+        return None
+    own, overrides = parser().parse_known_args([_underscored(word) for word in rest])
+    check_overrides(overrides)
+    name, sweep, question = open_sweep(name)
+    if own.wandb_yaml:
+        wandb_sweep.write(own.wandb_yaml, name, sweep)
+        print(f"{own.wandb_yaml} written: `wandb sweep {own.wandb_yaml}`, then `wandb agent` wherever there is room")
+        return None
+    if own.launcher == "local" and own.devices_per_run > 1:
+        check_devices(own.jobs, own.devices_per_run)
+        overrides = [*overrides, f"--trainer.devices={own.devices_per_run}"]
+    plan = make_plan(name, sweep, overrides, question, own.metric)
+    # The commands alone are what goes to a scheduler; everything else is for the person.
+    console = Console(stderr=own.print_commands, highlight=False)
+    show_plan(plan, own.jobs, console)
+    todo = [planned for planned in plan.runs if planned.state() != "finished"]
+    if own.print_commands:
+        for planned in todo:
+            print(shlex.join(planned.command()))
+    if own.dry or own.print_commands:
+        return None
+    check_folders(plan)
+    record = write_record(plan.root, plan.name, plan.question, plan.runs)
+    if own.launcher == "slurm":
+        on_slurm(plan, todo, own)
+        return None
+    console.print(f"\nkept as {record}; `ostinato status {plan.name}` shows how far it is\n", soft_wrap=True)
+    return here(plan, own, console)
+
+
+def open_sweep(name: str) -> tuple[str, Sweep, str]:
+    """Return the name, the sweep and the question of what a command line names."""
+    if name.endswith((".yaml", ".yml")):
+        return Path(name).stem, wandb_sweep.read(Path(name)), f"read from {name}"
+    return find_sweep(name)
+
+
+def here(plan: Plan, own: argparse.Namespace, console: Console) -> int:
+    """Make the runs as processes of this machine."""
+    status = Status(plan.runs, console)
+
+    def launcher(runs: Sequence[PlannedRun], until: int | None) -> LocalLauncher:
+        return LocalLauncher(
+            runs, own.jobs, own.devices_per_run, own.retries, until=until, show=status.show, say=status.say,
+            environment={"WANDB_TAGS": plan.name},
+        )  # fmt: skip
+
+    with status:
+        if own.halving is not None:
+            tasks, stopped = halving.halve(plan.runs, own.halving, launcher, status.say)
+        else:
+            made = launcher(plan.runs, None)
+            tasks, stopped = made.run(), made.stopped
+    print_failures(console, failures(tasks))
+    if stopped is not None:
+        console.print("\nstopped: the same command goes on from there")
+        return 128 + stopped
+    failed = sum(task.state == "failed" for task in tasks)
+    finished = sum(task.state == "finished" for task in tasks)
+    behind = len(tasks) - failed - finished
+    console.print(
+        f"\n{finished} of {len(tasks)} runs are finished"
+        + (f", {failed} failed (the same command tries again)" if failed else "")
+        + (f", {behind} were left behind" if behind else "")
+    )
+    return 1 if failed else 0
+
+
+def on_slurm(plan: Plan, todo: list[PlannedRun], own: argparse.Namespace) -> None:
+    """Submit the runs to Slurm, and leave them to it."""
+    if own.halving is not None:
+        raise UsageError("--halving needs --launcher local: Slurm's jobs cannot be paused at a step")
+    settings = dict(word.partition("=")[::2] for word in own.slurm)
+    if wrong := [word for word in own.slurm if "=" not in word]:
+        raise UsageError(f"--slurm {wrong[0]}: KEY=VALUE is needed, as --slurm time=240 partition=gpu")
+    jobs = slurm.submit(todo, plan.name, plan.root, own.jobs, own.devices_per_run, settings)
+    already = len(todo) - len(jobs)
+    print(
+        f"submitted: {', '.join(jobs) or 'nothing'}"
+        + (f"; {already} are in the queue already" if already else "")
+        + f"\n`ostinato status {plan.name}` shows how far they are; the same command submits what has failed"
+    )
+
+
+def show_plan(plan: Plan, jobs: int, console: Console) -> None:
+    """Print the plan: runs, cost, and what is done already."""
+    states = {planned.signature: planned.state() for planned in plan.runs}
+    estimates = {planned.signature: estimate(planned, plan.root) for planned in plan.runs}
+    costs = {
+        key: ("" if states[key] == "finished" else "unknown" if e.hours is None else duration(e.hours), e.source)
+        for key, e in estimates.items()
+    }
+    console.print(f"{plan.name}: {plan.question}\n", soft_wrap=True)
+    console.print(plan_table(plan.runs, states, costs))
+    for label, other in plan.equal.items():
+        console.print(f"{label} is the same run as {other}", soft_wrap=True)
+    todo = [key for key, state in states.items() if state != "finished"]
+    known = [e.hours for key in todo if (e := estimates[key]).hours is not None]
+    unknown = len(todo) - len(known)
+    hours = sum(known)
+    line = f"\n{len(plan.runs)} runs, {len(plan.runs) - len(todo)} finished, {len(todo)} to make"
+    if known:
+        line += f": {duration(hours * plan.devices)} of training on a device, {duration(hours / min(jobs, len(todo)))}"
+        line += f" with {jobs} at once" if jobs > 1 else " one after another"
+    if unknown:
+        line += f"{';' if known else ':'} cost of {unknown} unknown (no run of these systems there yet)"
+    console.print(line, soft_wrap=True)
+
+
+class Status:
+    """What a person sees meanwhile: a live table on a terminal, else a line for everything that happens."""
+
+    def __init__(self, runs: list[PlannedRun], console: Console) -> None:
+        self.runs, self.console, self.when = runs, console, 0.0
+        self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self.states = {planned.signature: str(planned.state()) for planned in runs}
+
+    def __enter__(self) -> "Status":
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.live:
+            self.live.update(progress_table(self.runs, self.states), refresh=True)
+            self.live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line above the table."""
+        self.console.print(f"{time.strftime('%H:%M:%S')} {line}", soft_wrap=True, markup=False)
+
+    def show(self, tasks: list[Task]) -> None:
+        """Draw the table again, once a second."""
+        self.states |= {task.run.signature: task.state for task in tasks}
+        if self.live and time.monotonic() - self.when > 1.0:
+            self.when = time.monotonic()
+            height = max(shutil.get_terminal_size().lines - 6, 4)
+            self.live.update(progress_table(self.runs, self.states, height), refresh=True)
+
+
+def check_devices(jobs: int, devices: int) -> None:
+    """Refuse more devices than there are, where there are some: ranks of one run cannot share one."""
+    there = len(visible_devices())
+    if there and jobs * devices > there:
+        raise UsageError(f"--jobs {jobs} with --devices_per_run {devices} needs {jobs * devices} devices, not {there}")
+
+
+def check_overrides(overrides: list[str]) -> None:
+    """Refuse a misspelt argument of the command itself: those of the runs have a dot, or are known."""
+    own = [option for action in parser()._actions for option in action.option_strings]
+    for word in overrides:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and "." not in flag and flag not in ("--data", "--runs", "--seed", "--ckpt_path"):
+            raise UsageError(f"no argument {flag}: {nearest(flag, own)}")
+
+
+def help_text() -> str:
+    """Return the help of the command."""
+    return parser().format_help().rstrip()
+
+
+def _underscored(word: str) -> str:
+    """Return `--print-commands` as `--print_commands`; names with a dot are the runs' own."""
+    flag, equals, value = word.partition("=")
+    return flag[:2] + flag[2:].replace("-", "_") + equals + value if flag[:2] == "--" and "." not in flag else word
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)

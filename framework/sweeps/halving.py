@@ -1,0 +1,76 @@
+"""Successive halving: all runs train a little, the better part goes on (Jamieson and Talwalkar, 2016, algorithm 1)."""
+
+import math
+from collections.abc import Callable, Sequence
+
+from framework.sweeps.local import LocalLauncher, Task
+from framework.sweeps.record import PlannedRun, metric_at
+from framework.sweeps.sweep import SweepError
+
+
+def rungs(run: PlannedRun, families: int, factor: int) -> list[int]:
+    """Return the steps at which the runs pause: the last is `max_steps / factor`, down to one validation's interval.
+
+    Raises:
+        SweepError: the run is too short to be judged before its end.
+    """
+    steps: list[int] = []
+    step, left = run.max_steps, families
+    while left > 1:
+        step, left = step // factor, math.ceil(left / factor)
+        aligned = step // run.interval * run.interval
+        if aligned and aligned < run.max_steps and aligned not in steps:
+            steps.append(aligned)
+    if not steps:
+        raise SweepError(
+            f"halving needs a validation before {run.max_steps // factor} steps (a {factor}th of the training): "
+            f"lower --trainer.val_check_interval from {run.interval}, or leave --halving out"
+        )
+    return sorted(steps)
+
+
+def best(runs: Sequence[PlannedRun], step: int, factor: int) -> list[PlannedRun]:
+    """Return the better part of the families at a step, by the mean of their seeds' metric; lower is better.
+
+    A run that was not measured there, since it failed, makes its family the worst.
+    """
+    families: dict[str, list[PlannedRun]] = {}
+    for run in runs:
+        families.setdefault(run.family, []).append(run)
+
+    def mean(family: str) -> float:
+        values = [metric_at(run, step, run.monitor) for run in families[family]]
+        return sum(math.inf if value is None else value for value in values) / len(values)
+
+    kept = sorted(families, key=mean)[: math.ceil(len(families) / factor)]
+    return [run for run in runs if run.family in kept]
+
+
+def halve(
+    runs: Sequence[PlannedRun],
+    factor: int,
+    launcher: Callable[[Sequence[PlannedRun], int | None], LocalLauncher],
+    say: Callable[[str], None] = print,
+) -> tuple[list[Task], int | None]:
+    """Make the runs by successive halving; return the last state of each, and the signal that ended it, if one did.
+
+    A run that is left behind keeps its checkpoint: without halving, the same sweep goes on with it.
+    """
+    if factor < 2:
+        raise SweepError(f"--halving {factor}: a factor of at least 2 is needed")
+    if len({run.max_steps for run in runs}) > 1 or len({run.interval for run in runs}) > 1:
+        raise SweepError("halving compares at the same step: trainer.max_steps and val_check_interval have to be equal")
+    last: dict[str, Task] = {}
+    for step in [*rungs(runs[0], len({run.family for run in runs}), factor), None]:
+        say(f"{len(runs)} runs to {'the end' if step is None else f'step {step}'}")
+        made = launcher(runs, step)
+        last |= {task.run.signature: task for task in made.run()}
+        if made.stopped is not None or step is None:
+            return list(last.values()), made.stopped
+        kept = best(runs, step, factor)
+        for run in runs:
+            if run not in kept:
+                last[run.signature].reason = f"left behind at step {step}"
+                say(f"{run.label}: left behind at step {step} ({run.monitor} {metric_at(run, step, run.monitor)})")
+        runs = kept
+    raise AssertionError("the last rung is the end")

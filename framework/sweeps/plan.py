@@ -1,0 +1,225 @@
+"""The runs of a sweep before anything runs: checked, found again by signature, equal ones once, and their cost."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from framework.catalogue import UnknownExperimentError, find, name_of
+from framework.commands.experiment import ExperimentCLI, on_recordings
+from framework.commands.parser import UsageError
+from framework.runs.folder import RunError, run_folder
+from framework.runs.identity import family, signature, source_hash
+from framework.strategies import number_of_devices
+from framework.sweeps.record import PlannedRun, progress
+from framework.sweeps.sweep import Choice, Sweep, SweepError, argument
+
+NEWEST = 8
+"""Runs of the same system that the cost is estimated from, the newest."""
+
+
+class IdentityReader(ExperimentCLI):
+    """Says what the runs of one experiment are, without making networks: one parser for many command lines."""
+
+    def instantiate_classes(self) -> None:
+        """Make a system that has its hyperparameters and nothing else, and the data module."""
+        self.config_init = self.config
+        variant = self.experiment.variant(**_as_tuples(vars(self.config["model"])))
+        self.model = variant.__new__(variant)
+        self.datamodule = self.experiment.data(**vars(self.config["data"]))
+
+    def _set_seed(self) -> None:
+        """Leave the random numbers alone: nothing is drawn here."""
+
+    def read(self, arguments: list[str]) -> "IdentityReader":
+        """Take up another command line of the same experiment."""
+        self.config = self.parser.parse_args(arguments)
+        self.instantiate_classes()
+        return self
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The runs of a sweep.
+
+    Args:
+        name: The sweep's name.
+        question: What it is to find out.
+        runs: The runs, each once.
+        equal: Labels of those that turned out to be one of the others, by that one's label.
+        root: Folder of all runs.
+        devices: Devices of a run, over all nodes.
+    """
+
+    name: str
+    question: str
+    runs: list[PlannedRun]
+    equal: dict[str, str]
+    root: Path
+    devices: int = 1
+
+
+def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: str = "", metric: str = "") -> Plan:
+    """Resolve every run of a sweep; `overrides` of the command line hold for all of them.
+
+    `metric` is looked at instead of what each experiment chooses its best checkpoint by.
+
+    Raises:
+        SweepError: a name or a value that does not exist; nothing has run then.
+    """
+    given = {word[2:].partition("=")[0] for word in overrides if word.startswith("--")}
+    for taken in given & sweep.names:
+        raise SweepError(f"{name} gives values to {taken} itself: change them there, or leave --{taken} out")
+    several = any(part.seeds != 1 for part in sweep.parts)
+    readers: dict[Any, IdentityReader] = {}
+    runs: dict[str, PlannedRun] = {}
+    equal: dict[str, str] = {}
+    reader: IdentityReader | None = None
+    for choice in sweep.choices():
+        try:
+            run, reader = _resolve(choice, list(overrides), readers, several)
+        except (UsageError, UnknownExperimentError, TypeError) as error:
+            raise SweepError(f"{name}, {_label(choice, None)}: {error}") from None
+        if run.signature in runs:
+            equal[run.label] = runs[run.signature].label
+        else:
+            runs[run.signature] = replace(run, monitor=metric or run.monitor)
+    assert reader is not None
+    devices = number_of_devices(reader.trainer_arguments)
+    return Plan(name, question, list(runs.values()), equal, Path(reader.config["runs"]), devices)
+
+
+def _resolve(
+    choice: Choice, overrides: list[str], readers: dict[Any, IdentityReader], several: bool
+) -> tuple[PlannedRun, Any]:
+    experiment: Any = choice.experiment
+    name = name_of(experiment)
+    found: Any = find(name)
+    if found is not experiment:
+        raise SweepError(f"{experiment.__name__} is not what {name} is called by: write a class of its own below it")
+    own: int = experiment.seed
+    seed = choice.seed if choice.seed is not None else own + choice.seed_offset
+    arguments = [argument(key, value) for key, value in choice.values.items()]
+    # The experiment's own seed is left out, so that the command is the one that a person would write.
+    arguments += [f"--seed={seed}"] if seed != own else []
+    arguments += overrides
+    trained, parsed = on_recordings(experiment, arguments)
+    if experiment in readers:
+        reader = readers[experiment].read(parsed)
+    else:
+        reader = readers[experiment] = IdentityReader("fit", trained, parsed)
+    identity = reader.identity()
+    folder = run_folder(reader.config["runs"], type(reader.model).system(), signature(identity))
+    trainer = reader.trainer_arguments
+    run = PlannedRun(
+        label=_label(choice, reader.config["seed"] if several else None),
+        experiment=name,
+        arguments=tuple(arguments),
+        path=folder.path,
+        signature=signature(identity),
+        family=family(identity),
+        seed=reader.config["seed"],
+        values=dict(choice.values),
+        max_steps=trainer["max_steps"],
+        interval=trainer["val_check_interval"],
+        batch_size=getattr(reader.datamodule, "batch_size", 1),
+        monitor=type(reader.model).monitor,
+    )
+    return replace(run, note=_note(run, reader)), reader
+
+
+def _label(choice: Choice, seed: int | None) -> str:
+    values = (f"{name.rpartition('.')[2]}={value}" for name, value in choice.values.items())
+    return " ".join([choice.experiment.__name__, *values, *([] if seed is None else [f"seed={seed}"])])
+
+
+def _note(run: PlannedRun, reader: IdentityReader) -> str:
+    """Say whether a run that there is was begun by other code."""
+    try:
+        stored = run.folder.stored_config()
+    except yaml.YAMLError:
+        return "its config.yaml is damaged"
+    if not stored:
+        return ""
+    try:
+        before = stored["provenance"]
+        changed = before["source"] != source_hash(type(reader.model), type(reader.datamodule))
+    except (KeyError, TypeError):
+        return "its config.yaml is of another version"
+    return f"begun by other code (commit {str(before.get('commit'))[:10]})" if changed else ""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Hours that a run still needs, and what that is known from; None where nothing is known."""
+
+    hours: float | None
+    source: str
+
+
+def estimate(run: PlannedRun, root: Path) -> Estimate:
+    """Return the cost of what is left of a run, by the speed of its family, else of the same system, else any parent's.
+
+    The time of the validations is not in it.
+    """
+    if run.state() == "finished":
+        return Estimate(0.0, "finished")
+    system = run.path.parent
+    for source, folders in _relatives(run, root, system):
+        speeds = [s for folder in folders if (s := seconds_per_step(folder, run)) is not None]
+        if speeds:
+            left = max(run.max_steps - progress(run).step, 0)
+            return Estimate(statistics.median(speeds) * left / 3600, source)
+    return Estimate(None, "unknown")
+
+
+def _relatives(run: PlannedRun, root: Path, system: Path) -> Iterator[tuple[str, list[Path]]]:
+    """Yield folders of runs that cost about the same, the nearest relatives first."""
+    yield "this run", [run.path]
+    same = _newest(system)
+    kin = [folder for folder in same if _stored(folder).get("family") == run.family]
+    yield "the same, other seeds", kin
+    yield "the same system", same
+    for base in find(run.experiment).__mro__[1:]:
+        module = base.__module__.rpartition(".")[2]
+        if (root / module).is_dir() and module != system.name:
+            yield f"roughly, from {module}", _newest(root / module)
+
+
+def _newest(system: Path) -> list[Path]:
+    found = [path.parent for path in system.glob("*/metrics.csv")]
+    return sorted(found, key=lambda folder: (folder / "metrics.csv").stat().st_mtime, reverse=True)[:NEWEST]
+
+
+def _stored(folder: Path) -> dict[str, Any]:
+    try:
+        stored = yaml.safe_load((folder / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError):
+        return {}
+    return stored if isinstance(stored, dict) else {}
+
+
+def seconds_per_step(folder: Path, run: PlannedRun) -> float | None:
+    """Return the median seconds of a run's steps, as if its batches had the size of another's."""
+    return progress(replace(run, path=folder)).seconds_per_step
+
+
+def _as_tuples(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _as_tuples(item) for name, item in value.items()}
+    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
+
+
+def check_folders(plan: Plan) -> None:
+    """Refuse a plan whose folder of runs cannot be written to.
+
+    Raises:
+        RunError: naming it.
+    """
+    try:
+        (plan.root / "sweeps").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"{plan.root} cannot be written to ({error.strerror}): name another folder by --runs") from None

@@ -1,0 +1,221 @@
+"""A sweep as it lies on the disk, and how far its runs are: read from their folders, without torch."""
+
+import contextlib
+import csv
+import fcntl
+import io
+import json
+import math
+import statistics
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from framework.hyperparameters import nearest
+from framework.runs.folder import RunFolder, write_atomically
+
+State = Literal["finished", "running", "stopped", "failed", "damaged", "new"]
+TAIL = 1 << 18
+"""Bytes at the end of a metrics.csv that are read for the newest values."""
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run of a sweep.
+
+    Args:
+        label: What distinguishes it in the sweep, such as `Full model.mel_weight=15`.
+        experiment: The experiment's name.
+        arguments: Overrides on the command line of `ostinato fit`.
+        path: The run's folder.
+        signature: Hash of the run's identity.
+        family: The same without the seed.
+        seed: The run's seed.
+        values: The grid's values by name.
+        max_steps: Steps of the whole training.
+        interval: Steps between two validations.
+        batch_size: Segments of a step.
+        monitor: The metric of the held-out clips that the best checkpoint is chosen by.
+        note: What one should know before it runs.
+    """
+
+    label: str
+    experiment: str
+    arguments: tuple[str, ...]
+    path: Path
+    signature: str
+    family: str
+    seed: int
+    values: dict[str, Any] = field(default_factory=dict)
+    max_steps: int = -1
+    interval: int = 1
+    batch_size: int = 1
+    monitor: str = ""
+    note: str = ""
+
+    @property
+    def folder(self) -> RunFolder:
+        """The run's folder."""
+        return RunFolder(self.path)
+
+    @property
+    def log(self) -> Path:
+        """What the run printed, every attempt appended."""
+        return self.path / "log.txt"
+
+    @property
+    def failure_file(self) -> Path:
+        """Why the last attempt failed; it goes with the next attempt."""
+        return self.path / "failure.json"
+
+    def command(self, program: Sequence[str] = ("ostinato",)) -> list[str]:
+        """Return the command that makes the run, or goes on with it."""
+        return [*program, "fit", self.experiment, *self.arguments]
+
+    def state(self) -> State:
+        """Return what has become of the run."""
+        try:
+            if self.folder.summary() is not None:
+                return "finished"
+        except ValueError:
+            return "damaged"
+        if locked(self.path / ".lock"):
+            return "running"
+        if self.failure_file.exists():
+            return "failed"
+        return "stopped" if any(self.folder.checkpoints.glob("*.ckpt")) else "new"
+
+    def fail(self, status: str) -> None:
+        """Keep why the run failed."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        failure = {"status": status, "time": time.time(), "last": last_lines(self.log)}
+        write_atomically(self.failure_file, json.dumps(failure, indent=1))
+
+    def failure(self) -> tuple[str, list[str]]:
+        """Return how the last attempt ended and the last lines of its log."""
+        try:
+            stored = json.loads(self.failure_file.read_text())
+            return stored["status"], stored["last"]
+        except (OSError, ValueError, KeyError):
+            return "unknown", last_lines(self.log)
+
+    @contextlib.contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Keep the run from other sweeps while it is started and trained; False if one of them has it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path / ".claim", "a") as claim:
+            try:
+                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                yield False
+                return
+            yield True
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is: its last step, the newest value of its metric, and the median seconds of a step."""
+
+    step: int = 0
+    metric: float | None = None
+    seconds_per_step: float | None = None
+
+
+def progress(run: PlannedRun) -> Progress:
+    """Read how far a run is from the end of its `metrics.csv`."""
+    rows = newest_rows(run.path / "metrics.csv")
+    steps = [int(row["step"]) for row in rows if row.get("step")]
+    metrics = [float(row[run.monitor]) for row in rows if row.get(run.monitor)]
+    rates = [float(row["speed/samples_per_second"]) for row in rows if row.get("speed/samples_per_second")]
+    seconds = run.batch_size / statistics.median(rates) if rates and statistics.median(rates) else None
+    return Progress(max(steps, default=0), metrics[-1] if metrics else None, seconds)
+
+
+def metric_at(run: PlannedRun, step: int, metric: str) -> float | None:
+    """Return a metric of a run at a step, or None where it was not measured then."""
+    for row in newest_rows(run.path / "metrics.csv", size=None):
+        if row.get("step") == str(step) and row.get(metric):
+            value = float(row[metric])
+            return value if math.isfinite(value) else math.inf
+    return None
+
+
+def newest_rows(path: Path, size: int | None = TAIL) -> list[dict[str, str]]:
+    """Return the rows at the end of a CSV file that may be growing; a line not yet whole is left out."""
+    try:
+        with open(path, "rb") as file:
+            header = file.readline()
+            begin = file.tell()
+            length = file.seek(0, io.SEEK_END)
+            start = begin if size is None else max(begin, length - size)
+            file.seek(start)
+            body = file.read()
+    except OSError:
+        return []
+    body = body[: body.rfind(b"\n") + 1]
+    if start > begin:
+        body = body[body.find(b"\n") + 1 :]
+    columns = next(csv.reader([header.decode()]), [])
+    return list(csv.DictReader(io.StringIO(body.decode(), newline=""), fieldnames=columns))
+
+
+def locked(path: Path) -> bool:
+    """Say whether a process holds the lock of this file."""
+    try:
+        with open(path) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def last_lines(path: Path, count: int = 6) -> list[str]:
+    """Return the last lines of a log that are not empty."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(max(0, file.seek(0, io.SEEK_END) - 20_000))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    lines = [line.rpartition("\r")[2].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
+    return [line for line in lines if line.strip()][-count:]
+
+
+def record_path(root: str | Path, name: str) -> Path:
+    """Return the file that a sweep is kept in, in the folder of all runs."""
+    return Path(root) / "sweeps" / f"{name}.json"
+
+
+def write_record(root: str | Path, name: str, question: str, runs: Sequence[PlannedRun]) -> Path:
+    """Keep which runs a sweep is made of, for `ostinato status` and for comparisons."""
+    path = record_path(root, name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    listed = [asdict(run) | {"path": str(run.path.relative_to(root))} for run in runs]
+    write_atomically(path, json.dumps({"version": 1, "name": name, "question": question, "runs": listed}, indent=1))
+    return path
+
+
+def read_record(root: str | Path, name: str) -> tuple[str, list[PlannedRun]]:
+    """Return a sweep's question and its runs.
+
+    Raises:
+        ValueError: no sweep of this name has been started there, or its file is damaged.
+    """
+    path = record_path(root, name)
+    known = [found.stem for found in path.parent.glob("*.json")]
+    if name not in known:
+        hint = nearest(name, known) if known else "none has been started there (`ostinato sweep NAME` starts one)"
+        raise ValueError(f"no sweep {name!r} in {root}: {hint}")
+    try:
+        stored = json.loads(path.read_text())
+        runs = [
+            PlannedRun(**run | {"arguments": tuple(run["arguments"]), "path": Path(root) / run["path"]})
+            for run in stored["runs"]
+        ]
+        return stored["question"], runs
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}): `ostinato sweep {name} --dry` writes it again") from None

@@ -1,0 +1,129 @@
+"""W&B's sweep files: read as a sweep, and written for `wandb sweep` and its agents."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from framework.catalogue import find, name_of
+from framework.hyperparameters import nearest
+from framework.sweeps.sweep import Sweep, SweepError, Uniform
+
+KEYS = {"program", "command", "method", "metric", "parameters", "name", "description", "project", "entity", "run_cap"}
+PARAMETER_KEYS = {"value", "values", "min", "max", "distribution", "parameters"}
+DISTRIBUTIONS = {"constant", "categorical", "uniform", "int_uniform", "log_uniform_values"}
+
+
+def read(path: Path) -> Sweep:
+    """Return the sweep that a file of W&B describes; parameters are the command line's names.
+
+    The experiment is the word behind `fit` in `command`, or the parameter `experiment`.
+
+    Raises:
+        SweepError: naming the file and what it says that cannot be done here.
+    """
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise SweepError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
+        raise SweepError(f"{path} is no sweep of W&B: it has no parameters")
+    if unknown := set(content) - KEYS:
+        raise SweepError(f"{path}: {min(unknown)} is not known here: {nearest(min(unknown), KEYS)}")
+    method = content.get("method", "grid")
+    if method not in ("grid", "random"):
+        raise SweepError(f"{path}: method {method} needs W&B's server (`wandb agent`): grid and random run here")
+    if method == "random" and not content.get("run_cap"):
+        raise SweepError(f"{path}: say how many random runs by run_cap")
+    try:
+        values = dict(_flat(content["parameters"]))
+        experiments = values.pop("experiment", None) or [_experiment_of(content.get("command") or [])]
+        seeds = values.pop("seed", 1)
+        if isinstance(seeds, Uniform) or isinstance(experiments, Uniform):
+            raise SweepError("experiment and seed are lists of values")
+        grid = {name: value for name, value in values.items() if isinstance(value, Uniform) or len(value) > 1}
+        fixed = {name: value[0] for name, value in values.items() if name not in grid}
+        found = [find(str(name)) for name in experiments]
+        samples = content["run_cap"] if method == "random" else None
+        return Sweep(found, grid=grid, seeds=seeds, samples=samples, fixed=fixed)
+    except ValueError as error:
+        raise SweepError(f"{path}: {error}") from None
+
+
+def _experiment_of(command: list[Any]) -> str:
+    words = [str(word) for word in command]
+    if "fit" in words[:-1]:
+        return words[words.index("fit") + 1]
+    raise SweepError("no experiment: name it behind fit in command, or by the parameter experiment")
+
+
+def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, says in parameters.items():
+        if not isinstance(says, Mapping):
+            raise SweepError(f"{prefix}{name} needs value, values, or min and max")
+        if unknown := set(says) - PARAMETER_KEYS:
+            raise SweepError(
+                f"{prefix}{name}: {min(unknown)} is not known here: {nearest(min(unknown), PARAMETER_KEYS)}"
+            )
+        if "parameters" in says:
+            yield from _flat(says["parameters"], f"{prefix}{name}.")
+        else:
+            yield prefix + name, _values(prefix + name, says)
+
+
+def _values(name: str, says: Mapping[str, Any]) -> Any:
+    distribution = says.get("distribution", "categorical")
+    if distribution not in DISTRIBUTIONS:
+        raise SweepError(
+            f"{name}: distribution {distribution} is not known here: {nearest(distribution, DISTRIBUTIONS)}"
+        )
+    if "value" in says:
+        return [says["value"]]
+    if "values" in says:
+        return list(says["values"])
+    if "min" not in says or "max" not in says:
+        raise SweepError(f"{name} needs value, values, or min and max")
+    low, high = says["min"], says["max"]
+    if distribution == "uniform":
+        low, high = float(low), float(high)
+    return Uniform(low, high, log=distribution == "log_uniform_values")
+
+
+def write(path: Path, name: str, sweep: Sweep) -> None:
+    """Write a sweep for `wandb sweep FILE`; each agent trains by `ostinato fit`.
+
+    Raises:
+        SweepError: for what W&B's files cannot say.
+    """
+    if sweep.where is not None or sweep.also:
+        raise SweepError(f"{name}: W&B's sweeps know neither where= nor added sweeps: leave them out, or sweep here")
+    parameters: dict[str, Any] = {key: {"value": _plain(value)} for key, value in sweep.fixed.items()}
+    for key, values in sweep.grid.items():
+        if isinstance(values, Uniform):
+            whole = isinstance(values.low, int) and isinstance(values.high, int)
+            kind = "log_uniform_values" if values.log else "int_uniform" if whole else "uniform"
+            parameters[key] = {"distribution": kind, "min": values.low, "max": values.high}
+        else:
+            parameters[key] = {"values": [_plain(value) for value in values]}
+    first = sweep.experiments[0]
+    seeds = range(first.seed, first.seed + sweep.seeds) if isinstance(sweep.seeds, int) else sweep.seeds
+    parameters |= {"seed": {"values": list(seeds)}}
+    names = [name_of(experiment) for experiment in sweep.experiments]
+    if len(names) > 1:
+        parameters["experiment"] = {"values": names}
+    cap = {} if sweep.samples is None else {"run_cap": sweep.samples * len(names) * len(seeds)}
+    content = {
+        "name": name,
+        "project": "ostinato",
+        "method": "grid" if sweep.samples is None else "random",
+        "metric": {"name": first.monitor, "goal": "minimize"},
+        "command": ["${env}", "ostinato", "fit", *(names if len(names) == 1 else []), "${args}"],
+        "parameters": parameters,
+        **cap,
+    }
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
