@@ -33,5 +33,6 @@ class WaveNetBach(WaveNetVocoder):
     warmup_steps = 20
     schedule = "cosine"
     gradient_clip = 1.0
+    temperature = 0.5
     max_steps = 2_400
     val_check_interval = 600
