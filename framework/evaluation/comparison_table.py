@@ -13,11 +13,11 @@ VERSION = 1
 MARK = "*"
 COSTS = {
     "parameters": "parameters",
-    "real_time_factor": "s a second of audio",
-    "seconds_per_step": "s a training step",
-    "device_hours": "training, hours x devices",
+    "real_time_factor": "synthesis (s per s of audio)",
+    "seconds_per_step": "training step (s)",
+    "device_hours": "training (device hours)",
     "peak_memory": "peak memory (MiB)",
-    "device": "generated on",
+    "device": "evaluated on",
 }
 
 
@@ -104,21 +104,32 @@ def title(described: dict[str, Any]) -> str:
 
 def mean(score: Score) -> str:
     """Return a mean with its interval, and the deviation over seeds where there are several."""
-    deviation = "" if math.isnan(score.deviation) else f" \N{PLUS-MINUS SIGN} {number(score.deviation)} over seeds"
-    return shown(score.interval) + deviation
+    return " ".join(filter(None, [shown(score.interval), deviation(score)]))
+
+
+def deviation(score: Score) -> str:
+    """Return the deviation over seeds; empty for a single one."""
+    return "" if math.isnan(score.deviation) else f"\N{PLUS-MINUS SIGN} {number(score.deviation)} over seeds"
 
 
 def difference(score: Score) -> str:
     """Return a difference with its interval, its corrected p and a mark where that is small; empty for none."""
+    mark = MARK if score.significant else ""
+    return " ".join(filter(None, [plain_difference(score), probability(score) + mark]))
+
+
+def plain_difference(score: Score) -> str:
+    """Return a difference with its interval; empty for none."""
     found = score.difference
     if found is None or not found.count or math.isnan(found.mean):
         return ""
-    text = signed(found.mean)
-    if not math.isnan(found.low):
-        text += f" [{signed(found.low)}, {signed(found.high)}]"
-    if not math.isnan(score.p):
-        text += f" p {score.p:.2g}{MARK if score.significant else ''}"
-    return text
+    interval = "" if math.isnan(found.low) else f" [{signed(found.low)}, {signed(found.high)}]"
+    return signed(found.mean) + interval
+
+
+def probability(score: Score) -> str:
+    """Return the corrected p of a difference; empty where nothing is tested."""
+    return "" if math.isnan(score.p) else f"p {score.p:.2g}"
 
 
 def signed(value: float) -> str:

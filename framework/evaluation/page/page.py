@@ -17,21 +17,23 @@ from typing import Any
 
 from framework.audio.files import load_audio
 from framework.evaluation.columns import run_folder_of
-from framework.evaluation.comparison import Comparison, audio_of
+from framework.evaluation.comparison import Comparison, Score, audio_of
 from framework.evaluation.comparison_table import (
     COSTS,
     changed_names,
     comparison_values,
     cost,
-    difference,
-    mean,
+    deviation,
     name,
     plain,
+    plain_difference,
+    probability,
     summary,
     title,
 )
 from framework.evaluation.page.curves import curves_of
 from framework.evaluation.page.pictures import frequency_ticks, log_mel_image, picture_preset, waveform_path
+from framework.evaluation.table import shown
 from framework.runs.folder import write_atomically
 
 TEMPLATE = ("index.html", "page.css", "player.js", "charts.js", "page.js")
@@ -99,8 +101,8 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
         changes = column.changes
         entry["changes"] = changes and {n: [plain(old), plain(new)] for n, (old, new) in changes.items()}
         del entry["evaluations"]  # paths of this machine
-    shown = {
-        metric: {column: {"mean": mean(score), "difference": difference(score)} for column, score in scores.items()}
+    texts = {
+        metric: {column: told(score) for column, score in scores.items()}
         for metric, scores in comparison.scores.items()
     }
     runs = {c.name: [run_folder_of(e).path / "metrics.csv" for e in c.evaluations] for c in comparison.runs}
@@ -108,12 +110,22 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
         **values,
         "summary": summary(comparison),
         "titles": {metric: title(described) for metric, described in comparison.metrics.items()},
-        "shown": shown,
+        "shown": texts,
         "costs": COSTS,
         "baselineValues": baseline_values(comparison),
         "curves": curves_of(runs),
         "frequencies": frequency_ticks(picture_preset(comparison.sample_rate)),
         "keys": KEYS,
+    }
+
+
+def told(score: Score) -> dict[str, str]:
+    """Return a score as the page says it."""
+    return {
+        "mean": shown(score.interval),
+        "deviation": deviation(score),
+        "difference": plain_difference(score),
+        "p": probability(score) and f"{probability(score)}, corrected for the number of runs",
     }
 
 

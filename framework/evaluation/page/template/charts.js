@@ -28,7 +28,7 @@ function ticks(low, high, count) {
 
 // Differences of one metric to the baseline: a row a column, a dot with its interval; better is always to the right.
 function forest(title, better, rows) {
-  const width = 380, left = 128, right = 16, line = 26, top = 8;
+  const width = 400, left = 166, right = 16, line = 26, top = 8;
   const height = top + rows.length * line + 38;
   const ends = rows.flatMap(({ difference: d }) => [d.mean, d.low ?? d.mean, d.high ?? d.mean, 0]);
   const low = Math.min(...ends), high = Math.max(...ends), margin = (high - low) * 0.06 || 1;
@@ -47,7 +47,7 @@ function forest(title, better, rows) {
   chart.append(svg("text", { x: width - right, y: bottom + 31, class: "tick end" }, "better →"));
   rows.forEach(({ name, difference: d, className, faint, text }, index) => {
     const y = top + (index + 0.5) * line;
-    const label = name.length > 20 ? `${name.slice(0, 19)}…` : name;
+    const label = name.length > 20 ? `${name.slice(0, 6)}…${name.slice(-13)}` : name;
     chart.append(svg("text", { x: left - 8, y: y + 4, class: "label end" }, label));
     const mark = svg("g", { class: `${className}${faint ? " faint" : ""}` }, svg("title", {}, `${name}: ${text}`));
     if (d.low !== null) mark.append(svg("line", { x1: x(d.low), x2: x(d.high), y1: y, y2: y, class: "interval" }));
@@ -58,8 +58,8 @@ function forest(title, better, rows) {
 }
 
 // Curves of one value over steps, `lines` of { name, colour, points }; seeds of a run share a colour.
-function curveChart(title, lines, logarithmic) {
-  const width = 960, height = 320, left = 62, right = 14, top = 10, bottom = 40;
+function curveChart(title, lines, logarithmic, room) {
+  const width = Math.max(room, 280), height = width > 600 ? 320 : 230, left = 52, right = 26, top = 10, bottom = 40;
   const usable = lines.map((line) => ({ ...line, points: line.points.filter(([, v]) => !logarithmic || v > 0) }));
   const all = usable.flatMap((line) => line.points);
   const chart = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title} over steps` });
@@ -77,7 +77,7 @@ function curveChart(title, lines, logarithmic) {
     chart.append(svg("line", { x1: left, x2: width - right, y1: y(tick), y2: y(tick), class: "grid" }));
     chart.append(svg("text", { x: left - 8, y: y(tick) + 4, class: "tick end" }, short(tick)));
   }
-  for (const tick of ticks(x0, x1, 6)) {
+  for (const tick of ticks(x0, x1, width > 600 ? 6 : 3)) {
     chart.append(svg("text", { x: x(tick), y: height - bottom + 18, class: "tick middle" }, tick.toLocaleString("en")));
   }
   chart.append(svg("text", { x: width - right, y: height - 4, class: "tick end" }, "steps"));

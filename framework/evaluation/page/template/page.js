@@ -76,7 +76,7 @@ function buildTracks(entry) {
       player.seek(((event.clientX - box.left) / box.width) * player.duration);
     };
     const button = make("button", { type: "button", class: "pick", "aria-pressed": "false", "data-column": track.column,
-      onclick: () => pick(number) }, badge(number), make("span", { class: "track-name" }, column.title));
+      onclick: () => pick(number) }, badge(number), make("span", { class: "track-name" }, ...breakable(column.title)));
     const side = make("div", { class: "side" }, button, facts(column), make("a", { href: track.wav, download: "",
       "aria-label": `Save ${column.title} as a wav file` }, "wav"));
     const row = make("div", { class: "track", "data-column": track.column }, side, frequencies(), view);
@@ -222,7 +222,11 @@ function metricRow(column) {
     const shown = data.shown[metric][column.name];
     if (!shown) return make("td", {}, "–");
     const cell = make("td", {}, make("span", { class: "mean" }, ...brackets(shown.mean)));
-    if (shown.difference) cell.append(make("span", { class: "difference" }, ...brackets(shown.difference)));
+    if (shown.deviation) cell.append(make("small", {}, shown.deviation));
+    if (shown.difference && column.reference !== "truth") {
+      const mark = make("abbr", { title: shown.p }, data.scores[metric][column.name].difference.significant ? " *" : "");
+      cell.append(make("span", { class: "difference", title: shown.p }, ...brackets(shown.difference), mark));
+    }
     const { className, strength } = effect(metric, column);
     if (className) {
       cell.classList.add(className);
@@ -233,6 +237,11 @@ function metricRow(column) {
   return make("tr", { class: column.reference ? "reference" : "" }, nameCell(column), ...cells);
 }
 
+// Names are long and without spaces: let them break where a reader would break them.
+function breakable(text) {
+  return text.split(/(?<=[_=.])/).flatMap((part) => [part, make("wbr")]);
+}
+
 function brackets(text) {
   const [, mean, rest] = text.match(/^(\S+)(.*)$/);
   return [make("b", {}, mean), make("small", {}, rest)];
@@ -241,14 +250,15 @@ function brackets(text) {
 function nameCell(column) {
   const dot = make("i", { class: "dot" });
   dot.style.setProperty("--colour", column.colour);
-  return make("th", { scope: "row" }, dot, column.title);
+  return make("th", { scope: "row" }, dot, ...breakable(column.title));
 }
 
 // How far a run is from the baseline, beside the farthest one, and whether that is better.
 function effect(metric, column) {
   const difference = data.scores[metric][column.name]?.difference;
-  if (!difference?.mean) return { className: "", strength: 0, faint: true };
-  const all = Object.values(data.scores[metric]).map((score) => Math.abs(score.difference?.mean ?? 0));
+  if (!difference?.mean || column.reference === "truth") return { className: "", strength: 0, faint: true };
+  const all = data.columns.filter((other) => other.reference !== "truth")
+    .map((other) => Math.abs(data.scores[metric][other.name]?.difference?.mean ?? 0));
   const better = difference.mean < 0 === (data.metrics[metric].better === "lower");
   const tested = difference.p_corrected !== null;
   const faint = tested ? !difference.significant : true;
@@ -259,8 +269,8 @@ function effect(metric, column) {
 function buildForests() {
   for (const metric of Object.keys(data.metrics)) {
     const rows = data.columns.filter((column) => column.reference !== "truth" && data.scores[metric][column.name]?.difference)
-      .map((column) => ({ name: column.title, difference: data.scores[metric][column.name].difference,
-        text: data.shown[metric][column.name].difference, ...effect(metric, column) }))
+      .map((column) => ({ name: column.name, difference: data.scores[metric][column.name].difference,
+        text: `${data.shown[metric][column.name].difference} ${data.shown[metric][column.name].p}`, ...effect(metric, column) }))
       .filter((row) => row.difference.mean !== null);
     if (!rows.length) continue;
     at("forests").append(make("figure", {}, make("figcaption", {}, data.titles[metric]),
@@ -282,7 +292,7 @@ function buildChanges() {
     const text = run.changes === null ? "?" : changed ? changed[1] : data.baselineValues[name];
     return make("td", changed ? { class: "changed" } : {}, make("code", {}, text));
   })));
-  const head = make("tr", {}, make("td"), ...runs.map((run) => make("th", { scope: "col" }, run.title)));
+  const head = make("tr", {}, make("td"), ...runs.map((run) => make("th", { scope: "col" }, ...breakable(run.title))));
   at("change-table").append(make("thead", {}, head), make("tbody", {}, ...rows));
 }
 
@@ -303,6 +313,7 @@ function buildCurves() {
   }
   for (const name of names) at("curve").append(make("option", {}, name));
   at("curve").onchange = at("log").onchange = drawCurves;
+  addEventListener("resize", drawCurves);
   drawCurves();
 }
 
@@ -316,7 +327,7 @@ function drawCurves() {
     const last = curves[run.name].map((points) => short(points.at(-1)[1])).join(", ");
     return make("span", {}, dot, `${run.title} ${last}`);
   }));
-  at("curve-chart").replaceChildren(curveChart(name, lines, at("log").checked), legend);
+  at("curve-chart").replaceChildren(curveChart(name, lines, at("log").checked, at("curve-chart").clientWidth), legend);
 }
 
 function buildNotes() {

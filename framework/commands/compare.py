@@ -1,0 +1,169 @@
+"""`ostinato compare`: runs beside each other on the same held-out clips, as a table, on W&B and as a page to hear."""
+
+import argparse
+import hashlib
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from framework.catalogue import UnknownExperimentError, find
+from framework.commands.evaluate import measured, open_named, open_run
+from framework.commands.parser import UsageError
+from framework.commands.stored import StoredRun, is_path, stored_run
+from framework.evaluation.columns import short
+from framework.evaluation.comparison import Comparison, compare
+from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
+from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, load_evaluation
+from framework.evaluation.page.page import slug, write_page
+from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
+from framework.runs.folder import write_atomically
+from framework.sweeps.record import read_record, record_path
+from framework.tracking.comparison_log import log_comparison
+
+
+@dataclass(frozen=True)
+class Target:
+    """One thing to compare.
+
+    Args:
+        path: Folder of an evaluation or a run, or a checkpoint; None of an experiment.
+        arguments: How `ostinato evaluate` is told of it.
+    """
+
+    path: Path | None
+    arguments: list[str]
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the error."""
+        raise UsageError(f"{message} (`ostinato compare --help` lists everything)")
+
+
+def run(arguments: list[str]) -> None:
+    """Evaluate what is not evaluated yet, compare, print a table, and write everything into one folder."""
+    settings = parser().parse_args(arguments)
+    sweeps = [name for name in settings.runs_or_sweeps if is_sweep(name, settings.runs)]
+    targets = [target for name in settings.runs_or_sweeps for target in targets_of(name, settings.runs)]
+    evaluations = evaluated(targets, settings)
+    name = ", ".join(sweeps or dict.fromkeys(short(evaluation) for evaluation in evaluations))
+    comparison = compare(evaluations, settings.baseline, settings.metrics, name)
+    output = Path(settings.output or Path(settings.runs) / "comparisons" / folder_name(name, evaluations, bool(sweeps)))
+    page = write(comparison, output)
+    print(comparison_table(comparison))
+    log_comparison(comparison, output, sweeps[0] if sweeps else name)
+    print(f"listen:  {page} (opens from the disk)\nnumbers: {output}/comparison.json and comparison.md")
+
+
+def write(comparison: Comparison, output: Path) -> Path:
+    """Write `comparison.json`, `comparison.md` and the page; return the page's first file."""
+    output.mkdir(parents=True, exist_ok=True)
+    page = write_page(comparison, output / "page")
+    write_atomically(output / "comparison.md", comparison_markdown(comparison))
+    write_atomically(output / "comparison.json", comparison_json(comparison))
+    return page
+
+
+def parser() -> Parser:
+    """Return the parser of the command line."""
+    made = Parser("ostinato compare", description=__doc__, allow_abbrev=False)
+    made.add_argument(
+        "runs_or_sweeps",
+        nargs="+",
+        metavar="SWEEP|RUN",
+        help="A sweep that was started, a run folder, a checkpoint, the folder of an evaluation, or an experiment.",
+    )
+    made.add_argument("--baseline", default="", help="What differences are taken to; by default the first.")
+    made.add_argument("--metrics", nargs="+", default=[], help="Which, in this order; by default all there are.")
+    made.add_argument("--output", default=None, help="Folder; by default RUNS/comparisons/NAME.")
+    made.add_argument("--runs", default="runs", help="Folder of all runs.")
+    made.add_argument("--split", default="validation", help="Held-out clips: validation or test.")
+    made.add_argument("--clips", type=int, default=None, help="How many of them; by default as many as were evaluated.")
+    return made
+
+
+def is_sweep(name: str, runs: str) -> bool:
+    """Say whether a name is that of a sweep that was started."""
+    return not is_path(name) and record_path(runs, name).exists()
+
+
+def targets_of(name: str, runs: str) -> Iterator[Target]:
+    """Yield what a name on the command line stands for.
+
+    Raises:
+        UsageError: it is no run, no sweep and no experiment, or no run of the sweep is finished.
+    """
+    if is_sweep(name, runs):
+        planned = read_record(runs, name)[1]
+        finished = [one for one in planned if one.state() == "finished"]
+        if not finished:
+            raise UsageError(f"no run of {name} is finished yet: `ostinato sweep {name}` goes on with it")
+        for one in planned:
+            if one not in finished:
+                print(f"warning: {one.label} is left out, it is {one.state()}", file=sys.stderr)
+        yield from (Target(one.path, [str(one.path)]) for one in finished)
+    elif is_path(name) or Path(name).exists():
+        yield Target(Path(name), [name])
+    else:
+        try:
+            find(name)
+        except UnknownExperimentError as error:
+            sweeps = ", ".join(sorted(path.stem for path in record_path(runs, "x").parent.glob("*.json")))
+            started = f"sweeps in {runs}: {sweeps}" if sweeps else f"no sweep was started in {runs}"
+            raise UsageError(f"{name!r} is no run folder and no sweep ({started}); {error}") from None
+        yield Target(None, [name, "--runs", runs])
+
+
+def evaluated(targets: Sequence[Target], settings: Any) -> list[Evaluation]:
+    """Return an evaluation of each target, those that are there already and the others made now."""
+    known = [stored(target, settings) for target in targets]
+    clips = settings.clips or next((len(found.clips) for found in known if found), None)
+    found = []
+    for target, one in zip(targets, known, strict=True):
+        if one is None or (clips and len(one.clips) != clips and settings.clips):
+            options = ["--split", settings.split, *(["--clips", str(clips)] if clips else [])]
+            if settings.metrics:
+                options += ["--metrics", *settings.metrics]
+            print(f"evaluating {target.path or target.arguments[0]}", file=sys.stderr, flush=True)
+            opening = open_run if target.path else open_named
+            one = measured(opening([*target.arguments, *options]))
+        found.append(one)
+    return found
+
+
+def stored(target: Target, settings: Any) -> Evaluation | None:
+    """Return the evaluation that a target has already; None where it has none, or an older or smaller one."""
+    if target.path is None:
+        return None
+    if target.path.name == FILE or (target.path / FILE).is_file():
+        return load_evaluation(target.path)
+    run = stored_run(target.path)
+    checkpoint = run.checkpoint or newest_checkpoint(run.folder.checkpoints)
+    name = "_".join([settings.split, *([checkpoint.stem] if checkpoint and checkpoint.stem != "last" else [])])
+    try:
+        found = load_evaluation(run.folder.path / "evaluation" / name)
+    except EvaluationError:
+        return None
+    measured_already = {**found.metrics, **found.distributions, **found.missing}
+    if any(metric not in measured_already for metric in settings.metrics) or is_older(found, run, checkpoint):
+        return None
+    return found
+
+
+def is_older(found: Evaluation, run: StoredRun, checkpoint: Path | None) -> bool:
+    """Say whether a run was trained further since it was evaluated."""
+    if checkpoint is None or checkpoint.stat().st_mtime <= (found.folder / FILE).stat().st_mtime:
+        return False
+    return read_checkpoint(checkpoint).get("global_step") != found.step
+
+
+def folder_name(name: str, evaluations: Sequence[Evaluation], is_sweep: bool) -> str:
+    """Return the name of a comparison's folder: the sweep's, else one that other evaluations do not have."""
+    if is_sweep:
+        return slug(name)
+    parts = sorted({f"{e.run}/{e.folder.name}" for e in evaluations})
+    return f"{slug(name)}_{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:6]}"

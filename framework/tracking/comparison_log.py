@@ -1,0 +1,308 @@
+"""A comparison on Weights & Biases: one run with the clips of all columns to hear and see, tables, charts and lineage.
+
+Sound within a table is kept outside an offline run's folder and lost when that is moved, so all clips are logged a
+second time as media of the run itself.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from framework.audio.files import load_audio
+from framework.evaluation.columns import Column, run_folder_of
+from framework.evaluation.comparison import Comparison, audio_of
+from framework.evaluation.comparison_table import comparison_values, title
+from framework.evaluation.evaluation import FILE, Evaluation
+from framework.evaluation.page.page import slug
+from framework.evaluation.page.pictures import picture_preset
+from framework.tracking.csv_log import CSVLog
+from framework.tracking.media import drawn, log_mel_picture
+from framework.tracking.wandb_log import WandbLog, flatten
+
+MARKER = "wandb.json"
+"""Beside an evaluation: what of it is on W&B already."""
+
+
+class ComparisonLog(WandbLog):
+    """A W&B run that is written at once, after the training; what cannot be sent is in files all the same."""
+
+    def send(self, call: Callable[[Any], Any]) -> None:
+        """Do something with the run; if W&B fails, leave it alone from then on."""
+        self._guard(lambda: call(self.experiment))
+
+    def mark(self, marker: Path, content: str) -> None:
+        """Remember what was logged, unless W&B failed or is off."""
+        if not self._failed and not self.experiment.disabled:
+            marker.write_text(json.dumps({"content": content, "run": self.experiment.id}) + "\n")
+
+
+def log_comparison(comparison: Comparison, folder: Path, group: str, project: str = "ostinato") -> None:
+    """Log a comparison as one W&B run, online or offline as runs are, continued where it was logged before.
+
+    Args:
+        comparison: What is logged.
+        folder: Where `comparison.json` and `comparison.md` lie; W&B's files come beside them.
+        group: Name of the sweep, or of the comparison.
+        project: W&B project.
+    """
+    marker, content = folder / MARKER, file_hash(folder / "comparison.json")
+    if os.environ.get("WANDB_MODE") == "disabled" or logged_content(marker) == content:
+        return
+    # Offline, the same id does not continue a run: what an earlier comparison left there would be uploaded as well.
+    for part in ("wandb", "wandb-data"):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    for column in comparison.runs:
+        for evaluation in column.evaluations:
+            log_evaluation(evaluation, project)
+    log = ComparisonLog(
+        project=project,
+        save_dir=str(folder),
+        id=identifier(comparison),
+        group=group,
+        name=f"comparison {comparison.name}"[:120],
+        config=config(comparison),
+        job_type="comparison",
+        tags=["comparison", *([group[:64]] if group else [])],
+    )
+    for column in comparison.runs:
+        for evaluation in column.evaluations:
+            log.send(lambda run, e=evaluation: use(run, evaluation_artifact(e)))
+    log.send(lambda run: run.log(scores(comparison)))
+    for clip in comparison.clips:
+        log.send(lambda run, clip=clip: run.log(media(comparison, clip)))
+    log.send(lambda run: run.log({"comparison/clips": clip_table(comparison)}))
+    log.send(lambda run: run.summary.update(means(comparison)))
+    log.send(lambda run: run.log_artifact(result(comparison, folder)))
+    log.finish()
+    log.mark(marker, content)
+
+
+def log_evaluation(evaluation: Evaluation, project: str = "ostinato") -> None:
+    """Add an evaluation to the W&B run of the training, once: an artifact, and its means in the run's summary.
+
+    The artifact is what a comparison's lineage leads back by; the means are what W&B's parallel coordinates and run
+    comparer show beside hyperparameters. Runs that were trained without W&B are left without it.
+    """
+    folder = run_folder_of(evaluation)
+    marker, content = evaluation.folder / MARKER, file_hash(evaluation.folder / FILE)
+    stored = folder.stored_config()
+    if logged_content(marker) == content or not stored or not list(folder.path.glob("wandb/*run-*")):
+        return
+    name = f"{evaluation.experiment.removeprefix('experiments.')} {evaluation.run[:4]}"
+    log = ComparisonLog(
+        project=project,
+        save_dir=str(folder.path),
+        id=evaluation.run,
+        group=evaluation.family,
+        name=name,
+        config=flatten(stored),
+        job_type="train",
+    )
+    log.send(lambda run: run.log_artifact(evaluation_artifact(evaluation)))
+    found = {
+        f"evaluation/{metric}": evaluation.interval(metric).mean
+        for metric in evaluation.metrics
+        if evaluation.interval(metric).count
+    }
+    # A second offline part of a run replaces the summary of the first when both are uploaded: say all of it again.
+    log.send(lambda run: run.summary.update(last_values(folder.path) | found))
+    log.finish()
+    log.mark(marker, content)
+
+
+def evaluation_artifact(evaluation: Evaluation) -> Any:
+    """Return the artifact of an evaluation: the same content is the same version, whichever run logs it."""
+    import wandb
+
+    metadata = {
+        "run": evaluation.run,
+        "family": evaluation.family,
+        "seed": evaluation.seed,
+        "experiment": evaluation.experiment,
+        "step": evaluation.step,
+        "checkpoint": evaluation.checkpoint,
+        "data": evaluation.data,
+    }
+    artifact = wandb.Artifact(artifact_name(evaluation), "evaluation", metadata=metadata)
+    artifact.add_file(str(evaluation.folder / FILE), FILE)
+    config = run_folder_of(evaluation).config
+    if config.exists():
+        artifact.add_file(str(config), "config.yaml")
+    return artifact
+
+
+def artifact_name(evaluation: Evaluation) -> str:
+    """Return the name of an evaluation's artifact."""
+    return f"evaluation-{evaluation.run}-{slug(evaluation.folder.name)}"
+
+
+def use(run: Any, artifact: Any) -> None:
+    """Make an artifact an input of a run; W&B's own call refuses to offline, where only its record can be written."""
+    if run.offline:
+        run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+    else:
+        run.use_artifact(artifact)
+
+
+def config(comparison: Comparison) -> dict[str, Any]:
+    """Return the configuration of the comparison's run."""
+    runs = {
+        column.name: {"runs": [e.run for e in column.evaluations], "seeds": column.seeds, "steps": column.steps}
+        | {"changes": {n: str(new) for n, (_, new) in (column.changes or {}).items()}}
+        for column in comparison.runs
+    }
+    described = {"baseline": comparison.baseline, "sample_rate": comparison.sample_rate, "data": comparison.data}
+    return flatten(described) | {"clips": comparison.clips, "runs": runs}
+
+
+def scores(comparison: Comparison) -> dict[str, Any]:
+    """Return a table of every score, and of each metric a bar chart and a picture of bars with their intervals."""
+    import wandb
+
+    columns = ["run", "metric", "mean", "low", "high", "clips", "deviation_over_seeds"]
+    columns += ["difference", "difference_low", "difference_high", "p", "p_corrected", "significant"]
+    table = wandb.Table(columns=columns)
+    logged: dict[str, Any] = {}
+    values = comparison_values(comparison)["scores"]
+    for metric, described in comparison.metrics.items():
+        bars = wandb.Table(columns=["run", metric])
+        for name, score in values[metric].items():
+            other = score.get("difference") or {}
+            row = [name, metric, *(score[key] for key in ("mean", "low", "high", "clips", "deviation"))]
+            table.add_data(
+                *row, *(other.get(key) for key in ("mean", "low", "high", "p", "p_corrected", "significant"))
+            )
+            bars.add_data(name, score["mean"])
+        logged[f"chart/{metric}"] = wandb.plot.bar(bars, "run", metric, title=title(described))
+        logged[f"intervals/{metric}"] = wandb.Image(bar_picture(comparison, metric), caption=title(described))
+    return {"comparison/scores": table, "comparison/costs": cost_table(comparison), **logged}
+
+
+def cost_table(comparison: Comparison) -> Any:
+    """Return what each run changes and costs, as a table."""
+    import wandb
+
+    names = list(comparison.runs[0].cost)
+    table = wandb.Table(columns=["run", "changes", *names])
+    for column in comparison.runs:
+        told = ", ".join(f"{n}: {old} -> {new}" for n, (old, new) in (column.changes or {}).items())
+        table.add_data(column.name, told, *(column.cost[name] for name in names))
+    return table
+
+
+def bar_picture(comparison: Comparison, metric: str) -> Image.Image:
+    """Draw the means of a metric as bars with their 95 % intervals."""
+    columns = [c for c in comparison.columns if c.name in comparison.scores[metric]]
+    intervals = [comparison.scores[metric][c.name].interval for c in columns]
+    figure = Figure(figsize=(7, 0.9 + 0.42 * len(columns)), dpi=100, layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    panel = figure.subplots()
+    heights = [interval.mean for interval in intervals]
+    reach = [[i.mean - i.low for i in intervals], [i.high - i.mean for i in intervals]]
+    colours = ["0.7" if c.reference else "tab:blue" if c.name == comparison.baseline else "tab:orange" for c in columns]
+    panel.barh(range(len(columns)), heights, xerr=np.nan_to_num(np.maximum(reach, 0)), color=colours, capsize=3)
+    panel.set_yticks(range(len(columns)), [column.name for column in columns])
+    panel.invert_yaxis()
+    panel.set_title(title(comparison.metrics[metric]), fontsize=10)
+    return drawn(canvas)
+
+
+def media(comparison: Comparison, clip: str) -> dict[str, Any]:
+    """Return the sounds of a clip and one picture of all log-mels, as media of the run."""
+    import wandb
+
+    logged: dict[str, Any] = {
+        f"audio/{clip}/{slug(name)}": wandb.Audio(str(path), caption=name)
+        for name, path in audio_of(comparison, clip).items()
+    }
+    return {**logged, f"log_mel/{clip}": wandb.Image(picture(comparison, clip), caption=clip)}
+
+
+def clip_table(comparison: Comparison) -> Any:
+    """Return the table of clips: a row a clip, with the log-mels, and the sound and the values of every column."""
+    import wandb
+
+    names = [name for name, described in comparison.metrics.items() if not described["of_sets"]]
+    columns = ["clip", "log_mel"]
+    for column in comparison.columns:
+        columns += [column.name, *(f"{column.name} {name}" for name in names if has(comparison, column, name))]
+    table = wandb.Table(columns=columns)
+    for number, clip in enumerate(comparison.clips):
+        sounds = audio_of(comparison, clip)
+        row: list[Any] = [clip, wandb.Image(picture(comparison, clip))]
+        for column in comparison.columns:
+            path = sounds.get(column.name)
+            row.append(wandb.Audio(str(path), caption=f"{clip}, {column.name}") if path else None)
+            row += [
+                comparison.scores[name][column.name].values[number] for name in names if has(comparison, column, name)
+            ]
+        table.add_data(*row)
+    return table
+
+
+def has(comparison: Comparison, column: Column, metric: str) -> bool:
+    """Say whether a column has values of a metric."""
+    return column.name in comparison.scores[metric]
+
+
+def picture(comparison: Comparison, clip: str) -> Image.Image:
+    """Draw the log-mels of all columns side by side."""
+    rate = comparison.sample_rate
+    sounds = {name: load_audio(path, rate) for name, path in audio_of(comparison, clip).items()}
+    return log_mel_picture(sounds, picture_preset(rate))
+
+
+def means(comparison: Comparison) -> dict[str, float]:
+    """Return the mean of each metric of each column, for the run's summary."""
+    return {
+        f"{metric}/{slug(name)}": score.interval.mean
+        for metric, of_columns in comparison.scores.items()
+        for name, score in of_columns.items()
+    }
+
+
+def result(comparison: Comparison, folder: Path) -> Any:
+    """Return the artifact with the comparison's own files."""
+    import wandb
+
+    metadata = {"baseline": comparison.baseline, "runs": [column.name for column in comparison.runs]}
+    artifact = wandb.Artifact(f"comparison-{identifier(comparison)}", "comparison", metadata=metadata)
+    for name in ("comparison.json", "comparison.md"):
+        artifact.add_file(str(folder / name), name)
+    return artifact
+
+
+def identifier(comparison: Comparison) -> str:
+    """Return the W&B id of a comparison: the same for the same runs and the same baseline."""
+    parts = [comparison.baseline, comparison.data, sorted(e.run for c in comparison.runs for e in c.evaluations)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def last_values(run: Path) -> dict[str, float]:
+    """Return the last value of each name that a run logged."""
+    found: dict[str, float] = {}
+    for row in CSVLog(run).rows():
+        found |= {name: float(value) for name, value in row.items() if value}
+    return found
+
+
+def logged_content(marker: Path) -> str | None:
+    """Return the hash of what a marker says was logged."""
+    try:
+        return json.loads(marker.read_text())["content"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def file_hash(path: Path) -> str:
+    """Return the hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
