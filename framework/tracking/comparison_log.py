@@ -4,7 +4,9 @@ Sound within a table is kept outside an offline run's folder and lost when that 
 second time as media of the run itself.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -62,7 +64,9 @@ def log_comparison(comparison: Comparison, folder: Path, group: str, project: st
         shutil.rmtree(folder / part, ignore_errors=True)
     for column in comparison.runs:
         for evaluation in column.evaluations:
-            log_evaluation(evaluation, project)
+            # Each would say where it is; the comparison's own line says it for all.
+            with contextlib.redirect_stdout(io.StringIO()):
+                log_evaluation(evaluation, project)
     log = ComparisonLog(
         project=project,
         save_dir=str(folder),
@@ -168,7 +172,7 @@ def scores(comparison: Comparison) -> dict[str, Any]:
     """Return a table of every score, and of each metric a bar chart and a picture of bars with their intervals."""
     import wandb
 
-    columns = ["run", "metric", "mean", "low", "high", "clips", "deviation_over_seeds"]
+    columns: list[str | int] = ["run", "metric", "mean", "low", "high", "clips", "deviation_over_seeds"]
     columns += ["difference", "difference_low", "difference_high", "p", "p_corrected", "significant"]
     table = wandb.Table(columns=columns)
     logged: dict[str, Any] = {}
@@ -232,7 +236,7 @@ def clip_table(comparison: Comparison) -> Any:
     import wandb
 
     names = [name for name, described in comparison.metrics.items() if not described["of_sets"]]
-    columns = ["clip", "log_mel"]
+    columns: list[str | int] = ["clip", "log_mel"]
     for column in comparison.columns:
         columns += [column.name, *(f"{column.name} {name}" for name in names if has(comparison, column, name))]
     table = wandb.Table(columns=columns)

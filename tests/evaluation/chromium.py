@@ -1,6 +1,7 @@
-"""A headless Chromium driven through its debugging pipe: JSON messages ended by a zero byte, on file descriptors 3 and 4."""
+"""A headless Chromium driven through its debugging pipe: JSON messages that end with a zero byte."""
 
 import base64
+import contextlib
 import itertools
 import json
 import os
@@ -63,10 +64,8 @@ class Browser:
 
     def __exit__(self, *_: Any) -> None:
         self._session = None
-        try:
+        with contextlib.suppress(OSError, EOFError):
             self.call("Browser.close")
-        except (OSError, EOFError):
-            pass
         self.process.wait(20)
         os.close(self._in)
         os.close(self._out)
