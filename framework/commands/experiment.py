@@ -137,9 +137,13 @@ class ExperimentCLI(LightningCLI):
 def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
     """Return the experiment that a command line names, with its overrides applied.
 
+    W&B's agents can name it nowhere but among the overrides, as `--experiment=NAME`.
+
     Raises:
         UsageError: when the name is missing, or an override is wrong.
     """
+    if named := [word for word in arguments if word.startswith("--experiment=")]:
+        arguments = [named[-1].partition("=")[2], *(word for word in arguments if word not in named)]
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(f"ostinato {command} needs the name of an experiment (`ostinato list` shows all)")
     name, *overrides = arguments

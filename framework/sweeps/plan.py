@@ -71,18 +71,17 @@ def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: 
         SweepError: a name or a value that does not exist; nothing has run then.
     """
     given = {word[2:].partition("=")[0] for word in overrides if word.startswith("--")}
-    for taken in given & sweep.names:
+    for taken in given & sweep.varied:
         raise SweepError(f"{name} gives values to {taken} itself: change them there, or leave --{taken} out")
-    several = any(part.seeds != 1 for part in sweep.parts)
     readers: dict[Any, IdentityReader] = {}
     runs: dict[str, PlannedRun] = {}
     equal: dict[str, str] = {}
     reader: IdentityReader | None = None
     for choice in sweep.choices():
         try:
-            run, reader = _resolve(choice, list(overrides), readers, several)
+            run, reader = _resolve(choice, list(overrides), readers, sweep.varied)
         except (UsageError, UnknownExperimentError, TypeError) as error:
-            raise SweepError(f"{name}, {_label(choice, None)}: {error}") from None
+            raise SweepError(f"{name}, {_label(choice, 0, set(choice.values))}: {error}") from None
         if run.signature in runs:
             equal[run.label] = runs[run.signature].label
         else:
@@ -93,7 +92,7 @@ def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: 
 
 
 def _resolve(
-    choice: Choice, overrides: list[str], readers: dict[Any, IdentityReader], several: bool
+    choice: Choice, overrides: list[str], readers: dict[Any, IdentityReader], varied: set[str]
 ) -> tuple[PlannedRun, Any]:
     experiment: Any = choice.experiment
     name = name_of(experiment)
@@ -107,22 +106,23 @@ def _resolve(
     arguments += [f"--seed={seed}"] if seed != own else []
     arguments += overrides
     trained, parsed = on_recordings(experiment, arguments)
-    if experiment in readers:
-        reader = readers[experiment].read(parsed)
+    kind = (experiment, *(word for word in arguments if word not in parsed))
+    if kind in readers:
+        reader = readers[kind].read(parsed)
     else:
-        reader = readers[experiment] = IdentityReader("fit", trained, parsed)
+        reader = readers[kind] = IdentityReader("fit", trained, parsed)
     identity = reader.identity()
     folder = run_folder(reader.config["runs"], type(reader.model).system(), signature(identity))
     trainer = reader.trainer_arguments
     run = PlannedRun(
-        label=_label(choice, reader.config["seed"] if several else None),
+        label=_label(choice, reader.config["seed"], varied),
         experiment=name,
         arguments=tuple(arguments),
         path=folder.path,
         signature=signature(identity),
         family=family(identity),
         seed=reader.config["seed"],
-        values=dict(choice.values),
+        values={key: value for key, value in choice.values.items() if key in varied},
         max_steps=trainer["max_steps"],
         interval=trainer["val_check_interval"],
         batch_size=getattr(reader.datamodule, "batch_size", 1),
@@ -131,9 +131,9 @@ def _resolve(
     return replace(run, note=_note(run, reader)), reader
 
 
-def _label(choice: Choice, seed: int | None) -> str:
-    values = (f"{name.rpartition('.')[2]}={value}" for name, value in choice.values.items())
-    return " ".join([choice.experiment.__name__, *values, *([] if seed is None else [f"seed={seed}"])])
+def _label(choice: Choice, seed: int, varied: set[str]) -> str:
+    values = (f"{key.rpartition('.')[2]}={value}" for key, value in choice.values.items() if key in varied)
+    return " ".join([choice.experiment.__name__, *values, *([f"seed={seed}"] if "seed" in varied else [])])
 
 
 def _note(run: PlannedRun, reader: IdentityReader) -> str:

@@ -73,7 +73,7 @@ class Sweep:
         where: `(experiment, values) -> bool`: which of the combinations are wanted.
         samples: How many combinations are drawn at random for each experiment; None makes all. More of them later
             begin with the same ones.
-        fixed: Values that all runs share.
+        fixed: Values that all runs share, unless the command line says otherwise.
         also: Further sweeps that belong to this one.
 
     Raises:
@@ -113,10 +113,12 @@ class Sweep:
         return [replace(self, also=()), *(part for sweep in self.also for part in sweep.parts)]
 
     @property
-    def names(self) -> set[str]:
-        """Names that the sweep gives values to."""
-        seeds = {"seed"} if self.seeds != 1 else set()
-        return {name for sweep in self.parts for name in (*sweep.grid, *sweep.fixed)} | seeds
+    def varied(self) -> set[str]:
+        """Names of what the runs differ in."""
+        parts = self.parts
+        fixed = {name for part in parts for name in part.fixed} if len(parts) > 1 else set()
+        seeds = {"seed"} if any(part.seeds != 1 for part in parts) else set()
+        return {name for part in parts for name in part.grid} | fixed | seeds
 
     def choices(self) -> list[Choice]:
         """Return all runs; the first seed of everything first, so that a sweep cut short can be compared too."""

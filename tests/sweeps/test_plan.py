@@ -1,0 +1,113 @@
+"""Plans: the same runs as `ostinato fit` would find, equal ones once, mistakes before anything runs, and the cost."""
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from datamodules.shards import ShardWriter, write_manifest
+from experiments.ablations.hifigan_table3 import Full, WithoutMel, WithoutMRF, table3
+from experiments.hifigan_v3 import HiFiGANV3
+from framework.catalogue import UnknownExperimentError, find_sweep
+from framework.cli import main
+from framework.commands.experiment import open_experiment
+from framework.sweeps.plan import estimate, make_plan
+from framework.sweeps.record import read_record, write_record
+from framework.sweeps.sweep import Sweep, SweepError
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Return overrides to a small data set, so that none is made."""
+    folder = tmp_path_factory.mktemp("data")
+    for split in ("train", "validation"):
+        with ShardWriter(folder, split) as writer:
+            writer.write(f"{split}0", np.array([0.1, -0.1] * 5000), 22050)
+    write_manifest(folder)
+    return [f"--data={folder}", f"--runs={folder / 'runs'}"]
+
+
+def test_runs_are_those_that_fit_finds_and_equal_ones_are_made_once(data):
+    sweep = Sweep([Full, WithoutMel], grid={"model.mel_weight": [0, 45.0], "data.segment": [8192]}, seeds=2)
+    plan = make_plan("test", sweep, [*data, "--model.kernels=[3, 5]", "--model.dilations=[[1], [3]]"])
+    assert len(plan.runs) == 4
+    assert plan.equal == {
+        f"WithoutMel mel_weight={weight} segment=8192 seed={seed}": f"Full mel_weight={weight} segment=8192 seed={seed}"
+        for weight in (0, 45.0) for seed in (1234, 1235)
+    }  # fmt: skip
+    for run in (plan.runs[0], plan.runs[3]):
+        cli = open_experiment("fit", run.command()[2:])
+        assert cli.folder().path == run.path
+        assert cli.model.hparams["kernels"] == (3, 5)
+    assert len({run.family for run in plan.runs}) == 2
+    folders = [word.partition("=")[2] for word in data[:1]] * 2
+    elsewhere = make_plan("test", Sweep([Full], grid={"data": [folders[0], folders[1] + "/."]}), data[1:])
+    assert (len(elsewhere.runs), len(elsewhere.equal)) == (1, 1)
+    assert plan.runs[0].arguments[:2] == ("--model.mel_weight=0", "--data.segment=8192")
+    assert plan.runs[3].arguments[2] == "--seed=1235"
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        (
+            Sweep([Full], grid={"model.mel_wieght": [1]}),
+            r"no argument --model\.mel_wieght: did you mean --model\.mel_w",
+        ),
+        (Sweep([Full], grid={"model.mel_weight": ["much"]}), "Expected a float. Got value: much"),
+        (Sweep([Full], grid={"trainer.max_step": [1]}), r"did you mean --trainer\.max_steps"),
+        (Sweep([Full.variant(mel_weight=3.0)]), "write a class of its own"),
+        (Sweep([Full], grid={"data.batch_size": [4]}), r"leave --data\.batch_size out"),
+    ],
+)
+def test_mistakes_are_a_line_before_anything_runs(data, sweep, message):
+    with pytest.raises(SweepError, match=message) as refused:
+        make_plan("test", sweep, [*data, "--data.batch_size=2"])
+    assert "\n" not in str(refused.value)
+
+
+def test_cost_is_that_of_the_nearest_relative(data):
+    plan = make_plan("test", Sweep([Full, WithoutMRF], seeds=2), [*data, "--data.batch_size=3"])
+    first, other, second, _ = plan.runs
+    assert estimate(first, plan.root).source == "unknown"
+
+    def trained(run, rate, steps):
+        run.path.mkdir(parents=True)
+        run.folder.config.write_text(yaml.safe_dump({"family": run.family}))
+        rows = "".join(f"{step},{rate}\n" for step in range(100, steps + 1, 100))
+        (run.path / "metrics.csv").write_text(f"step,speed/samples_per_second\n{rows}")
+
+    trained(other, 6, 500)
+    found = estimate(first, plan.root)
+    assert found.hours == pytest.approx(0.5 * first.max_steps / 3600)
+    assert "same system" in found.source
+    trained(first, 3, 500)
+    assert estimate(second, plan.root).hours == pytest.approx(1.0 * first.max_steps / 3600)
+    assert estimate(first, plan.root).hours == pytest.approx(1.0 * (first.max_steps - 500) / 3600)
+    first.folder.write_summary({"steps": first.max_steps})
+    assert estimate(first, plan.root).hours == 0.0
+
+
+def test_a_sweep_is_kept_and_read_back(data, tmp_path, capsys):
+    plan = make_plan("table", Sweep([Full], grid={"model.mel_weight": [15]}), [*data[:1], f"--runs={tmp_path}"])
+    path = write_record(tmp_path, "table", "why?", plan.runs)
+    assert read_record(tmp_path, "table") == ("why?", plan.runs)
+    plan.runs[0].fail("exit status 1")
+    assert main(["status", "table", "--runs", str(tmp_path)]) == 0
+    assert "failed: exit status 1" in capsys.readouterr().out
+    assert main(["status", "tabel", "--runs", str(tmp_path)]) == 2
+    assert "did you mean table?" in capsys.readouterr().err
+    path.write_text(json.dumps({"runs": [{}]}))
+    assert main(["status", "table", "--runs", str(tmp_path)]) == 2
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_sweeps_are_found_by_name():
+    name, sweep, question = find_sweep("ablations.hifigan_table3.table3")
+    assert (name, sweep) == ("hifigan_table3", table3)
+    assert question.startswith("What each part of HiFi-GAN is for")
+    assert find_sweep("hifigan_table3")[1] is table3
+    with pytest.raises(UnknownExperimentError, match="did you mean hifigan_table3"):
+        find_sweep("hifigan_table4")
+    assert HiFiGANV3 not in table3.experiments

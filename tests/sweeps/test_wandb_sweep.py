@@ -1,0 +1,60 @@
+"""W&B's sweep files, with W&B's own code for what an agent calls."""
+
+import pytest
+import yaml
+from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
+
+from experiments.ablations.hifigan_table3 import Full, WithoutMel
+from framework.commands import experiment
+from framework.sweeps.sweep import Sweep, SweepError, Uniform
+from framework.sweeps.wandb_sweep import read, write
+
+
+def test_a_sweep_written_is_the_sweep_read(tmp_path):
+    grid = {
+        "model.kernels": [[3], [3, 7]],
+        "model.mel_weight": Uniform(1.0, 100.0, log=True),
+        "data.batch_size": [2, 4],
+    }
+    sweep = Sweep([Full, WithoutMel], grid=grid, seeds=2, samples=3, fixed={"trainer.max_steps": 10})
+    write(tmp_path / "sweep.yaml", "test", sweep)
+    back = read(tmp_path / "sweep.yaml")
+    assert list(back.experiments) == [Full, WithoutMel]
+    assert (dict(back.grid), back.seeds, dict(back.fixed)) == (grid, [1234, 1235], {"trainer.max_steps": 10})
+    with pytest.raises(SweepError, match="neither where="):
+        write(tmp_path / "sweep.yaml", "test", Sweep([Full], where=lambda e, v: True))
+
+
+def test_what_an_agent_calls_is_a_command_of_ours(tmp_path, monkeypatch):
+    write(tmp_path / "sweep.yaml", "test", Sweep([Full, WithoutMel], grid={"model.kernels": [[3, 7]]}))
+    content = yaml.safe_load((tmp_path / "sweep.yaml").read_text())
+    # What the server draws for a run: one value of each parameter.
+    drawn = {name: {"value": says["values"][-1]} for name, says in content["parameters"].items()}
+    words = create_sweep_command_args({"args": drawn})["args"]
+    command = [part for word in content["command"] for part in (words if word == "${args}" else [word])]
+    assert command[:3] == ["${env}", "ostinato", "fit"]
+    opened = []
+    monkeypatch.setattr(experiment, "ExperimentCLI", lambda *arguments: opened.append(arguments))
+    experiment.open_experiment("fit", command[3:])
+    assert opened == [("fit", WithoutMel, ["--model.kernels=[3, 7]", "--seed=1234"])]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("parameters: [", "cannot be read"),
+        ("method: grid", "no parameters"),
+        ("{method: bayes, parameters: {}}", "needs W&B's server"),
+        ("{method: random, parameters: {}}", "by run_cap"),
+        ("{early_terminate: {}, parameters: {}}", "early_terminate is not known here"),
+        ("{parameters: {model.x: {values: [1]}}}", "no experiment"),
+        ("{command: [fit, hifigan_v4], parameters: {model.x: {values: [1]}}}", "did you mean hifigan_v"),
+        ("{command: [fit, hifigan_v1], parameters: {model.x: {distribution: beta, min: 1}}}", "beta is not known here"),
+        ("{command: [fit, hifigan_v1], parameters: {model.x: 3}}", "model.x needs value"),
+    ],
+)
+def test_what_cannot_be_done_here_is_named(tmp_path, content, message):
+    (tmp_path / "sweep.yaml").write_text(content)
+    with pytest.raises(SweepError, match=message) as refused:
+        read(tmp_path / "sweep.yaml")
+    assert "\n" not in str(refused.value)
