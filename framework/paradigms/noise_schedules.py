@@ -6,7 +6,7 @@ product of `1 - beta` (Ho et al., 2020, equation 4). Level 0 has the least noise
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -144,6 +144,32 @@ class PredictVelocity(Objective):
 
     def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
         return signal * noisy - sigma * predicted
+
+
+class PredictResidual(Objective):
+    """Prediction of what the best linear guess leaves of the clean example, scaled to variance 1.
+
+    It is the noise where there is little, and the example where there is little else (Karras et al., 2022, section 5).
+
+    Args:
+        deviation: Standard deviation of the data.
+    """
+
+    def __init__(self, deviation: float) -> None:
+        self.deviation = deviation
+
+    def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
+        kept, left = self.scales(signal, sigma)
+        return (clean - kept * (signal * clean + sigma * noise)) / left
+
+    def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
+        kept, left = self.scales(signal, sigma)
+        return kept * noisy + left * predicted
+
+    def scales(self, signal: Any, sigma: Any) -> tuple[Any, Any]:
+        """Return the factor of the noisy example in the guess, and the deviation of what the guess leaves."""
+        variance = (self.deviation * signal) ** 2 + sigma**2
+        return signal * self.deviation**2 / variance, self.deviation * sigma / variance**0.5
 
 
 class Sampler:

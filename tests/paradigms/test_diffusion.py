@@ -13,6 +13,7 @@ from framework.paradigms.noise_schedules import (
     NoiseSchedule,
     PredictClean,
     PredictNoise,
+    PredictResidual,
     PredictVelocity,
     Trajectory,
     denoise,
@@ -89,7 +90,7 @@ def oracle(schedule, objective):
     return predict
 
 
-@pytest.mark.parametrize("objective", [PredictNoise(), PredictClean(), PredictVelocity()])
+@pytest.mark.parametrize("objective", [PredictNoise(), PredictClean(), PredictVelocity(), PredictResidual(0.5)])
 @pytest.mark.parametrize("sampler", [Ancestral(), Ancestral(large=True), DDIM(), DDIM(eta=1.0)])
 def test_the_best_prediction_leads_back_to_the_data(objective, sampler):
     schedule = NoiseSchedule.linear(1000, 1e-4, 0.02)
@@ -126,9 +127,18 @@ def test_objectives_say_the_same():
     clean, noise = torch.randn(2, 100, dtype=torch.float64)
     signal, sigma = 0.6, 0.8
     noisy = signal * clean + sigma * noise
-    for objective in (PredictNoise(), PredictClean(), PredictVelocity()):
+    for objective in (PredictNoise(), PredictClean(), PredictVelocity(), PredictResidual(0.5)):
         told = objective.clean(objective.target(clean, noise, signal, sigma), noisy, signal, sigma)
         torch.testing.assert_close(told, clean)
+
+
+def test_a_residual_has_variance_one_and_nothing_to_do_with_the_noisy_example():
+    clean, noise = 0.5 * torch.randn(100_000), torch.randn(100_000)
+    for signal in (0.1, 0.7, 0.999):
+        sigma = (1 - signal**2) ** 0.5
+        residual = PredictResidual(0.5).target(clean, noise, signal, sigma)
+        assert residual.std().item() == pytest.approx(1, abs=0.02)
+        assert (residual * (signal * clean + sigma * noise)).mean().item() == pytest.approx(0, abs=0.02)
 
 
 def test_a_network_that_predicts_nothing_has_the_loss_of_the_noise():
