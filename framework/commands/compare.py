@@ -30,10 +30,12 @@ class Target:
     Args:
         path: Folder of an evaluation or a run, or a checkpoint; None of an experiment.
         arguments: How `ostinato evaluate` is told of it.
+        label: What its sweep calls it, without the seed.
     """
 
     path: Path | None
     arguments: list[str]
+    label: str = ""
 
 
 class Parser(argparse.ArgumentParser):
@@ -51,7 +53,8 @@ def run(arguments: list[str]) -> None:
     targets = [target for name in settings.runs_or_sweeps for target in targets_of(name, settings.runs)]
     evaluations = evaluated(targets, settings)
     name = ", ".join(sweeps or dict.fromkeys(short(evaluation) for evaluation in evaluations))
-    comparison = compare(evaluations, settings.baseline, settings.metrics, name)
+    labels = {found.run: target.label for target, found in zip(targets, evaluations, strict=True) if target.label}
+    comparison = compare(evaluations, settings.baseline, settings.metrics, name, labels)
     output = Path(settings.output or Path(settings.runs) / "comparisons" / folder_name(name, evaluations, bool(sweeps)))
     page = write(comparison, output)
     print(comparison_table(comparison))
@@ -105,7 +108,8 @@ def targets_of(name: str, runs: str) -> Iterator[Target]:
         for one in planned:
             if one not in finished:
                 print(f"warning: {one.label} is left out, it is {one.state()}", file=sys.stderr)
-        yield from (Target(one.path, [str(one.path)]) for one in finished)
+        for one in finished:
+            yield Target(one.path, [str(one.path)], one.label.removesuffix(f" seed={one.seed}"))
     elif is_path(name) or Path(name).exists():
         yield Target(Path(name), [name])
     else:

@@ -1,7 +1,7 @@
 """The columns of a comparison: which evaluations are seeds of one run, what the run is called, changes and costs."""
 
 from collections import ChainMap, Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,9 @@ class Column:
         return self.evaluations[0].audio(clip) / f"{self.reference or 'generated'}.wav"
 
 
-def columns_of(evaluations: Sequence[Evaluation], baseline: str = "") -> tuple[list[Column], Column]:
+def columns_of(
+    evaluations: Sequence[Evaluation], baseline: str = "", given: Mapping[str, str] | None = None
+) -> tuple[list[Column], Column]:
     """Return ground truth, the baseline, the other runs and Griffin-Lim; and the baseline by itself.
 
     Raises:
@@ -73,7 +75,7 @@ def columns_of(evaluations: Sequence[Evaluation], baseline: str = "") -> tuple[l
     for group in seeds:
         check_seeds(group)
     values = [hyperparameters(group[0]) for group in seeds]
-    names = names_of(seeds, values)
+    names = names_of(seeds, values, given or {})
     chosen = find(baseline, names, seeds)
     columns = [
         Column(name, group, "", changes(values[chosen], own), cost(group))
@@ -152,17 +154,20 @@ def changes(baseline: ChainMap[str, Any] | None, own: ChainMap[str, Any] | None)
     }
 
 
-def names_of(groups: Sequence[Sequence[Evaluation]], values: Sequence[ChainMap[str, Any] | None]) -> list[str]:
-    """Return a name for each run: its experiment's, with what sets it apart from others of that experiment."""
+def names_of(
+    groups: Sequence[Sequence[Evaluation]], values: Sequence[ChainMap[str, Any] | None], given: Mapping[str, str]
+) -> list[str]:
+    """Return a name for each run: the one given, or its experiment's with what sets it apart from others of that."""
     experiments = [short(group[0]) for group in groups]
     kinds = {group[0].folder.name for group in groups}
     names = []
     for group, experiment, own in zip(groups, experiments, values, strict=True):
         others = [v for v, e in zip(values, experiments, strict=True) if e == experiment and v is not own and v]
-        apart = {n for other in others for n in (changes(other, own) or {}) if not n.startswith("system")}
-        parts = [f"{n.removeprefix('model.')}={_value(own, n)}" for n in sorted(apart)]
-        kind = group[0].folder.name if len(kinds) > 1 else ""
-        names.append(" ".join([experiment, *parts, *([f"({kind})"] if kind else [])]))
+        apart = {n for other in others for n in (changes(other, own) or {})}
+        parts = [str(_value(own, "system")).rpartition(":")[2]] if "system" in apart else []
+        parts += [f"{n.removeprefix('model.')}={_value(own, n)}" for n in sorted(apart - {"system"})]
+        kind = [f"({group[0].folder.name})"] if len(kinds) > 1 else []
+        names.append(" ".join([given.get(group[0].run) or " ".join([experiment, *parts]), *kind]))
     counts = Counter(names)
     return [f"{n} {g[0].run[:6]}" if counts[n] > 1 else n for n, g in zip(names, groups, strict=True)]
 

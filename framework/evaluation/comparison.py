@@ -4,7 +4,7 @@ Everything here is computed from stored evaluations and the `config.yaml` of the
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,11 @@ class Comparison:
 
 
 def compare(
-    evaluations: Sequence[Evaluation], baseline: str = "", metrics: Sequence[str] = (), name: str = "comparison"
+    evaluations: Sequence[Evaluation],
+    baseline: str = "",
+    metrics: Sequence[str] = (),
+    name: str = "comparison",
+    labels: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare runs on the clips that they were evaluated on.
 
@@ -97,6 +101,7 @@ def compare(
         baseline: Name, experiment, signature or folder of the run that differences are taken to; else the first.
         metrics: Names of those to compare, in this order; else all that there are.
         name: What the comparison is called.
+        labels: What runs are called, by signature; the rest is named after experiments and what sets them apart.
 
     Raises:
         ComparisonError: there is nothing to compare, or sample rates, data, clips or metrics do not agree.
@@ -106,7 +111,7 @@ def compare(
     evaluations = list({e.folder.resolve(): e for e in evaluations}.values())
     check(evaluations)
     described = metrics_of(evaluations, metrics)
-    columns, chosen = columns_of(evaluations, baseline)
+    columns, chosen = columns_of(evaluations, baseline, labels)
     scores = {metric: scored(metric, columns, chosen) for metric in described}
     data, rate = evaluations[0].data, evaluations[0].sample_rate
     notes = remarks(columns, described)

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from framework.audio.files import load_audio
 from framework.evaluation.columns import Column, run_folder_of
@@ -25,9 +25,9 @@ from framework.evaluation.comparison import Comparison, audio_of
 from framework.evaluation.comparison_table import comparison_values, title
 from framework.evaluation.evaluation import FILE, Evaluation
 from framework.evaluation.page.page import slug
-from framework.evaluation.page.pictures import picture_preset
+from framework.evaluation.page.pictures import log_mel_image, picture_preset
 from framework.tracking.csv_log import CSVLog
-from framework.tracking.media import drawn, log_mel_picture
+from framework.tracking.media import drawn
 from framework.tracking.wandb_log import WandbLog, flatten
 
 MARKER = "wandb.json"
@@ -81,9 +81,10 @@ def log_comparison(comparison: Comparison, folder: Path, group: str, project: st
         for evaluation in column.evaluations:
             log.send(lambda run, e=evaluation: use(run, evaluation_artifact(e)))
     log.send(lambda run: run.log(scores(comparison)))
+    pictures = {clip: picture(comparison, clip) for clip in comparison.clips}
     for clip in comparison.clips:
-        log.send(lambda run, clip=clip: run.log(media(comparison, clip)))
-    log.send(lambda run: run.log({"comparison/clips": clip_table(comparison)}))
+        log.send(lambda run, clip=clip: run.log(media(comparison, clip, pictures[clip])))
+    log.send(lambda run: run.log({"comparison/clips": clip_table(comparison, pictures)}))
     log.send(lambda run: run.summary.update(means(comparison)))
     log.send(lambda run: run.log_artifact(result(comparison, folder)))
     log.finish()
@@ -220,18 +221,18 @@ def bar_picture(comparison: Comparison, metric: str) -> Image.Image:
     return drawn(canvas)
 
 
-def media(comparison: Comparison, clip: str) -> dict[str, Any]:
-    """Return the sounds of a clip and one picture of all log-mels, as media of the run."""
+def media(comparison: Comparison, clip: str, picture: Image.Image) -> dict[str, Any]:
+    """Return the sounds of a clip and the picture of its log-mels, as media of the run."""
     import wandb
 
     logged: dict[str, Any] = {
         f"audio/{clip}/{slug(name)}": wandb.Audio(str(path), caption=name)
         for name, path in audio_of(comparison, clip).items()
     }
-    return {**logged, f"log_mel/{clip}": wandb.Image(picture(comparison, clip), caption=clip)}
+    return {**logged, f"log_mel/{clip}": wandb.Image(picture, caption=clip)}
 
 
-def clip_table(comparison: Comparison) -> Any:
+def clip_table(comparison: Comparison, pictures: dict[str, Image.Image]) -> Any:
     """Return the table of clips: a row a clip, with the log-mels, and the sound and the values of every column."""
     import wandb
 
@@ -242,7 +243,7 @@ def clip_table(comparison: Comparison) -> Any:
     table = wandb.Table(columns=columns)
     for number, clip in enumerate(comparison.clips):
         sounds = audio_of(comparison, clip)
-        row: list[Any] = [clip, wandb.Image(picture(comparison, clip))]
+        row: list[Any] = [clip, wandb.Image(pictures[clip])]
         for column in comparison.columns:
             path = sounds.get(column.name)
             row.append(wandb.Audio(str(path), caption=f"{clip}, {column.name}") if path else None)
@@ -259,10 +260,19 @@ def has(comparison: Comparison, column: Column, metric: str) -> bool:
 
 
 def picture(comparison: Comparison, clip: str) -> Image.Image:
-    """Draw the log-mels of all columns side by side."""
+    """Draw the log-mels of all columns under each other, on one scale of time, frequency and colour."""
     rate = comparison.sample_rate
     sounds = {name: load_audio(path, rate) for name, path in audio_of(comparison, clip).items()}
-    return log_mel_picture(sounds, picture_preset(rate))
+    length = max((audio.shape[-1] for audio in sounds.values()), default=0)
+    width, height, line = 700, 120, 18
+    sheet = Image.new("RGB", (width, max(len(sounds), 1) * (height + line)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (name, audio) in enumerate(sounds.items()):
+        top = number * (height + line)
+        pen.text((4, top + 3), name, fill="black")
+        strip = log_mel_image(audio, picture_preset(rate), length).convert("RGB")
+        sheet.paste(strip.resize((width, height), Image.Resampling.BILINEAR), (0, top + line))
+    return sheet
 
 
 def means(comparison: Comparison) -> dict[str, float]:

@@ -91,6 +91,15 @@ def test_runs_of_one_experiment_are_told_apart_by_what_they_change(tmp_path):
         compare(runs, "full mel_weight=15")
 
 
+def test_systems_of_one_module_are_told_apart_by_their_class(tmp_path):
+    runs = [store(tmp_path, "table", f, audio=False) for f in ("a", "bb")]
+    config = runs[1].folder.parents[1] / "config.yaml"
+    config.write_text(
+        config.read_text().replace("framework.generators.hifigan:HiFiGAN", "experiments.table:WithoutMPD")
+    )
+    assert [c.name for c in compare(runs).runs] == ["table HiFiGAN", "table WithoutMPD"]
+
+
 def test_a_clip_without_a_value_takes_no_part_and_is_told_of(tmp_path):
     runs = three_runs(tmp_path, audio=False)
     runs[2].metrics["log_mel_error"]["values"][0] = None
@@ -136,19 +145,21 @@ def test_the_command_compares_what_is_finished_of_a_sweep(tmp_path, monkeypatch,
     monkeypatch.setenv("WANDB_MODE", "disabled")
     runs = three_runs(tmp_path)
     folders = [run.folder.parents[1] for run in runs]
+    labels = ["Full seed=0", "Full seed=1", "WithoutMPD seed=0", "WithoutMel", "never"]
     planned = [
-        PlannedRun(f.name, "full", (), f, f.name, f.name[:-1], 0) for f in [*folders, tmp_path / "full" / "never"]
+        PlannedRun(label, "full", (), f, f.name, f.name[:-1], int(f.name[-1]) if f.name[-1].isdigit() else 0)
+        for label, f in zip(labels, [*folders, tmp_path / "full" / "never"], strict=True)
     ]
     for folder in folders:
         (folder / "summary.json").write_text("{}")
     write_record(tmp_path, "question", "does it matter?", planned)
-    assert main(["compare", "question", "--runs", str(tmp_path), "--baseline", "without_mel"]) == 0
+    assert main(["compare", "question", "--runs", str(tmp_path), "--baseline", "WithoutMel"]) == 0
     out, err = capsys.readouterr()
     assert "never is left out, it is new" in err
     assert "3 runs on 8 validation clips" in out
     folder = tmp_path / "comparisons" / "question"
-    assert json.loads((folder / "comparison.json").read_text())["baseline"] == "without_mel"
-    assert "without_mel (baseline)" in (folder / "comparison.md").read_text()
+    assert json.loads((folder / "comparison.json").read_text())["baseline"] == "WithoutMel"
+    assert "Full (2 seeds)" in (folder / "comparison.md").read_text()
     assert (folder / "page" / "index.html").exists()
     assert main(["compare", "question", "nothing", "--runs", str(tmp_path)]) == 2
     assert "'nothing' is no run folder and no sweep (sweeps in" in capsys.readouterr().err

@@ -287,7 +287,7 @@ function buildChanges() {
     at("change-table").replaceWith(make("p", { class: "empty" }, why));
     return;
   }
-  const rows = names.map((name) => make("tr", {}, make("th", { scope: "row" }, make("code", {}, name)), ...runs.map((run) => {
+  const rows = names.map((name) => make("tr", {}, make("th", { scope: "row" }, make("code", {}, ...breakable(name))), ...runs.map((run) => {
     const changed = run.changes && run.changes[name];
     const text = run.changes === null ? "?" : changed ? changed[1] : data.baselineValues[name];
     return make("td", changed ? { class: "changed" } : {}, make("code", {}, text));
