@@ -1,0 +1,85 @@
+"""The first losses of every experiment, as they were when they were last looked at.
+
+Whatever changes them on purpose writes them anew: `OSTINATO_GOLDEN=write pytest -n 0 tests/experiments`.
+"""
+
+import gc
+import json
+import os
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+
+from framework.catalogue import describe_module, find, module_names
+
+GOLDEN = Path(__file__).with_name("golden_losses.json")
+NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
+SMALL = 400_000  # parameters up to which twenty steps take seconds
+STEPS = {True: 20, False: 2}
+
+
+class Tone(L.LightningDataModule):
+    """The same second or so of a tone in noise, with its pitch and its instrument."""
+
+    def __init__(self, sample_rate, hop):
+        super().__init__()
+        self.sample_rate, self.hop, self.time = sample_rate, hop, 64 * hop
+
+    def train_dataloader(self):
+        seconds = torch.arange(self.time) / self.sample_rate
+        noise = torch.randn(self.time, generator=torch.Generator().manual_seed(0))
+        audio = (0.3 * torch.sin(2 * torch.pi * 440 * seconds) + 0.02 * noise).view(1, 1, -1)
+        f0 = torch.full((1, self.time // self.hop), 440.0)
+        batch = {"audio": audio, "key": ["tone"], "f0": f0, "instrument": torch.zeros(1, dtype=torch.long)}
+        return torch.utils.data.DataLoader([batch] * 20, batch_size=None)
+
+    def advance(self, batch):
+        pass
+
+
+class Losses(L.Callback):
+    def __init__(self):
+        self.seen = []
+
+    def on_train_batch_end(self, trainer, pl_module, *_):
+        self.seen.append(round(trainer.callback_metrics["train/generator"].item(), 5))
+
+
+def first_losses(name):
+    """Train the first steps; return the generator's losses."""
+    torch.manual_seed(0)
+    os.environ["PL_GLOBAL_SEED"] = "0"
+    system = find(name)()
+    small = sum(p.numel() for network in system.networks().values() for p in network.parameters()) < SMALL
+    hop = getattr(system, "control_hop", 64)
+    data = Tone(system.preset.sample_rate, hop)
+    losses = Losses()
+    trainer = L.Trainer(
+        max_steps=STEPS[small], logger=False, callbacks=[losses], enable_checkpointing=False, accelerator="cpu",
+        enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    before = [p.detach().clone() for p in system.generator.parameters()]
+    trainer.fit(system, datamodule=data)
+    assert all(torch.isfinite(p).all() for p in system.parameters())
+    assert any(not torch.equal(b, p) for b, p in zip(before, system.generator.parameters(), strict=True))
+    # Trainer and system hold each other; fifty of them at a time would fill the memory.
+    del trainer, system
+    gc.collect()
+    return losses.seen
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_first_losses_are_those_known(name):
+    if not find(name)().has_weights:
+        pytest.skip("there is nothing to train")
+    known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    seen = first_losses(name)
+    if os.environ.get("OSTINATO_GOLDEN") == "write":
+        GOLDEN.write_text(json.dumps(dict(sorted((known | {name: seen}).items())), indent=1) + "\n")
+        return
+    assert name in known, f"no losses are known of {name}: OSTINATO_GOLDEN=write pytest -n 0 tests/experiments"
+    # Rounding differs between processors, and grows from step to step where networks play against each other.
+    assert seen[:3] == pytest.approx(known[name][:3], rel=2e-3)
+    assert seen == pytest.approx(known[name], rel=0.1)
