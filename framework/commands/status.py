@@ -49,6 +49,8 @@ def run(arguments: list[str]) -> int | None:
 
 
 def state_of(run: PlannedRun, queue: dict[str, str]) -> str:
-    """Return a run's state, or that it waits in Slurm's queue."""
+    """Return a run's state, or what Slurm says of its job where nothing trains yet."""
     state, job = run.state(), job_of(run)
-    return f"queued ({job})" if job in queue and state in ("new", "stopped", "failed") else state
+    if job in queue and state in ("new", "stopped", "failed"):
+        return f"{'queued' if queue[job] == 'pending' else queue[job]} ({job})"
+    return state

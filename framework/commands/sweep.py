@@ -75,7 +75,8 @@ def run(arguments: list[str]) -> int | None:
     plan = make_plan(name, sweep, overrides, question, own.metric)
     # The commands alone are what goes to a scheduler; everything else is for the person.
     console = Console(stderr=own.print_commands, highlight=False)
-    show_plan(plan, own.jobs, console)
+    settings = slurm_settings(own)
+    show_plan(plan, own.jobs, own.devices_per_run * int(settings.get("nodes", 1)), console)
     todo = [planned for planned in plan.runs if planned.state() != "finished"]
     if own.print_commands:
         for planned in todo:
@@ -85,7 +86,7 @@ def run(arguments: list[str]) -> int | None:
     check_folders(plan)
     record = write_record(plan.root, plan.name, plan.question, plan.runs)
     if own.launcher == "slurm":
-        on_slurm(plan, todo, own)
+        on_slurm(plan, todo, own, settings)
         return None
     console.print(f"\nkept as {record}; `ostinato status {plan.name}` shows how far it is\n", soft_wrap=True)
     return here(plan, own, console)
@@ -129,13 +130,25 @@ def here(plan: Plan, own: argparse.Namespace, console: Console) -> int:
     return 1 if failed else 0
 
 
-def on_slurm(plan: Plan, todo: list[PlannedRun], own: argparse.Namespace) -> None:
-    """Submit the runs to Slurm, and leave them to it."""
-    if own.halving is not None:
+def slurm_settings(own: argparse.Namespace) -> dict[str, str]:
+    """Return the options of sbatch that were given.
+
+    Raises:
+        UsageError: they are for another launcher, or no options.
+    """
+    if own.slurm and own.launcher != "slurm":
+        raise UsageError("--slurm needs --launcher slurm")
+    if own.halving is not None and own.launcher == "slurm":
         raise UsageError("--halving needs --launcher local: Slurm's jobs cannot be paused at a step")
     settings = dict(word.partition("=")[::2] for word in own.slurm)
-    if wrong := [word for word in own.slurm if "=" not in word]:
-        raise UsageError(f"--slurm {wrong[0]}: KEY=VALUE is needed, as --slurm time=240 partition=gpu")
+    wrong = [word for word in own.slurm if "=" not in word]
+    if wrong or not settings.get("nodes", "1").isdecimal():
+        raise UsageError(f"--slurm {(wrong or ['nodes'])[0]}: KEY=VALUE is needed, as --slurm time=240 partition=gpu")
+    return settings
+
+
+def on_slurm(plan: Plan, todo: list[PlannedRun], own: argparse.Namespace, settings: dict[str, str]) -> None:
+    """Submit the runs to Slurm, and leave them to it."""
     jobs = slurm.submit(todo, plan.name, plan.root, own.jobs, own.devices_per_run, settings)
     already = len(todo) - len(jobs)
     print(
@@ -145,7 +158,7 @@ def on_slurm(plan: Plan, todo: list[PlannedRun], own: argparse.Namespace) -> Non
     )
 
 
-def show_plan(plan: Plan, jobs: int, console: Console) -> None:
+def show_plan(plan: Plan, jobs: int, devices: int, console: Console) -> None:
     """Print the plan: runs, cost, and what is done already."""
     states = {planned.signature: planned.state() for planned in plan.runs}
     estimates = {planned.signature: estimate(planned, plan.root) for planned in plan.runs}
@@ -163,7 +176,7 @@ def show_plan(plan: Plan, jobs: int, console: Console) -> None:
     hours = sum(known)
     line = f"\n{len(plan.runs)} runs, {len(plan.runs) - len(todo)} finished, {len(todo)} to make"
     if known:
-        line += f": {duration(hours * plan.devices)} of training on a device, {duration(hours / min(jobs, len(todo)))}"
+        line += f": {duration(hours * devices)} of training on a device, {duration(hours / min(jobs, len(todo)))}"
         line += f" with {jobs} at once" if jobs > 1 else " one after another"
     if unknown:
         line += f"{';' if known else ':'} cost of {unknown} unknown (no run of these systems there yet)"

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from framework.sweeps.record import PlannedRun, last_lines, locked, metric_at, progress
+from framework.sweeps.record import ATTEMPT, PlannedRun, last_lines, locked, metric_at, progress
 
 PROGRAM = (sys.executable, "-m", "framework.cli")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -151,7 +151,7 @@ class LocalLauncher:
         task.claim, task.slot, task.state, task.began_at = claim, slot, "running", progress(run).step
         command = run.command(self.program)
         with open(run.log, "a") as log:
-            log.write(f"\n=== {time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(run.command())}\n")
+            log.write(f"\n{ATTEMPT}{time.strftime('%Y-%m-%d %H:%M:%S')} {' '.join(run.command())}\n")
             log.flush()
             task.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,

@@ -1,5 +1,6 @@
 """The runs of a sweep before anything runs: checked, found again by signature, equal ones once, and their cost."""
 
+import functools
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +14,6 @@ from framework.commands.experiment import ExperimentCLI, on_recordings
 from framework.commands.parser import UsageError
 from framework.runs.folder import RunError, run_folder
 from framework.runs.identity import family, signature, source_hash
-from framework.strategies import number_of_devices
 from framework.sweeps.record import PlannedRun, progress
 from framework.sweeps.sweep import Choice, Sweep, SweepError, argument
 
@@ -51,7 +51,6 @@ class Plan:
         runs: The runs, each once.
         equal: Labels of those that turned out to be one of the others, by that one's label.
         root: Folder of all runs.
-        devices: Devices of a run, over all nodes.
     """
 
     name: str
@@ -59,7 +58,6 @@ class Plan:
     runs: list[PlannedRun]
     equal: dict[str, str]
     root: Path
-    devices: int = 1
 
 
 def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: str = "", metric: str = "") -> Plan:
@@ -87,8 +85,7 @@ def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: 
         else:
             runs[run.signature] = replace(run, monitor=metric or run.monitor)
     assert reader is not None
-    devices = number_of_devices(reader.trainer_arguments)
-    return Plan(name, question, list(runs.values()), equal, Path(reader.config["runs"]), devices)
+    return Plan(name, question, list(runs.values()), equal, Path(reader.config["runs"]))
 
 
 def _resolve(
@@ -180,7 +177,7 @@ def _relatives(run: PlannedRun, root: Path, system: Path) -> Iterator[tuple[str,
     """Yield folders of runs that cost about the same, the nearest relatives first."""
     yield "this run", [run.path]
     same = _newest(system)
-    kin = [folder for folder in same if _stored(folder).get("family") == run.family]
+    kin = [folder for folder in same if _family(folder) == run.family]
     yield "the same, other seeds", kin
     yield "the same system", same
     for base in find(run.experiment).__mro__[1:]:
@@ -194,12 +191,16 @@ def _newest(system: Path) -> list[Path]:
     return sorted(found, key=lambda folder: (folder / "metrics.csv").stat().st_mtime, reverse=True)[:NEWEST]
 
 
-def _stored(folder: Path) -> dict[str, Any]:
+def _family(folder: Path) -> str:
     try:
-        stored = yaml.safe_load((folder / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError):
-        return {}
-    return stored if isinstance(stored, dict) else {}
+        return _read_family(folder / "config.yaml", (folder / "config.yaml").stat().st_mtime_ns)
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return ""
+
+
+@functools.cache
+def _read_family(path: Path, changed: int) -> str:
+    return yaml.safe_load(path.read_text())["family"]
 
 
 def seconds_per_step(folder: Path, run: PlannedRun) -> float | None:

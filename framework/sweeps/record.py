@@ -17,6 +17,8 @@ from framework.hyperparameters import nearest
 from framework.runs.folder import RunFolder, write_atomically
 
 State = Literal["finished", "running", "stopped", "failed", "damaged", "new"]
+ATTEMPT = "=== "
+"""What the line begins with that says in a log by which command an attempt was made."""
 TAIL = 1 << 18
 """Bytes at the end of a metrics.csv that are read for the newest values."""
 
@@ -173,15 +175,16 @@ def locked(path: Path) -> bool:
     return False
 
 
-def last_lines(path: Path, count: int = 6) -> list[str]:
-    """Return the last lines of a log that are not empty."""
+def last_lines(path: Path, count: int = 8) -> list[str]:
+    """Return the last lines of a log's last attempt that are not empty."""
     try:
         with open(path, "rb") as file:
             file.seek(max(0, file.seek(0, io.SEEK_END) - 20_000))
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    lines = [line.rpartition("\r")[2].rstrip() for line in text.replace("\r\n", "\n").split("\n")]
+    text = text.replace("\r\n", "\n").rpartition(f"\n{ATTEMPT}")[2].partition("\n")[2] if ATTEMPT in text else text
+    lines = [line.rpartition("\r")[2].rstrip() for line in text.split("\n")]
     return [line for line in lines if line.strip()][-count:]
 
 

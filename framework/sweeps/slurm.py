@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.runs.folder import RunError, write_atomically
-from framework.sweeps.record import PlannedRun
+from framework.sweeps.record import ATTEMPT, PlannedRun
 from framework.sweeps.sweep import SweepError
 
 DEFAULTS = {"time": "1440", "signal": "USR1@90", "requeue": True}
@@ -34,7 +34,7 @@ class Fit:
                 for stream in (sys.stdout, sys.stderr):
                     stream.flush()
                     os.dup2(file.fileno(), stream.fileno())
-            print(f"\n=== job {os.environ.get('SLURM_JOB_ID')}: ostinato {' '.join(command)}", flush=True)
+            print(f"\n{ATTEMPT}job {os.environ.get('SLURM_JOB_ID')}: ostinato {' '.join(command)}", flush=True)
         status = main(command)
         if status:
             raise RunError(f"exit status {status}, see {log}")

@@ -98,7 +98,7 @@ def test_a_stopped_or_killed_sweep_leaves_checkpoints_and_no_children(tmp_path, 
     sweep.send_signal(number)
     sweep.wait(30)
     assert sweep.returncode == (-number if number == signal.SIGKILL else 128 + number)
-    children = [int(lives(tmp_path / f"run{n}")[0][3]) for n in (0, 1)]
+    children = [int(lives(tmp_path / f"run{n}")[0][-1]) for n in (0, 1)]
     wait_until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))
     for name in ("run0", "run1"):
         assert "stopped at step" in (tmp_path / name / "log.txt").read_text()
