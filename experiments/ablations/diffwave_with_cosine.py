@@ -6,6 +6,7 @@ class WithCosine(DiffWaveBase):
     """DiffWave BASE with the cosine schedule (Nichol & Dhariwal, 2021); sampled by all of its levels."""
 
     sampler = "ancestral"
+    clamped = "clean"
 
     def build_schedule(self) -> NoiseSchedule:
         return NoiseSchedule.cosine(self.levels)

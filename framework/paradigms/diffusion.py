@@ -39,6 +39,8 @@ class Diffusion(System):
         sampler: `fast` goes by `fast_betas`; `ancestral` (DDPM) and `ddim` by `sampling_steps` of the levels.
         sampling_steps: Steps of the `ancestral` and `ddim` samplers; 0 for all levels.
         fast_betas: Noise schedule of the `fast` sampler, aligned with the levels that were trained.
+        clamped: What sampling clamps to [-1, 1]: the example after each `step`, noise and all, as lmnt's DiffWave; or
+            the `clean` one that the network sees in it, as DDPM, which schedules that end in pure noise need.
     """
 
     monitor: ClassVar[str] = "validation/loss"
@@ -50,6 +52,7 @@ class Diffusion(System):
     sampler: Literal["fast", "ancestral", "ddim"] = runtime("fast")
     sampling_steps: int = runtime(0)
     fast_betas: tuple[float, ...] = runtime((1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5))
+    clamped: Literal["step", "clean"] = runtime("step")
 
     def build(self) -> None:
         """Make the schedule, the objective and the network.
@@ -123,7 +126,7 @@ class Diffusion(System):
                 way,
                 self.objective,
                 DDIM() if self.sampler == "ddim" else Ancestral(),
-                clamp=lambda example: example.clamp(-1, 1),
+                **{f"clamp_{self.clamped}": lambda example: example.clamp(-1, 1)},
                 progress=bar.update,
             )
         return generated[..., : audio.shape[-1]]

@@ -223,7 +223,8 @@ def denoise(
     trajectory: Trajectory,
     objective: Objective,
     sampler: Sampler,
-    clamp: Callable[[Tensor], Tensor] | None = None,
+    clamp_clean: Callable[[Tensor], Tensor] = lambda clean: clean,
+    clamp_step: Callable[[Tensor], Tensor] = lambda example: example,
     progress: Callable[[], object] = lambda: None,
 ) -> Tensor:
     """Go from noise back to an example.
@@ -234,7 +235,8 @@ def denoise(
         trajectory: The levels to go by; behind the last one there is no noise.
         objective: What the network predicts.
         sampler: How a step is taken.
-        clamp: What the example is put through after each step, as DiffWave's official code clamps it to [-1, 1].
+        clamp_clean: What the predicted clean example is put through, as DDPM's official code clips it.
+        clamp_step: What the example is put through after each step, as DiffWave's official code clamps it.
         progress: Called after each step.
     """
     for level, now, then in zip(
@@ -242,7 +244,7 @@ def denoise(
     ):
         levels = torch.full((len(noisy),), level, device=noisy.device)
         predicted = predict(noisy, levels).float()
-        noisy = sampler.step(noisy, objective.clean(predicted, noisy, now**0.5, (1 - now) ** 0.5), now, then)
-        noisy = clamp(noisy) if clamp else noisy
+        clean = clamp_clean(objective.clean(predicted, noisy, now**0.5, (1 - now) ** 0.5))
+        noisy = clamp_step(sampler.step(noisy, clean, now, then))
         progress()
     return noisy

@@ -151,16 +151,24 @@ def test_a_network_that_predicts_nothing_has_the_loss_of_the_noise():
         assert system.measure(batch)["loss"].item() == pytest.approx(expected, rel=0.03)
 
 
-def test_the_clamp_is_put_on_every_step():
+def test_clamps_are_put_on_every_step():
     way = Trajectory((1.0, 0.0), (0.25, 0.81))
-    seen = []
+    seen, cleaned = [], []
 
     def predict(noisy, levels):
         seen.append(noisy.abs().max().item())
         return torch.full_like(noisy, -5.0)
 
-    end = denoise(predict, torch.ones(1, 4), way, PredictNoise(), DDIM(), clamp=lambda x: x.clamp(-1, 1))
+    def clamp_clean(clean):
+        cleaned.append(clean.abs().max().item())
+        return clean.clamp(-1, 1)
+
+    start, objective = torch.ones(1, 4), PredictNoise()
+    end = denoise(predict, start, way, objective, DDIM(), clamp_step=lambda x: x.clamp(-1, 1))
     assert max(*seen, end.abs().max().item()) <= 1
+    end = denoise(predict, start, way, objective, DDIM(), clamp_clean=clamp_clean)
+    assert min(cleaned) > 1
+    assert end.abs().max().item() <= 1
 
 
 def test_the_held_out_loss_does_not_depend_on_what_was_drawn_before():
