@@ -111,3 +111,17 @@ def test_sweeps_are_found_by_name():
     with pytest.raises(UnknownExperimentError, match="did you mean hifigan_table3"):
         find_sweep("hifigan_table4")
     assert HiFiGANV3 not in table3.experiments
+
+
+def test_a_run_begun_by_other_code_or_half_written_is_said_in_the_plan(data, tmp_path):
+    def planned():
+        return make_plan("test", Sweep([Full]), [*data[:1], f"--runs={tmp_path}"]).runs[0]
+
+    run = planned()
+    assert run.note == ""
+    run.folder.write_config({"provenance": {"source": "other", "commit": "abcdef0123456789"}})
+    assert planned().note == "begun by other code (commit abcdef0123)"
+    run.folder.config.write_text("identity: [")
+    assert planned().note == "its config.yaml is damaged"
+    run.folder.summary_file.write_text("{")
+    assert planned().state() == "damaged"
