@@ -10,7 +10,6 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,31 +19,22 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from framework.audio.files import load_audio
-from framework.evaluation.columns import Column, run_folder_of
+from framework.evaluation.columns import Column
 from framework.evaluation.comparison import Comparison, audio_of
 from framework.evaluation.comparison_table import comparison_values, title
-from framework.evaluation.evaluation import FILE, Evaluation
 from framework.evaluation.page.page import slug
 from framework.evaluation.page.pictures import log_mel_image, picture_preset
-from framework.tracking.csv_log import CSVLog
+from framework.tracking.lineage import (
+    MARKER,
+    LateLog,
+    evaluation_artifact,
+    file_hash,
+    log_evaluation,
+    logged_content,
+    use,
+)
 from framework.tracking.media import drawn
-from framework.tracking.wandb_log import WandbLog, flatten
-
-MARKER = "wandb.json"
-"""Beside an evaluation: what of it is on W&B already."""
-
-
-class ComparisonLog(WandbLog):
-    """A W&B run that is written at once, after the training; what cannot be sent is in files all the same."""
-
-    def send(self, call: Callable[[Any], Any]) -> None:
-        """Do something with the run; if W&B fails, leave it alone from then on."""
-        self._guard(lambda: call(self.experiment))
-
-    def mark(self, marker: Path, content: str) -> None:
-        """Remember what was logged, unless W&B failed or is off."""
-        if not self._failed and not self.experiment.disabled:
-            marker.write_text(json.dumps({"content": content, "run": self.experiment.id}) + "\n")
+from framework.tracking.wandb_log import flatten
 
 
 def log_comparison(comparison: Comparison, folder: Path, group: str, project: str = "ostinato") -> None:
@@ -59,15 +49,15 @@ def log_comparison(comparison: Comparison, folder: Path, group: str, project: st
     marker, content = folder / MARKER, file_hash(folder / "comparison.json")
     if os.environ.get("WANDB_MODE") == "disabled" or logged_content(marker) == content:
         return
-    # Offline, the same id does not continue a run: what an earlier comparison left there would be uploaded as well.
-    for part in ("wandb", "wandb-data"):
-        shutil.rmtree(folder / part, ignore_errors=True)
+    # Offline, the same id does not continue a run: an earlier one of this comparison would be uploaded as well.
+    for earlier in folder.glob(f"wandb/offline-run-*-{identifier(comparison)}"):
+        shutil.rmtree(earlier)
     for column in comparison.runs:
         for evaluation in column.evaluations:
             # Each would say where it is; the comparison's own line says it for all.
             with contextlib.redirect_stdout(io.StringIO()):
                 log_evaluation(evaluation, project)
-    log = ComparisonLog(
+    log = LateLog(
         project=project,
         save_dir=str(folder),
         id=identifier(comparison),
@@ -89,73 +79,6 @@ def log_comparison(comparison: Comparison, folder: Path, group: str, project: st
     log.send(lambda run: run.log_artifact(result(comparison, folder)))
     log.finish()
     log.mark(marker, content)
-
-
-def log_evaluation(evaluation: Evaluation, project: str = "ostinato") -> None:
-    """Add an evaluation to the W&B run of the training, once: an artifact, and its means in the run's summary.
-
-    The artifact is what a comparison's lineage leads back by; the means are what W&B's parallel coordinates and run
-    comparer show beside hyperparameters. Runs that were trained without W&B are left without it.
-    """
-    folder = run_folder_of(evaluation)
-    marker, content = evaluation.folder / MARKER, file_hash(evaluation.folder / FILE)
-    stored = folder.stored_config()
-    if logged_content(marker) == content or not stored or not list(folder.path.glob("wandb/*run-*")):
-        return
-    name = f"{evaluation.experiment.removeprefix('experiments.')} {evaluation.run[:4]}"
-    log = ComparisonLog(
-        project=project,
-        save_dir=str(folder.path),
-        id=evaluation.run,
-        group=evaluation.family,
-        name=name,
-        config=flatten(stored),
-        job_type="train",
-    )
-    log.send(lambda run: run.log_artifact(evaluation_artifact(evaluation)))
-    found = {
-        f"evaluation/{metric}": evaluation.interval(metric).mean
-        for metric in evaluation.metrics
-        if evaluation.interval(metric).count
-    }
-    # A second offline part of a run replaces the summary of the first when both are uploaded: say all of it again.
-    log.send(lambda run: run.summary.update(last_values(folder.path) | found))
-    log.finish()
-    log.mark(marker, content)
-
-
-def evaluation_artifact(evaluation: Evaluation) -> Any:
-    """Return the artifact of an evaluation: the same content is the same version, whichever run logs it."""
-    import wandb
-
-    metadata = {
-        "run": evaluation.run,
-        "family": evaluation.family,
-        "seed": evaluation.seed,
-        "experiment": evaluation.experiment,
-        "step": evaluation.step,
-        "checkpoint": evaluation.checkpoint,
-        "data": evaluation.data,
-    }
-    artifact = wandb.Artifact(artifact_name(evaluation), "evaluation", metadata=metadata)
-    artifact.add_file(str(evaluation.folder / FILE), FILE)
-    config = run_folder_of(evaluation).config
-    if config.exists():
-        artifact.add_file(str(config), "config.yaml")
-    return artifact
-
-
-def artifact_name(evaluation: Evaluation) -> str:
-    """Return the name of an evaluation's artifact."""
-    return f"evaluation-{evaluation.run}-{slug(evaluation.folder.name)}"
-
-
-def use(run: Any, artifact: Any) -> None:
-    """Make an artifact an input of a run; W&B's own call refuses to offline, where only its record can be written."""
-    if run.offline:
-        run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
-    else:
-        run.use_artifact(artifact)
 
 
 def config(comparison: Comparison) -> dict[str, Any]:
@@ -299,24 +222,3 @@ def identifier(comparison: Comparison) -> str:
     """Return the W&B id of a comparison: the same for the same runs and the same baseline."""
     parts = [comparison.baseline, comparison.data, sorted(e.run for c in comparison.runs for e in c.evaluations)]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
-
-
-def last_values(run: Path) -> dict[str, float]:
-    """Return the last value of each name that a run logged."""
-    found: dict[str, float] = {}
-    for row in CSVLog(run).rows():
-        found |= {name: float(value) for name, value in row.items() if value}
-    return found
-
-
-def logged_content(marker: Path) -> str | None:
-    """Return the hash of what a marker says was logged."""
-    try:
-        return json.loads(marker.read_text())["content"]
-    except (OSError, ValueError, KeyError):
-        return None
-
-
-def file_hash(path: Path) -> str:
-    """Return the hash of a file's content."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]

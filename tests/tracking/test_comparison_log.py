@@ -10,7 +10,8 @@ from wandb_file import read, records
 
 from framework.commands.compare import write
 from framework.evaluation.comparison import compare
-from framework.tracking.comparison_log import artifact_name, log_comparison
+from framework.tracking.comparison_log import log_comparison
+from framework.tracking.lineage import artifact_name
 
 
 @pytest.fixture(scope="module")

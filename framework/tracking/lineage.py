@@ -1,0 +1,117 @@
+"""Evaluations on the W&B runs that they are of: what leads a comparison's lineage back to the trainings."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from framework.evaluation.columns import run_folder_of
+from framework.evaluation.evaluation import FILE, Evaluation
+from framework.evaluation.page.page import slug
+from framework.tracking.csv_log import CSVLog
+from framework.tracking.wandb_log import WandbLog, flatten
+
+MARKER = "wandb.json"
+"""Beside an evaluation: what of it is on W&B already."""
+
+
+class LateLog(WandbLog):
+    """A W&B run that is written at once, after the training; what cannot be sent is in files all the same."""
+
+    def send(self, call: Callable[[Any], Any]) -> None:
+        """Do something with the run; if W&B fails, leave it alone from then on."""
+        self._guard(lambda: call(self.experiment))
+
+    def mark(self, marker: Path, content: str) -> None:
+        """Remember what was logged, unless W&B failed or is off."""
+        if not self._failed and not self.experiment.disabled:
+            marker.write_text(json.dumps({"content": content, "run": self.experiment.id}) + "\n")
+
+
+def log_evaluation(evaluation: Evaluation, project: str = "ostinato") -> None:
+    """Add an evaluation to the W&B run of the training, once: an artifact, and its means in the run's summary.
+
+    The artifact is what a comparison's lineage leads back by; the means are what W&B's parallel coordinates and run
+    comparer show beside hyperparameters. Runs that were trained without W&B are left without it.
+    """
+    folder = run_folder_of(evaluation)
+    marker, content = evaluation.folder / MARKER, file_hash(evaluation.folder / FILE)
+    stored = folder.stored_config()
+    if logged_content(marker) == content or not stored or not list(folder.path.glob("wandb/*run-*")):
+        return
+    name = f"{evaluation.experiment.removeprefix('experiments.')} {evaluation.run[:4]}"
+    log = LateLog(
+        project=project,
+        save_dir=str(folder.path),
+        id=evaluation.run,
+        group=evaluation.family,
+        name=name,
+        config=flatten(stored),
+        job_type="train",
+    )
+    log.send(lambda run: run.log_artifact(evaluation_artifact(evaluation)))
+    found = {
+        f"evaluation/{metric}": evaluation.interval(metric).mean
+        for metric in evaluation.metrics
+        if evaluation.interval(metric).count
+    }
+    # A second offline part of a run replaces the summary of the first when both are uploaded: say all of it again.
+    log.send(lambda run: run.summary.update(last_values(folder.path) | found))
+    log.finish()
+    log.mark(marker, content)
+
+
+def evaluation_artifact(evaluation: Evaluation) -> Any:
+    """Return the artifact of an evaluation: the same content is the same version, whichever run logs it."""
+    import wandb
+
+    metadata = {
+        "run": evaluation.run,
+        "family": evaluation.family,
+        "seed": evaluation.seed,
+        "experiment": evaluation.experiment,
+        "step": evaluation.step,
+        "checkpoint": evaluation.checkpoint,
+        "data": evaluation.data,
+    }
+    artifact = wandb.Artifact(artifact_name(evaluation), "evaluation", metadata=metadata)
+    artifact.add_file(str(evaluation.folder / FILE), FILE)
+    config = run_folder_of(evaluation).config
+    if config.exists():
+        artifact.add_file(str(config), "config.yaml")
+    return artifact
+
+
+def artifact_name(evaluation: Evaluation) -> str:
+    """Return the name of an evaluation's artifact."""
+    return f"evaluation-{evaluation.run}-{slug(evaluation.folder.name)}"
+
+
+def use(run: Any, artifact: Any) -> None:
+    """Make an artifact an input of a run; W&B's own call refuses to offline, where only its record can be written."""
+    if run.offline:
+        run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+    else:
+        run.use_artifact(artifact)
+
+
+def last_values(run: Path) -> dict[str, float]:
+    """Return the last value of each name that a run logged."""
+    found: dict[str, float] = {}
+    for row in CSVLog(run).rows():
+        found |= {name: float(value) for name, value in row.items() if value}
+    return found
+
+
+def logged_content(marker: Path) -> str | None:
+    """Return the hash of what a marker says was logged."""
+    try:
+        return json.loads(marker.read_text())["content"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def file_hash(path: Path) -> str:
+    """Return the hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
