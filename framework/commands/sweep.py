@@ -123,9 +123,9 @@ def here(plan: Plan, own: argparse.Namespace, console: Console) -> int:
     finished = sum(task.state == "finished" for task in tasks)
     behind = len(tasks) - failed - finished
     console.print(
-        f"\n{finished} of {len(tasks)} runs are finished"
+        f"\n{finished} of {len(tasks)} runs finished"
         + (f", {failed} failed (the same command tries again)" if failed else "")
-        + (f", {behind} were left behind" if behind else "")
+        + (f", {behind} left behind" if behind else "")
     )
     return 1 if failed else 0
 

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Callable, Sequence
 
+from framework.hyperparameters import nearest
 from framework.sweeps.local import LocalLauncher, Task
-from framework.sweeps.record import PlannedRun, metric_at
+from framework.sweeps.record import PlannedRun, metric_at, newest_rows
 from framework.sweeps.sweep import SweepError
 
 
@@ -33,13 +34,22 @@ def best(runs: Sequence[PlannedRun], step: int, factor: int) -> list[PlannedRun]
     """Return the better part of the families at a step, by the mean of their seeds' metric; lower is better.
 
     A run that was not measured there, since it failed, makes its family the worst.
+
+    Raises:
+        SweepError: none was: the metric is not one of these runs.
     """
     families: dict[str, list[PlannedRun]] = {}
     for run in runs:
         families.setdefault(run.family, []).append(run)
 
+    measured = {run.signature: metric_at(run, step, run.monitor) for run in runs}
+    if all(value is None for value in measured.values()):
+        columns = {name for run in runs for row in newest_rows(run.path / "metrics.csv")[-1:] for name in row}
+        known = [name for name in columns if name.startswith("validation/")]
+        raise SweepError(f"no run was measured by {runs[0].monitor} at step {step}: {nearest(runs[0].monitor, known)}")
+
     def mean(family: str) -> float:
-        values = [metric_at(run, step, run.monitor) for run in families[family]]
+        values = [measured[run.signature] for run in families[family]]
         return sum(math.inf if value is None else value for value in values) / len(values)
 
     kept = sorted(families, key=mean)[: math.ceil(len(families) / factor)]

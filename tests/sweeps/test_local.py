@@ -6,12 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_sweep import PROGRAM, fake_run
 
-from framework.sweeps.halving import halve, rungs
+from framework.sweeps.halving import best, halve, rungs
 from framework.sweeps.local import LocalLauncher, failures
 from framework.sweeps.record import progress
 from framework.sweeps.sweep import SweepError
@@ -160,3 +161,8 @@ def test_halving_lets_the_better_part_go_on_and_pauses_the_rest(tmp_path):
     assert steps_of(tmp_path / "run4") == [str(step) for step in range(1, 81)]
     with pytest.raises(SweepError, match=r"lower --trainer\.val_check_interval from 5"):
         rungs(fake_run(tmp_path, "short", steps=8), 4, 2)
+    misspelt = [replace(run, monitor="validation/eror") for run in runs]
+    with pytest.raises(
+        SweepError, match=r"no run was measured by validation/eror at step 20: did you mean validation/er"
+    ):
+        best(misspelt, 20, 2)

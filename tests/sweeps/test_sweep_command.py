@@ -96,7 +96,7 @@ def test_a_sweep_whose_child_is_killed_finishes_and_is_not_made_again(place):
     assert "2 runs, 0 finished, 2 to make: cost of 2 unknown" in output
     assert "ended by SIGKILL" in output
     assert "goes on from step" in output
-    assert "2 of 2 runs are finished" in output
+    assert "2 of 2 runs finished" in output
     assert "continuing from last.ckpt" in (folder / "log.txt").read_text()
     check_finished(place)
     commands = ostinato(place, "sweep", "small.yaml", "--print-commands", "--trainer.max_steps=30")
