@@ -44,6 +44,11 @@ class NoiseSchedule(nn.Module):
         return cls(np.linspace(first, last, levels))
 
     @classmethod
+    def quadratic(cls, levels: int, first: float, last: float) -> Self:
+        """Return betas whose square roots rise linearly (the official code of Rombach et al., 2022)."""
+        return cls(np.linspace(first**0.5, last**0.5, levels) ** 2)
+
+    @classmethod
     def cosine(cls, levels: int, offset: float = 0.008, largest: float = 0.999) -> Self:
         """Return betas under which alpha_bar falls as a squared cosine (Nichol & Dhariwal, 2021, equation 17)."""
         angle = (np.arange(levels + 1) / levels + offset) / (1 + offset) * np.pi / 2

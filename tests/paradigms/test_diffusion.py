@@ -55,6 +55,12 @@ def test_cosine_schedule_is_the_papers():
     assert schedule.betas.max() == 0.999
 
 
+def test_quadratic_schedule_is_linear_under_the_root():
+    betas = NoiseSchedule.quadratic(1000, 0.00085, 0.012).betas
+    np.testing.assert_allclose(np.diff(np.sqrt(betas)), (0.012**0.5 - 0.00085**0.5) / 999, rtol=1e-9)
+    assert (betas[0], betas[-1]) == pytest.approx((0.00085, 0.012))
+
+
 def test_fast_betas_align_with_the_official_levels():
     way = NoiseSchedule.linear(50, 1e-4, 0.05).aligned((1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5))
     np.testing.assert_allclose(way.levels[::-1], [0, 0.894, 4.087, 10.452, 22.992, 42.919], atol=5e-4)
