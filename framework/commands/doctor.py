@@ -73,12 +73,12 @@ def batches(cli: ExperimentCLI) -> str:
     """Read some, and look at the samples."""
     module, seen, silent, began = cli.datamodule, 0, 0, time.perf_counter()
     for batch in module.train_dataloader():
-        audio = batch["audio"].float()
+        audio = cli.model.example(batch).float()
         if not torch.isfinite(audio).all():
             raise ComplaintError(
                 f"samples that are not finite in {', '.join(batch['key'])}: `ostinato pack --verify` it"
             )
-        silent += int((audio.abs().amax((1, 2)) < 1e-4).sum())
+        silent += int((audio.abs().flatten(1).amax(1) < 1e-4).sum())
         seen += len(audio)
         if seen >= CLIPS:
             break
@@ -130,7 +130,7 @@ def held_out(cli: ExperimentCLI) -> str:
     """Generate a held-out clip."""
     began = time.perf_counter()
     clip = next(iter(cli.datamodule.val_dataloader()))
-    seconds = clip["audio"].shape[-1] / cli.model.preset.sample_rate
+    seconds = cli.model.truth(clip).shape[-1] / cli.model.preset.sample_rate
     measured = next(iter(judge(cli.model, [clip]).values()))["system"]
     if cli.model.monitor.removeprefix("validation/") not in measured:
         raise ComplaintError(f"a held-out clip gives no {cli.model.monitor} to choose the best checkpoint by")

@@ -229,7 +229,7 @@ class _Pass:
         """Generate a clip, keep its audio and measure it."""
         system, found = self.system, self.found
         batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        key, real = batch["key"][0], batch["audio"].float()
+        key, real = batch["key"][0], system.truth(batch).float()
         if not torch.isfinite(real).all():
             raise EvaluationError(f"the held-out clip {key} has {NOT_FINITE}: repair it or take it out of the data")
         system.on_validation_batch_start(batch, number)

@@ -33,11 +33,12 @@ def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = N
     clips: dict[str, Any] = {}
     for number, batch in enumerate(tqdm(batches, desc="held-out clips", unit="clip", disable=None, leave=False)):
         batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        key, real = batch["key"][0], batch["audio"].float()
+        key = batch["key"][0]
         system.on_validation_batch_start(batch, number)
         columns = clips[key] = {"system": {n: float(value) for n, value in system.measure(batch).items()}}
         if not system.copies:
             continue
+        real = system.truth(batch).float()
         columns["system"] |= distances(system.synthesize(batch), real, system)
         baseline = griffin_lim(system.front_end(real))
         columns["griffin_lim"] = distances(baseline, real, system)

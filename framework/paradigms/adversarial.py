@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.discriminators.base import Discriminator, DiscriminatorOutput
+from framework.hyperparameters import added
 from framework.losses.adversarial import AdversarialLoss, LeastSquares
 from framework.losses.feature_matching import FeatureMatching
 from framework.paradigms.system import System, Terms
@@ -24,6 +25,8 @@ class Adversarial(System):
         adversarial_start: Steps on the reconstruction losses alone before the discriminators join.
         match_before_update: Match the features that the discriminators gave the real audio before their own update
             (MelGAN's official code), which saves a pass over it.
+        critic_steps: Updates of the discriminators to one of the generator (Arjovsky et al., 2017, algorithm 1), each
+            on its own equal part of a batch; the generator's is on the last one.
     """
 
     learning_rate = 2e-4
@@ -34,6 +37,7 @@ class Adversarial(System):
     feature_matching_weight: float = 2.0
     adversarial_start: int = 0
     match_before_update: bool = False
+    critic_steps: int = added(1)
 
     def build(self) -> None:
         """Make the networks and the losses."""
@@ -69,7 +73,11 @@ class Adversarial(System):
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
         """Make the fake, update the discriminators, update the generator."""
-        turns = [Turn(self, part) for part in self.parts(batch)]
+        *earlier, last = self.parts(batch, "critic_steps")
+        for share in earlier:
+            if self.discriminating:
+                self.update("discriminator", [Turn(self, part).discriminator_terms for part in self.parts(share)])
+        turns = [Turn(self, part) for part in self.parts(last)]
         if len(turns) == 1:
             # One fake serves both updates; the graphs of several parts would not fit into memory together.
             turns[0].fake = turns[0].generate()
@@ -80,15 +88,15 @@ class Adversarial(System):
 
 
 class Turn:
-    """One part of a batch in both updates of a step: its audio, the fake, and what was made of the real before."""
+    """One part of a batch in both updates of a step: its examples, the fake, and what was made of the real before."""
 
     def __init__(self, system: Adversarial, batch: dict[str, Any]) -> None:
-        self.system, self.batch, self.real = system, batch, batch["audio"]
+        self.system, self.batch, self.real = system, batch, system.example(batch)
         self.fake: Tensor | None = None
         self.before: dict[str, DiscriminatorOutput] = {}
 
     def generate(self) -> Tensor:
-        """Return the generator's audio `(batch, 1, time)`."""
+        """Return the generator's examples."""
         return self.system.generator(self.system.condition(self.batch))
 
     def discriminator_terms(self) -> Terms:

@@ -122,7 +122,7 @@ class Autoregressive(System):
         return torch.cat(pieces, dim=-1)
 
     @torch.no_grad()
-    def synthesize(self, batch: dict[str, Any]) -> Tensor:
+    def generate(self, batch: dict[str, Any]) -> Tensor:
         """Sample audio `(batch, 1, time)` as long as the batch's, from silence on."""
         audio = batch["audio"]
         if not audio.numel():

@@ -79,7 +79,7 @@ class Diffusion(System):
 
     def terms(self, batch: dict[str, Any]) -> Terms:
         """Return the loss at levels drawn for each example."""
-        clean = batch["audio"]
+        clean = self.example(batch)
         levels = torch.randint(len(self.noise_schedule), (len(clean),), device=clean.device)
         return {"denoising": self.loss(self.generator, clean, torch.randn_like(clean), levels, self.condition(batch))}
 
@@ -93,7 +93,7 @@ class Diffusion(System):
     def measure(self, batch: dict[str, Any]) -> Terms:
         """Return the loss of held-out clips at evenly spaced levels, with the same noise whatever was drawn before."""
         batch = self.whole_frames(batch)
-        clean, condition = batch["audio"], self.condition(batch)
+        clean, condition = self.example(batch), self.condition(batch)
         levels = torch.linspace(0, len(self.noise_schedule) - 1, MEASURED_LEVELS).round().long().to(clean.device)
         generator, losses = torch.Generator().manual_seed(0), []
         for level in levels:
@@ -101,32 +101,26 @@ class Diffusion(System):
             losses.append(self.loss(self.judged, clean, noise, level.repeat(len(clean)), condition))
         return {"loss": torch.stack(losses).mean()}
 
-    def whole_frames(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a batch whose audio is padded to whole frames of the mel."""
-        missing = -batch["audio"].shape[-1] % self.preset.hop_length
-        return batch | {"audio": torch.nn.functional.pad(batch["audio"], (0, missing))}
-
     def trajectory(self) -> Trajectory:
         """Return the levels that sampling goes by."""
         schedule = self.noise_schedule
         return schedule.aligned(self.fast_betas) if self.sampler == "fast" else schedule.trajectory(self.sampling_steps)
 
     @torch.no_grad()
-    def synthesize(self, batch: dict[str, Any]) -> Tensor:
-        """Generate audio `(batch, 1, time)` as long as the batch's, out of noise."""
-        audio, way = batch["audio"], self.trajectory()
-        if not audio.numel():
-            return audio.float()
-        batch = self.whole_frames(batch)
+    def generate(self, batch: dict[str, Any]) -> Tensor:
+        """Return an example of the shape of the batch's, out of noise."""
+        batch, way = self.whole_frames(batch), self.trajectory()
+        noise = torch.randn_like(self.example(batch))
+        if not noise.numel():
+            return noise
         condition = self.condition(batch)
         with tqdm(total=len(way.levels), desc="denoising", unit="step", disable=None, leave=False, delay=1) as bar:
-            generated = denoise(
+            return denoise(
                 lambda noisy, levels: self.judged(noisy, levels, **condition),
-                torch.randn_like(batch["audio"]),
+                noise,
                 way,
                 self.objective,
                 DDIM() if self.sampler == "ddim" else Ancestral(),
                 **{f"clamp_{self.clamped}": lambda example: example.clamp(-1, 1)},
                 progress=bar.update,
             )
-        return generated[..., : audio.shape[-1]]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import lightning as L
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -25,6 +26,8 @@ class System(Hyperparameters, L.LightningModule):
     A paradigm says by `terms` (or, where networks take turns, by `training_step`) what is minimised. Each named term
     is weighted by the hyperparameter `<name>_weight`, if there is one, and logged, unweighted, under its name. Networks
     and losses are chosen by overriding a `build_*` method.
+
+    What is trained on and generated is an `example`: audio, unless a system says otherwise and how to `render` one.
 
     Random numbers are a function of the seed, the step and the rank (of the seed and the batch in a validation), never
     of what came before: plain `torch.rand` in a step resumes exactly.
@@ -143,6 +146,10 @@ class System(Hyperparameters, L.LightningModule):
 
     # Training
 
+    def example(self, batch: dict[str, Any]) -> Tensor:
+        """Return what is trained on: the audio `(batch, 1, time)`, or what a system makes of a batch."""
+        return batch["audio"]
+
     def condition(self, batch: dict[str, Any]) -> Any:
         """Return what the generator is given: the log-mel `(batch, mels, frames)` of the audio `(batch, 1, time)`."""
         return self.front_end(batch["audio"])
@@ -155,18 +162,19 @@ class System(Hyperparameters, L.LightningModule):
         """Update the generator on the loss terms of a batch."""
         self.update("generator", [lambda part=part: self.terms(part) for part in self.parts(batch)])
 
-    def parts(self, batch: dict[str, Any]) -> list[dict[str, Any]]:
-        """Cut a batch into `accumulate` equal parts.
+    def parts(self, batch: dict[str, Any], name: str = "accumulate") -> list[dict[str, Any]]:
+        """Cut a batch into as many equal parts as the hyperparameter of this name says.
 
         Raises:
             ValueError: the device's share of the batch cannot be divided so.
         """
-        if self.accumulate == 1:
+        count = getattr(self, name)
+        if count == 1:
             return [batch]
-        share = len(batch["audio"])
-        if share % self.accumulate:
-            raise ValueError(f"accumulate = {self.accumulate} does not divide a device's share of the batch, {share}")
-        size = share // self.accumulate
+        share = len(batch["key"])
+        if count < 1 or share % count:
+            raise ValueError(f"{name} = {count} does not divide a device's share of the batch, {share}")
+        size = share // count
         return [
             {n: v[i : i + size] if isinstance(v, (list, Tensor)) and len(v) == share else v for n, v in batch.items()}
             for i in range(0, share, size)
@@ -255,12 +263,38 @@ class System(Hyperparameters, L.LightningModule):
 
     # Synthesis and validation
 
+    def generate(self, batch: dict[str, Any]) -> Tensor:
+        """Return an example of the network's own, from what `condition` finds in a batch."""
+        return self.judged(self.condition(self.whole_frames(batch)))
+
+    def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return the audio `(batch, 1, time)` of an example."""
+        return example
+
     @torch.no_grad()
     def synthesize(self, batch: dict[str, Any]) -> Tensor:
-        """Generate audio `(batch, 1, time)` as long as the batch's, from what `condition` finds in it."""
-        audio = batch["audio"]
-        padded = nn.functional.pad(audio, (0, -audio.shape[-1] % self.preset.hop_length))
-        return self.judged(self.condition(batch | {"audio": padded}))[..., : audio.shape[-1]].float()
+        """Generate audio `(batch, 1, time)`, as long as the batch's if that has audio."""
+        return self.cut(self.render(self.generate(batch), batch), batch)
+
+    @torch.no_grad()
+    def truth(self, batch: dict[str, Any]) -> Tensor:
+        """Return a batch's own audio `(batch, 1, time)`, rendered where it has none."""
+        return batch["audio"] if "audio" in batch else self.render(self.example(batch), batch)
+
+    def whole_frames(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch whose audio, if it has some, is padded to whole frames of the mel."""
+        if "audio" not in batch:
+            return batch
+        missing = -batch["audio"].shape[-1] % self.preset.hop_length
+        return batch | {"audio": nn.functional.pad(batch["audio"], (0, missing))}
+
+    def cut(self, audio: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return audio no longer than the batch's, in float32."""
+        return (audio[..., : batch["audio"].shape[-1]] if "audio" in batch else audio).float()
+
+    def pictures(self, generated: Tensor, real: Tensor) -> dict[str, Image.Image]:
+        """Return pictures by title of a generated example beside a real one, other than log-mels of audio."""
+        return {}
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch with all that `condition` needs."""
@@ -272,10 +306,12 @@ class System(Hyperparameters, L.LightningModule):
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any]:
         """Generate a held-out clip; callbacks measure it, draw it and make it heard."""
+        generated = self.generate(batch)
         return {
             "key": batch["key"][0],
-            "real": batch["audio"][0],
-            "fake": self.synthesize(batch)[0],
+            "real": self.truth(batch)[0],
+            "fake": self.cut(self.render(generated, batch), batch)[0],
+            "pictures": self.pictures(generated, self.example(batch)),
             "sample_rate": self.preset.sample_rate,
             "preset": self.preset,
             "copies": self.copies,

@@ -8,7 +8,6 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from torch import Tensor
 from tqdm import tqdm
 
 from framework.audio.files import safe_name, save_audio
@@ -45,9 +44,9 @@ class StepCount(L.Callback):
 class AudioSamples(L.Callback):
     """Makes the first held-out clips heard and seen after every validation, in files and on W&B.
 
-    A validation step returns `{"key", "real" (1, time), "fake" (1, time), "sample_rate", "preset", "copies",
-    "measures"}`. Under `<folder>/<key>/` come `truth.wav` once and `step_00001000.wav` with its `.png`, generated
-    beside true, each time.
+    A validation step returns `{"key", "real" (1, time), "fake" (1, time), "pictures", "sample_rate", "preset",
+    "copies", "measures"}`. Under `<folder>/<key>/` come `truth.wav` once and `step_00001000.wav` with its `.png`,
+    generated beside true, and the pictures each time.
 
     Args:
         folder: The run's audio folder.
@@ -92,6 +91,9 @@ class AudioSamples(L.Callback):
         written = {name: audio, f"{name}/log_mel": picture}
         save_audio(audio, fake, rate)
         log_mel_picture({f"generated, step {step:,}": fake, "truth": real}, clip["preset"]).save(picture)
+        for title, drawn in clip["pictures"].items():
+            written[f"{name}/{title}"] = folder / f"{safe_name(title)}_{step:08d}.png"
+            drawn.save(written[f"{name}/{title}"])
         if not truth.exists():
             save_audio(truth, real, rate)
             written[f"{name}/truth"] = truth
@@ -149,14 +151,15 @@ class Throughput(L.Callback):
         if self._since is None:
             self._since, self._examples, self._audio_seconds = now, 0.0, 0.0
             return
-        audio: Tensor = batch["audio"]
         system: Any = pl_module
-        self._examples += len(audio) * trainer.world_size
-        self._audio_seconds += audio.numel() * trainer.world_size / system.preset.sample_rate
+        self._examples += len(batch["key"]) * trainer.world_size
+        if "audio" in batch:
+            self._audio_seconds += batch["audio"].numel() * trainer.world_size / system.preset.sample_rate
         if trainer.global_step % trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
             seconds = now - self._since
             pl_module.log("speed/samples_per_second", self._examples / seconds)
-            pl_module.log("speed/audio_seconds_per_second", self._audio_seconds / seconds)
+            if self._audio_seconds:
+                pl_module.log("speed/audio_seconds_per_second", self._audio_seconds / seconds)
             self._since, self._examples, self._audio_seconds = now, 0.0, 0.0
 
 

@@ -237,3 +237,43 @@ def test_other_mel_front_end_is_refused(tmp_path):
         L.Trainer(
             max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, accelerator="cpu"
         ).fit(make(mel="melgan_22k"), datamodule=Noise(), ckpt_path=tmp_path / "a.ckpt", weights_only=True)
+
+
+def test_discriminators_take_their_updates_on_the_parts_of_a_batch_and_the_generator_one_on_the_last():
+    seen = []
+
+    class Watched(Tiny):
+        critic_steps = 2
+
+        def update(self, name, parts):
+            before = copy.deepcopy(dict(self.named_parameters()))
+            super().update(name, parts)
+            changed = {n.split(".")[0] for n, value in self.named_parameters() if not torch.equal(value, before[n])}
+            seen.append((name, changed))
+
+        def condition(self, batch):
+            seen.append(batch["key"])
+            return super().condition(batch)
+
+    train(Watched(), 1)
+    updates = [entry for entry in seen if isinstance(entry, tuple)]
+    assert updates == [("discriminator", {"discriminators"})] * 2 + [("generator", {"generator"})]
+    assert [entry for entry in seen if isinstance(entry, list)] == [["0"], ["1"]]
+    with pytest.raises(ValueError, match="critic_steps = 3 does not divide"):
+        train(Tiny(critic_steps=3), 1)
+
+
+def test_what_is_trained_on_need_not_be_audio():
+    class Quiet(Tiny):
+        def example(self, batch):
+            return batch["audio"] / 10
+
+        def render(self, example, batch):
+            return example * 10
+
+    batch = {"audio": 0.3 * torch.randn(1, 1, 2000), "key": ["a"]}
+    system = Quiet()
+    out = system.validation_step(batch, 0)
+    expected = 10 * system.generator(system.condition(system.whole_frames(batch)))[..., :2000]
+    assert torch.allclose(out["fake"], expected[0], atol=1e-6)
+    assert torch.equal(out["real"], batch["audio"][0])

@@ -58,7 +58,7 @@ class Gain(L.LightningModule):
         real = batch["audio"][0]
         fake = real * float("nan") if batch["key"][0] == "bwv/1" and self.global_step == 4 else real / 2
         clip = {"key": batch["key"][0], "real": real, "fake": fake, "sample_rate": 22050, "preset": self.preset}
-        return clip | {"copies": True, "measures": {}}
+        return clip | {"copies": True, "measures": {}, "pictures": {}}
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)
