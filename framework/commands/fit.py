@@ -1,5 +1,6 @@
 """`ostinato fit`: train an experiment, or go on with the run that the same command began."""
 
+import os
 import time
 from typing import Any
 
@@ -121,6 +122,9 @@ def loggers(cli: ExperimentCLI, folder: RunFolder) -> list[Any]:
     if not is_main_process():
         return []
     folder.write_config(config)
+    # Importing W&B takes longer than the rest of a short run.
+    if os.environ.get("WANDB_MODE") == "disabled":
+        return [CSVLog(folder.path)]
     name = f"{cli.experiment.__module__.removeprefix('experiments.')} {signature(identity)[:4]}"
     return [CSVLog(folder.path), wandb_logger(folder.path, signature(identity), family(identity), name, config)]
 

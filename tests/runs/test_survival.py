@@ -107,24 +107,24 @@ def one(tmp_path_factory):
 def test_devices_and_parts_change_nothing(tmp_path):
     """Without dropout, whose random numbers are each rank's own."""
     runs = [Run(tmp_path / n, "--trainer.max_steps=6", "--model.dropout=0", *o) for n, o in (
-        ("one", ()), ("two", ("--trainer.devices=2",)), ("parts", ("--trainer.devices=2", "--model.accumulate=2")),
+        ("one", ()), ("two", ("--trainer.devices=2", "--model.accumulate=2")),
     )]  # fmt: skip
-    results = [run.finish().result() for run in runs]
-    for result in results[1:]:
-        for name, expected in results[0].items():
-            torch.testing.assert_close(result[name], expected, rtol=1e-4, atol=1e-6, msg=name)
+    ours, expected = (run.finish().result() for run in runs)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
 
 
 def test_killed_and_cut_is_the_same_run_bit_for_bit(one):
     run = Run(one.folder.parent / "killed")
     for step, workers in zip(sorted(random.sample(range(8, 28), 2)), (0, 2), strict=True):
         assert run.stop_at(step, whole, f"--data.workers={workers}") == -signal.SIGKILL
+    assert run.stop_at(30, lambda process: process.send_signal(signal.SIGUSR1)) == 128 + signal.SIGUSR1, run.said
     last = run.checkpoints / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-5000])
     same(run.finish(), one)
     assert "last.ckpt is cut short" in run.said
     assert "continuing from last.ckpt" in run.said
-    assert "continuing from previous.ckpt" in run.said or run.said.count("run folder") == 3
+    assert "continuing from previous.ckpt" in run.said or run.said.count("run folder") == 4
 
 
 def test_two_ranks_stopped_in_every_way_are_the_same_run_bit_for_bit(tmp_path):
@@ -137,10 +137,8 @@ def test_two_ranks_stopped_in_every_way_are_the_same_run_bit_for_bit(tmp_path):
 
     assert run.stop_at(8, to_rank_one(signal.SIGTERM)) == 128 + signal.SIGTERM, run.said
     assert "the same command goes on from there" in run.said
-    assert run.stop_at(16, lambda process: process.send_signal(signal.SIGUSR1)) == 128 + signal.SIGUSR1, run.said
-    assert run.stop_at(24, to_rank_one(signal.SIGKILL)) not in (0, None), "a dead rank takes the others with it"
+    assert run.stop_at(20, to_rank_one(signal.SIGKILL)) not in (0, None), "a dead rank takes the others with it"
     assert time.monotonic() - began[-1] < 60
-    assert run.stop_at(32, whole) == -signal.SIGKILL
     same(run.finish(), reference)
 
 

@@ -25,6 +25,10 @@ FIXED = {
 }  # fmt: skip
 
 
+def slurm_answers():
+    return bool(shutil.which("sbatch") and subprocess.run(["scontrol", "ping"], capture_output=True).returncode == 0)
+
+
 @pytest.fixture
 def place(tmp_path):
     """Return a folder with data and a sweep of two runs."""
@@ -108,7 +112,7 @@ def test_a_sweep_whose_child_is_killed_finishes_and_is_not_made_again(place):
     assert "small: 2 finished" in ostinato(place, "status")
 
 
-@pytest.mark.skipif(not (shutil.which("sbatch") and shutil.which("scontrol")), reason="there is no Slurm (sbatch) here")
+@pytest.mark.skipif(not slurm_answers(), reason="there is no Slurm here")
 def test_slurm_jobs_are_preempted_put_back_and_finish(place):
     pytest.importorskip("submitit")
     output = ostinato(place, "sweep", "small.yaml", "--launcher", "slurm", "--jobs", "2", "--slurm", "time=10", "mem=0")
