@@ -24,6 +24,17 @@ def machine() -> dict[str, Any]:
     }
 
 
+def device() -> torch.device:
+    """Return where benches compute that need not do so on a CPU: the GPU, if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def synchronise() -> None:
+    """Wait until the GPU, if there is one, has done what it was told."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+
+
 def peak_memory(run: Callable[[], float]) -> int:
     """Return the bytes that a run has allocated at the most, beyond those that were allocated before it.
 

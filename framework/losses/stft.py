@@ -6,7 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import pad, threshold_
+from torch.nn.functional import pad
 
 
 class MultiResolutionSTFTLoss(nn.Module):
@@ -98,8 +98,8 @@ class _WrittenOut(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, fake: Tensor, real: Tensor, distance: STFTDistance) -> Tensor:
         spectra = distance.spectra(torch.cat([fake, real]))
-        parts = torch.view_as_real(spectra).square()
-        f, r = (parts[..., 0] + parts[..., 1]).clamp_(min=distance.eps).sqrt_().chunk(2)
+        power = spectra.real.square().addcmul_(spectra.imag, spectra.imag)
+        f, r = power.clamp_(min=distance.eps).sqrt_().chunk(2)
         difference = f - r
         error, level = torch.linalg.vector_norm(difference), torch.linalg.vector_norm(r)
         value = error / level + (f / r).log_().abs_().mean()
@@ -108,7 +108,7 @@ class _WrittenOut(torch.autograd.Function):
             convergence = 0.5 / (error.clamp(min=1e-30) * level)
             slope = (difference * convergence).addcdiv_(difference.sign_(), f, value=0.5 / f.numel())
             floor = torch.tensor(distance.eps, dtype=f.dtype).sqrt().item()
-            slope /= threshold_(f, floor, float("inf"))
+            slope /= torch.threshold_(f, floor, float("inf"))
             ctx.save_for_backward(distance.adjoint(spectra[: len(fake)].mul_(slope), fake.shape[-1]))
         return value
 

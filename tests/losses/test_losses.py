@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import auraloss
 import pytest
 import torch
 from reference.weights import load_reference
@@ -23,6 +24,43 @@ def test_stft_loss_equals_official_in_this_order_of_arguments(name, fake, real):
     assert loss(fake=fake, real=real).item() == pytest.approx(expected, rel=1e-6)
     assert abs(loss(fake=real, real=fake).item() - expected) > 1e-4
     assert not loss.state_dict()
+
+
+def test_stft_loss_and_its_gradient_are_as_good_as_auralosss():
+    sizes = [1024, 2048, 512], [120, 240, 50], [600, 1200, 240]
+    torch.manual_seed(0)
+    level = torch.tensor([0.3, 1e-3])[:, None, None]
+    real = level * torch.randn(2, 1, 9001)
+    fake = (0.7 * real + 0.3 * level * torch.randn_like(real)).requires_grad_()
+    # Power below the floor, of no gradient, and equal audio, of no difference.
+    fake.data[1, :, 4000:6000] *= 1e-4
+    fake.data[0, :, 2000:5000] = real[0, :, 2000:5000]
+    peer = auraloss.freq.MultiResolutionSTFTLoss(*sizes, eps=1e-7)
+    expected = torch.autograd.grad(peer(fake, real), fake)[0], peer(fake, real)
+    for part in peer.stft_losses:
+        part.window = part.window.double()
+    doubled = fake.detach().double().requires_grad_()
+    (exact,) = torch.autograd.grad(peer(doubled, real.double()), doubled)
+
+    value = MultiResolutionSTFTLoss()(fake, real)
+    (gradient,) = torch.autograd.grad(3 * value, fake)
+    assert value.item() == pytest.approx(expected[1].item(), rel=1e-6)
+    error, theirs = ((g - exact).norm() / exact.norm() for g in (gradient / 3, expected[0]))
+    assert error < 1.01 * theirs < 0.01
+
+
+def test_stft_loss_of_equal_audio_is_zero_with_no_gradient():
+    fake = torch.randn(1, 1, 4096, requires_grad=True)
+    loss = MultiResolutionSTFTLoss()(fake, fake.detach().clone())
+    loss.backward()
+    assert loss.item() == 0
+    assert not fake.grad.any()
+
+
+@pytest.mark.parametrize("resolution", [(511, 50, 240), (512, 50, 600)])
+def test_stft_loss_refuses_transforms_it_has_no_gradient_for(resolution):
+    with pytest.raises(ValueError, match="n_fft = 51"):
+        MultiResolutionSTFTLoss([resolution])
 
 
 def test_mel_loss_equals_official():
