@@ -19,6 +19,8 @@ class Adversarial(System):
 
     One step is the papers' order: make the fake, update the discriminators, update the generator.
 
+    A discriminator's losses, of both sides, are weighted by the hyperparameter `<name>_weight`, if there is one.
+
     Args:
         adversarial_weight: Weight of the generator's adversarial loss.
         feature_matching_weight: Weight of the feature matching loss.
@@ -66,6 +68,10 @@ class Adversarial(System):
     def discriminating(self) -> bool:
         """Whether the discriminators take part in this step."""
         return bool(self.adversarial_weight and self.discriminators and self.global_step >= self.adversarial_start)
+
+    def weight(self, name: str) -> float:
+        """Return the weight of a named loss term, or of a discriminator's."""
+        return super().weight(name.removeprefix("discriminator/").removesuffix("_penalty"))
 
     def terms(self, batch: dict[str, Any]) -> Terms:
         """Return the generator's loss terms of a batch by itself."""
@@ -122,10 +128,10 @@ class Turn:
             return terms
         adversarial, matching = fake.new_zeros(()), fake.new_zeros(())
         for name, discriminator in system.discriminators.items():
-            fake_output = discriminator(fake)
-            adversarial = adversarial + system.adversarial_loss.generator(fake_output[0])
+            fake_output, weight = discriminator(fake), system.weight(name)
+            adversarial = adversarial + weight * system.adversarial_loss.generator(fake_output[0])
             if system.feature_matching_weight:
-                matching = matching + system.feature_matching(self.real_output(name), fake_output)
+                matching = matching + weight * system.feature_matching(self.real_output(name), fake_output)
         return {"adversarial": adversarial, "feature_matching": matching, **terms}
 
     @torch.no_grad()

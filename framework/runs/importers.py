@@ -17,8 +17,8 @@ def load_official(network: nn.Module, checkpoint: str | Path | Mapping[str, Any]
 
     The state dict may be wrapped (`{"generator": ...}`, `{"mpd": ..., "msd": ..., "steps": ...}`): the part whose names
     and shapes are the network's is taken. A network whose sub-modules are named otherwise than the official ones
-    translates by a method `official_names(name) -> name`. Buffers that follow from the network's arguments (windows,
-    transform kernels) are checked in shape and kept.
+    translates by a method `official_names(name) -> name`, which is empty for what it leaves out. Buffers that follow
+    from the network's arguments (windows, transform kernels) are checked in shape and kept.
 
     Raises:
         OfficialCheckpointError: naming the file, what does not fit, and what the file holds.
@@ -66,6 +66,7 @@ def _match(network: nn.Module, state: dict[str, Tensor]) -> tuple[str, dict[str,
         translated = {_translate(network, name, state): value for name, value in state.items()}
     except (ValueError, IndexError):
         return "other names", {}
+    translated.pop("", None)
     known = own | derived
     unknown = [name for name in translated if name not in known]
     missing = [name for name in own if name not in translated]
@@ -84,6 +85,8 @@ def _match(network: nn.Module, state: dict[str, Tensor]) -> tuple[str, dict[str,
 def _translate(network: nn.Module, name: str, state: dict[str, Tensor]) -> str:
     """Translate one official name, and that of a normalised weight to the one its parametrisation has today."""
     rename = getattr(network, "official_names", lambda name: name)
+    if not rename(name):
+        return ""
     owner, _, leaf = name.rpartition(".")
     spectral = f"{owner}.weight_orig" in state
     parametrised = {
