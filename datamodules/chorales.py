@@ -43,13 +43,15 @@ class Note:
 class Chorale:
     """A four-part piece: its voices (soprano, alto, tenor, bass) have one note at a time, onsets in quarters.
 
-    `key` is the written key ("G major", "E minor"), `time_signature` the first one ("4/4").
+    `key` is the written key ("G major", "E minor"), `time_signature` the first one ("4/4"), `fermatas` the ends of the
+    phrases: where the soprano's notes that are held end.
     """
 
     id: str
     voices: tuple[tuple[Note, ...], ...]
     key: str
     time_signature: str
+    fermatas: tuple[float, ...] = ()
 
     @property
     def quarters(self) -> float:
@@ -92,7 +94,7 @@ def read_chorale(path: Path) -> Chorale | None:
         raise ScoreError(f"{path} cannot be read ({error}): pip install --force-reinstall music21") from error
     if len(voices) != len(VOICES) or not all(map(_is_monophonic, voices)):
         return None
-    return Chorale(path.stem, voices, _key(root), _time_signature(root))
+    return Chorale(path.stem, voices, _key(root), _time_signature(root), _fermatas(parts[0]))
 
 
 def _score(path: Path) -> ElementTree.Element:
@@ -124,6 +126,12 @@ def _notes(part: ElementTree.Element) -> list[Note]:
         if "start" in ties:
             tied[midi] = held
     return notes
+
+
+def _fermatas(part: ElementTree.Element) -> tuple[float, ...]:
+    """Return where a part's notes with a fermata end, in quarters."""
+    held = (onset + duration for onset, duration, note in _timed(part) if note.find("notations/fermata") is not None)
+    return tuple(sorted(set(held)))
 
 
 def _timed(part: ElementTree.Element) -> Iterator[tuple[float, float, ElementTree.Element]]:
