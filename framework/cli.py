@@ -18,6 +18,8 @@ usage: ostinato COMMAND [...]
   evaluate NAME|RUN|CHECKPOINT       many metrics of a run on the held-out clips, with intervals, kept for comparison
   compare SWEEP|RUN... [--baseline X]
                                      runs beside each other with differences, intervals and a page to hear them on
+  listen COMPARISON [--kind mushra|mos|ab]
+                                     a blind listening test of a comparison; --results tells what listeners said
   synthesize NAME --input FILE_OR_DIR --output DIR
                                      generate recordings again from their conditioning (copy-synthesis)
   inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
@@ -32,8 +34,8 @@ Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices
 ablations.hifigan_without_mpd (its last part is enough).
 """
 COMMANDS = (
-    "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "synthesize", "inspect", "sweep", "status",
-    "pack", "data", "bench",
+    "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "listen", "synthesize", "inspect", "sweep",
+    "status", "pack", "data", "bench",
 )  # fmt: skip
 
 
@@ -48,7 +50,11 @@ def main(arguments: list[str] | None = None) -> int:
         from framework.hyperparameters import nearest
 
         return fail(f"no command {command!r}: {nearest(command, COMMANDS)}")
-    if command not in ("compare", "sweep", "status", "pack", "data", "bench") and rest and rest[0] in ("-h", "--help"):
+    if (
+        command not in ("compare", "listen", "sweep", "status", "pack", "data", "bench")
+        and rest
+        and rest[0] in ("-h", "--help")
+    ):
         print(USAGE, end="")
         return 0
     # Threads that spin for long while they wait bring a machine that others use too to a standstill (a hundredth of

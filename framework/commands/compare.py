@@ -17,6 +17,7 @@ from framework.evaluation.comparison import Comparison, compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, load_evaluation
 from framework.evaluation.page.page import slug, write_page
+from framework.listening.columns import with_listening
 from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
 from framework.runs.folder import write_atomically
 from framework.sweeps.record import read_record, record_path
@@ -48,7 +49,11 @@ class Parser(argparse.ArgumentParser):
 
 def run(arguments: list[str]) -> None:
     """Evaluate what is not evaluated yet, compare, print a table, and write everything into one folder."""
-    settings = parser().parse_args(arguments)
+    compared(parser().parse_args(arguments))
+
+
+def compared(settings: Any) -> Path:
+    """Compare what a command line names; return the comparison's folder."""
     sweeps = [name for name in settings.runs_or_sweeps if is_sweep(name, settings.runs)]
     targets = [target for name in settings.runs_or_sweeps for target in targets_of(name, settings.runs)]
     evaluations = evaluated(targets, settings)
@@ -56,10 +61,12 @@ def run(arguments: list[str]) -> None:
     labels = {found.run: target.label for target, found in zip(targets, evaluations, strict=True) if target.label}
     comparison = compare(evaluations, settings.baseline, settings.metrics, name, labels)
     output = Path(settings.output or Path(settings.runs) / "comparisons" / folder_name(name, evaluations, bool(sweeps)))
+    comparison = with_listening(comparison, output)
     page = write(comparison, output)
     print(comparison_table(comparison))
     log_comparison(comparison, output, sweeps[0] if sweeps else name)
     print(f"listen:  {page} (opens from the disk)\nnumbers: {output}/comparison.json and comparison.md")
+    return output
 
 
 def write(comparison: Comparison, output: Path) -> Path:

@@ -172,7 +172,12 @@ def metrics_of(evaluations: Sequence[Evaluation], chosen: Sequence[str] = ()) ->
 
 def scored(metric: str, columns: Sequence[Column], baseline: Column) -> dict[str, Score]:
     """Return the scores of a metric by column, p values corrected over the runs."""
-    scores = {column.name: score for column in columns if (score := score_of(metric, column)) is not None}
+    found = {column.name: score for column in columns if (score := score_of(metric, column)) is not None}
+    return with_differences(found, columns, baseline)
+
+
+def with_differences(scores: dict[str, Score], columns: Sequence[Column], baseline: Column) -> dict[str, Score]:
+    """Return a metric's scores with their differences to the baseline's, p values corrected over the runs."""
     if baseline.name not in scores:
         return scores
     ours = scores[baseline.name]

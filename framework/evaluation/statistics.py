@@ -82,6 +82,17 @@ def bootstrap(values: Values, level: float = 0.95) -> Interval:
     return Interval(float(sample.mean()), float(found.low), float(found.high), len(sample))
 
 
+def student(values: Values, level: float = 0.95) -> Interval:
+    """Return the mean with Student's t interval, as papers give mean opinion scores: each value a draw of its own."""
+    sample = present(values)
+    if len(sample) < 2:
+        mean = float(sample[0]) if len(sample) else float("nan")
+        return Interval(mean, float("nan"), float("nan"), len(sample))
+    reach = float(stats.t.ppf(0.5 + level / 2, len(sample) - 1) * stats.sem(sample))
+    mean = float(sample.mean())
+    return Interval(mean, mean - reach, mean + reach, len(sample))
+
+
 def paired(ours: Values, baseline: Values, level: float = 0.95) -> Difference:
     """Return the mean difference on the same clips, its bootstrap interval and the p of a sign-flip permutation test.
 

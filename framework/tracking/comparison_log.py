@@ -213,8 +213,9 @@ def result(comparison: Comparison, folder: Path) -> Any:
 
     metadata = {"baseline": comparison.baseline, "runs": [column.name for column in comparison.runs]}
     artifact = wandb.Artifact(f"comparison-{identifier(comparison)}", "comparison", metadata=metadata)
-    for name in ("comparison.json", "comparison.md"):
-        artifact.add_file(str(folder / name), name)
+    for name in ("comparison.json", "comparison.md", "listening.json", "listening.md"):
+        if (folder / name).exists():
+            artifact.add_file(str(folder / name), name)
     return artifact
 
 

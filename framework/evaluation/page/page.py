@@ -70,7 +70,7 @@ def write_clip(comparison: Comparison, number: int, clip: str, folder: Path) -> 
     for index, column in enumerate(comparison.columns):
         if column.name not in found:
             continue
-        file = f"{base}/{index + 1}_{slug(column.name)}"
+        file = track_file(number, clip, index, column.name)
         samples = audio[column.name]
         wav, picture = folder / "audio" / f"{file}.wav", folder / "pictures" / f"{file}.png"
         wav.parent.mkdir(parents=True, exist_ok=True)
@@ -149,6 +149,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def track_file(number: int, clip: str, column: int, name: str) -> str:
+    """Return the path, without suffix, of a column's sound and picture: clips are counted from 1, columns from 0."""
+    return f"{number:02d}_{slug(clip)}/{column + 1}_{slug(name)}"
 
 
 def slug(text: str) -> str:

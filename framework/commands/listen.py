@@ -1,0 +1,132 @@
+"""`ostinato listen`: a blind listening test of a comparison on a page, and what its listeners said."""
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from framework.commands import compare as compare_command
+from framework.commands.compare import Parser
+from framework.commands.parser import UsageError
+from framework.evaluation.comparison import compare
+from framework.evaluation.evaluation import EvaluationError, load_evaluation
+from framework.evaluation.page.page import slug
+from framework.listening.answers import import_answers
+from framework.listening.columns import with_listening
+from framework.listening.make import COMPARISON, make_test, read_comparison
+from framework.listening.plan import FILE, RANGES, ListeningError, load_plan
+from framework.listening.report import listening_table, write_results
+from framework.listening.results import results_of
+from framework.listening.server import serving, wait
+from framework.tracking.comparison_log import log_comparison
+
+PORT = 8420
+
+
+def run(arguments: list[str]) -> None:
+    """Make a test and serve it until Ctrl-C, or tell what the answers so far say."""
+    settings = parser().parse_args(arguments)
+    if settings.files and not settings.results:
+        raise UsageError("--import comes with --results")
+    if settings.clips is not None and settings.clips < 1:
+        raise UsageError("--clips is 1 or more")
+    comparison = comparison_of(settings.comparison, settings.runs)
+    if settings.results:
+        tell(comparison, [Path(file) for file in settings.files])
+        return
+    folder = make_test(comparison, settings.kind, settings.clips, settings.seed, settings.match_levels)
+    print(f"page:    {folder}/page/index.html (opens from the disk; listeners send you the file that it saves)")
+    if not settings.no_server:
+        serve(folder, settings.port)
+
+
+def parser() -> Parser:
+    """Return the parser of the command line."""
+    made = Parser("ostinato listen", description=__doc__, allow_abbrev=False)
+    made.add_argument(
+        "comparison",
+        nargs="+",
+        metavar="COMPARISON",
+        help="The folder of a comparison, or what `ostinato compare` takes: a sweep, or runs.",
+    )
+    made.add_argument("--kind", choices=list(RANGES), default="mushra", help="What listeners are asked.")
+    made.add_argument("--clips", type=int, default=None, help="The first so many clips; by default all.")
+    made.add_argument("--seed", type=int, default=0, help="Of the order in which listeners hear.")
+    made.add_argument("--match-levels", action="store_true", help="Bring all sounds of a clip to one RMS level.")
+    made.add_argument("--port", type=int, default=PORT, help="Of the server, which is on 127.0.0.1; 0 for any.")
+    made.add_argument("--no-server", action="store_true", help="Make the page and end.")
+    made.add_argument("--results", action="store_true", help="Tell what the answers so far say.")
+    made.add_argument(
+        "--import",
+        dest="files",
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="With --results: take in answers that pages opened from the disk have saved, files or folders of them.",
+    )
+    made.add_argument("--runs", default="runs", help="Folder of all runs.")
+    return made
+
+
+def comparison_of(names: list[str], runs: str) -> Path:
+    """Return the folder of a comparison, made now if there is none."""
+    if len(names) == 1:
+        for folder in (Path(names[0]), Path(runs) / "comparisons" / slug(names[0])):
+            if (folder / COMPARISON).exists():
+                return folder
+    return compare_command.compared(compare_command.parser().parse_args([*names, "--runs", runs]))
+
+
+def serve(folder: Path, port: int) -> None:
+    """Serve a test until somebody presses Ctrl-C."""
+    with serving(folder, port) as server:
+        print(f"listen:  {server.url} (Ctrl-C ends; every answer is on the disk at once)", flush=True)
+        for line in server.answers.stored.damaged:
+            print(f"warning: line {line} of {server.answers.path} is cut short or no answer: passed over")
+        with contextlib.suppress(KeyboardInterrupt):
+            wait()
+        stored = server.answers.stored
+        print(f"\nanswers: {len(stored.last)} of {len(stored.forms)} listeners in {server.answers.path}")
+
+
+def tell(comparison: Path, files: list[Path]) -> None:
+    """Take in files of answers, print the results, and write them to the comparison, its page and its W&B run.
+
+    Raises:
+        ListeningError: there is no test, or a file holds no answers to one.
+    """
+    folders = [folder for kind in RANGES if ((folder := comparison / "listening" / kind) / FILE).exists()]
+    if not folders:
+        raise ListeningError(f"{comparison} has no listening test: `ostinato listen {comparison}` makes one")
+    if files:
+        for line in import_answers({load_plan(folder).id: folder for folder in folders}, files):
+            print(line)
+    results = results_of(comparison)
+    write_results(results, comparison)
+    print(listening_table(results))
+    show(comparison)
+    print(f"numbers: {comparison}/listening.json and listening.md")
+
+
+def show(folder: Path) -> None:
+    """Write a comparison's tables and page, and log it, with what listeners said."""
+    values = read_comparison(folder)
+    paths = [path for column in values["columns"] if not column["reference"] for path in column["evaluations"]]
+    try:
+        evaluations = [load_evaluation(path) for path in paths]
+    except EvaluationError as error:
+        print(f"note: the comparison's own tables are as they were ({error}); `ostinato compare` writes them anew")
+        return
+    metrics = [metric for metric in values["metrics"] if metric not in RANGES]
+    comparison = compare(evaluations, values["baseline"], metrics, values["name"], labels(values))
+    comparison = with_listening(comparison, folder)
+    print(f"page:    {compare_command.write(comparison, folder)}")
+    log_comparison(comparison, folder, values["name"])
+
+
+def labels(values: dict[str, Any]) -> dict[str, str]:
+    """Return what the runs of a comparison are called by signature, without what tells their evaluations apart."""
+    found = {}
+    for column in values["columns"]:
+        for run, path in zip(column["runs"], column["evaluations"], strict=False):
+            found[run] = column["name"].removesuffix(f" ({Path(path).name})")
+    return found

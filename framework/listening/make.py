@@ -1,0 +1,157 @@
+"""Makes the folder of a listening test from a comparison: the plan, and pages that open from the disk or are served.
+
+`<comparison>/listening/<kind>/page/` is all that a listener gets: template, `plan.js` without a word on columns, and
+for each trial `sounds/<trial>.js`. `plan.json` and `answers.jsonl` lie beside it.
+"""
+
+import hashlib
+import json
+import shutil
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from framework.audio.files import load_audio
+from framework.evaluation.columns import GRIFFIN_LIM, TRUTH
+from framework.evaluation.page.page import script, track_file
+from framework.listening.answers import ANSWERS, read_answers
+from framework.listening.plan import FILE, RANGES, ListeningError, Plan, Trial, load_plan, make_plan, save_plan
+from framework.listening.stimuli import anchors_at, encoded, level_matched, low_passed, together
+from framework.runs.folder import write_atomically
+
+TEMPLATE = ("index.html", "test.css", "scales.js", "test.js")
+PLAYER = "player.js"
+COMPARISON = "comparison.json"
+
+
+def make_test(comparison: Path, kind: str, clips: int | None, seed: int, match_levels: bool) -> Path:
+    """Make a listening test of a comparison, or find it again; return its folder.
+
+    Args:
+        comparison: Folder that `ostinato compare` wrote.
+        kind: `mushra`, `mos` or `ab`.
+        clips: How many of the comparison's clips, the first ones; None for all.
+        seed: Of the order in which listeners hear.
+        match_levels: Whether all stimuli are brought to the root mean square of the ground truth.
+
+    Raises:
+        ListeningError: the comparison cannot be tested so, or there are answers to another test of this kind.
+    """
+    folder = comparison / "listening" / kind
+    values = read_comparison(comparison)
+    sounds = sounds_of(comparison, values, kind, clips)
+    made_of = described(values, sounds, kind, seed, match_levels)
+    if (folder / FILE).exists():
+        plan = load_plan(folder)
+        if plan.made_of == made_of:
+            write_page(plan, folder / "page")
+            return folder
+        if read_answers(plan, folder / ANSWERS).last:
+            raise ListeningError(
+                f"{folder} has answers to a test of other clips, sounds or settings: rename that folder to begin anew"
+            )
+    plan = make_plan(kind, made_of, list(made_of["columns"]), made_of["anchors"])
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "page" / "sounds").mkdir(parents=True)
+    for trial in plan.trials:
+        text = trial_script(trial, sounds[trial.clip], values["sample_rate"], match_levels)
+        write_atomically(folder / "page" / sound_file(trial), text)
+    write_page(plan, folder / "page")
+    save_plan(plan, folder)
+    return folder
+
+
+def read_comparison(folder: Path) -> dict[str, Any]:
+    """Return what `comparison.json` says.
+
+    Raises:
+        ListeningError: there is none, or it is cut short.
+    """
+    try:
+        return json.loads((folder / COMPARISON).read_text())
+    except FileNotFoundError:
+        raise ListeningError(f"{folder} holds no comparison: `ostinato compare` makes one") from None
+    except ValueError as error:
+        raise ListeningError(f"{folder / COMPARISON} is cut short ({error}): compare again") from None
+
+
+def sounds_of(comparison: Path, values: dict[str, Any], kind: str, count: int | None) -> dict[str, dict[str, Path]]:
+    """Return the files of each clip by column, of those columns that a kind of test rates."""
+    rated = [(i, c["name"]) for i, c in enumerate(values["columns"]) if kind != "ab" or not c["reference"]]
+    found = {}
+    for number, clip in enumerate(values["clips"], 1):
+        paths = {n: comparison / "page" / "audio" / f"{track_file(number, clip, i, n)}.wav" for i, n in rated}
+        found[clip] = {name: path for name, path in paths.items() if path.exists()}
+    if kind == "mushra" and not all({TRUTH, GRIFFIN_LIM} <= clip.keys() for clip in found.values()):
+        raise ListeningError(
+            "MUSHRA holds systems against a reference, and these make audio of their own: give --kind mos or ab"
+        )
+    whole = max(found.values(), key=len, default={}).keys()
+    found = dict([(clip, paths) for clip, paths in found.items() if paths.keys() == whole][:count])
+    if not found or not whole:
+        raise ListeningError(f"{comparison}/page holds no sounds: `ostinato compare` writes them")
+    return found
+
+
+def described(
+    values: dict[str, Any], sounds: dict[str, dict[str, Path]], kind: str, seed: int, match_levels: bool
+) -> dict[str, Any]:
+    """Return everything that decides what listeners hear, with runs and steps of each column."""
+    columns = next(iter(sounds.values())).keys()
+    content = hashlib.sha256()
+    for paths in sounds.values():
+        for name in columns:
+            content.update(hashlib.sha256(paths[name].read_bytes()).digest())
+    return {
+        "comparison": values["name"],
+        "baseline": values["baseline"],
+        "clips": list(sounds),
+        "columns": {
+            c["name"]: {"runs": c["runs"], "steps": c["steps"], "reference": c["reference"]}
+            for c in values["columns"]
+            if c["name"] in columns
+        },
+        "anchors": list(anchors_at(values["sample_rate"])) if kind == "mushra" else [],
+        "sample_rate": values["sample_rate"],
+        "seed": seed,
+        "match_levels": match_levels,
+        "sounds": content.hexdigest()[:16],
+    }
+
+
+def trial_script(trial: Trial, paths: dict[str, Path], sample_rate: int, match_levels: bool) -> str:
+    """Return the script with the sounds of a trial under their opaque names."""
+    columns = trial.columns() | ({trial.reference: TRUTH} if trial.reference else {})
+    audio = {name: samples(column, paths, sample_rate) for name, column in columns.items()}
+    if match_levels:
+        like = samples(TRUTH if TRUTH in paths else next(iter(paths)), paths, sample_rate)
+        audio = {name: level_matched(sound, like) for name, sound in audio.items()}
+    ready = {name: encoded(sound, sample_rate, name) for name, sound in together(audio).items()}
+    return script("ostinatoClip", {"clip": trial.id, "sounds": {name: ready[name] for name in sorted(ready)}})
+
+
+def samples(column: str, paths: dict[str, Path], sample_rate: int) -> np.ndarray:
+    """Return the samples `(time,)` of a column or an anchor of a clip."""
+    audio = load_audio(paths[column if column in paths else TRUTH], sample_rate)[0].double().numpy()
+    return audio if column in paths else low_passed(audio, anchors_at(sample_rate)[column], sample_rate)
+
+
+def write_page(plan: Plan, page: Path) -> None:
+    """Write all of the page but its sounds."""
+    for file in TEMPLATE:
+        write_atomically(page / file, (files(__package__) / "template" / file).read_text())
+    player = files("framework.evaluation.page") / "template" / PLAYER
+    write_atomically(page / PLAYER, player.read_text())
+    trials = [
+        {"id": t.id, "script": sound_file(t), "reference": t.reference, "stimuli": [s.id for s in t.stimuli]}
+        for t in plan.trials
+    ]
+    data = {"test": plan.id, "kind": plan.kind, "range": RANGES[plan.kind], "trials": trials, "forms": plan.forms}
+    write_atomically(page / "plan.js", script("ostinatoTest", data | {"sample_rate": plan.made_of["sample_rate"]}))
+
+
+def sound_file(trial: Trial) -> str:
+    """Return the path of a trial's sounds in the page."""
+    return f"sounds/{trial.id}.js"

@@ -1,0 +1,227 @@
+"""What a listening test consists of: trials of stimuli under opaque names, and the order in which each listener hears.
+
+The plan says which stimulus is which column of the comparison. It stays beside the pages and is never served.
+"""
+
+import json
+import random
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from framework.evaluation.columns import TRUTH
+from framework.runs.folder import write_atomically
+
+VERSION = 1
+FILE = "plan.json"
+
+LISTENERS = 100
+"""Listeners of a test at most; each has an order of his own."""
+
+MOST_STIMULI = 12
+"""Stimuli of a MUSHRA trial at most, the hidden reference with them (ITU-R BS.1534-3)."""
+
+RANGES = {"mushra": (0, 100), "mos": (1, 5), "ab": (0, 1)}
+"""Lowest and highest rating of each kind of test; in A/B, 1 is the stimulus preferred."""
+
+Form = list[tuple[int, list[int]]]
+
+
+class ListeningError(ValueError):
+    """A listening test cannot be made, served or read; the message says why and what to do, in one line."""
+
+
+@dataclass(frozen=True)
+class Stimulus:
+    """A sound to rate.
+
+    Args:
+        id: Opaque name.
+        column: Column of the comparison, or an anchor.
+    """
+
+    id: str
+    column: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What is rated at once.
+
+    Args:
+        id: Opaque name.
+        clip: Name of the held-out clip.
+        stimuli: One for MOS, two for A/B, all for MUSHRA; sorted by their names, so that their order tells nothing.
+        reference: Opaque name of the open reference; empty without one.
+    """
+
+    id: str
+    clip: str
+    stimuli: tuple[Stimulus, ...]
+    reference: str = ""
+
+    def columns(self) -> dict[str, str]:
+        """Return the column of each stimulus by its opaque name."""
+        return {stimulus.id: stimulus.column for stimulus in self.stimuli}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A listening test.
+
+    Args:
+        id: Opaque name of the test: answers to another one are not taken.
+        kind: `mushra`, `mos` or `ab`.
+        made_of: What the test was made of; one made of the same is the same test.
+        trials: Sorted by their names.
+        forms: For each listener, trials and the stimuli within each in the order heard, by their numbers.
+    """
+
+    id: str
+    kind: str
+    made_of: dict[str, Any]
+    trials: tuple[Trial, ...]
+    forms: tuple[Form, ...]
+
+    @property
+    def baseline(self) -> str:
+        """The column that the others of an A/B test are held against."""
+        return self.made_of["baseline"]
+
+    @property
+    def clips(self) -> list[str]:
+        """Names of the clips, in the comparison's order."""
+        return self.made_of["clips"]
+
+
+def make_plan(kind: str, made_of: dict[str, Any], columns: Sequence[str], anchors: Sequence[str] = ()) -> Plan:
+    """Return a new test of a comparison's columns, with opaque names that no seed gives away.
+
+    Args:
+        kind: `mushra`, `mos` or `ab`.
+        made_of: `clips`, `baseline`, `seed` and whatever else decides what is heard.
+        columns: Columns to rate, ground truth among them; for A/B the runs alone.
+        anchors: Names of the low-passed references of a MUSHRA trial.
+
+    Raises:
+        ListeningError: there is too little or too much to rate.
+    """
+    baseline = made_of["baseline"]
+    sets: list[tuple[str, ...]]
+    if kind == "ab":
+        sets = [(baseline, other) for other in columns if other != baseline]
+    elif kind == "mos":
+        sets = [(column,) for column in columns]
+    else:
+        sets = [(*columns, *anchors)]
+    if not sets:
+        raise ListeningError("an A/B test needs two runs: compare several, or give --kind mos")
+    if len(sets[0]) > MOST_STIMULI:
+        raise ListeningError(
+            f"a MUSHRA trial of {len(sets[0])} stimuli is more than the {MOST_STIMULI} that BS.1534-3 allows: "
+            "compare fewer runs"
+        )
+    trials = [trial(clip, names, kind == "mushra") for clip, names in product(made_of["clips"], sets)]
+    orders = forms([t.clip for t in trials], [len(t.stimuli) for t in trials], made_of["seed"])
+    return relabelled(secrets.token_hex(6), kind, made_of, trials, orders)
+
+
+def trial(clip: str, columns: Sequence[str], referenced: bool) -> Trial:
+    """Return a trial, its stimuli in the order of their columns."""
+    stimuli = tuple(Stimulus(secrets.token_hex(6), column) for column in columns)
+    return Trial(secrets.token_hex(6), clip, stimuli, secrets.token_hex(6) if referenced else "")
+
+
+def forms(clips: Sequence[str], sizes: Sequence[int], seed: int, count: int = LISTENERS) -> list[Form]:
+    """Return an order of trials, and of the stimuli within each, for every listener: a function of the seed alone.
+
+    A listener hears the trials in rounds in which each clip comes once, so that a clip comes again as late as can be.
+    Over any block of as many listeners as there are trials, counted from the first, each trial has stood at each place
+    exactly once (a Latin square, its rows shuffled); over any block of as many as a trial has stimuli, each stimulus
+    at each place.
+
+    Args:
+        clips: The clip of each trial; all come equally often.
+        sizes: How many stimuli each trial has.
+        seed: Of the randomisation.
+        count: Number of listeners.
+    """
+    draw = random.Random(seed)
+    by_clip: dict[str, list[int]] = {}
+    for number, clip in enumerate(clips):
+        by_clip.setdefault(clip, []).append(number)
+    rounds = len(clips) // len(by_clip)
+    orders: list[list[int]] = []
+    while len(orders) < count:
+        table = shuffled([shuffled(of_clip, draw) for of_clip in by_clip.values()], draw)
+        for turn, shift in shuffled(product(range(rounds), range(len(table))), draw):
+            places = product(range(rounds), range(len(table)))
+            orders.append([table[(j + shift) % len(table)][(i + turn) % rounds] for i, j in places])
+    within = [rotations(size, count, draw) for size in sizes]
+    return [[(number, within[number][form]) for number in orders[form]] for form in range(count)]
+
+
+def rotations(size: int, count: int, draw: random.Random) -> list[list[int]]:
+    """Return orders of so many things; in each block of as many orders each thing stands at each place once."""
+    found: list[list[int]] = []
+    while len(found) < count:
+        base = shuffled(range(size), draw)
+        found += [base[shift:] + base[:shift] for shift in shuffled(range(size), draw)]
+    return found[:count]
+
+
+def shuffled(things: Any, draw: random.Random) -> list[Any]:
+    """Return things in random order."""
+    found = list(things)
+    draw.shuffle(found)
+    return found
+
+
+def relabelled(test: str, kind: str, made_of: dict[str, Any], trials: Sequence[Trial], orders: Sequence[Form]) -> Plan:
+    """Return the plan with trials and stimuli sorted by their opaque names, the orders meaning the same ones still."""
+    stimuli = [sorted(range(len(t.stimuli)), key=lambda i, t=t: t.stimuli[i].id) for t in trials]
+    places = sorted(range(len(trials)), key=lambda i: trials[i].id)
+    hidden = tuple(
+        Trial(trials[i].id, trials[i].clip, tuple(trials[i].stimuli[j] for j in stimuli[i]), trials[i].reference)
+        for i in places
+    )
+    forms = tuple([(places.index(i), [stimuli[i].index(j) for j in heard]) for i, heard in order] for order in orders)
+    return Plan(test, kind, made_of, hidden, forms)
+
+
+def save_plan(plan: Plan, folder: Path) -> None:
+    """Write `plan.json` into the test's folder."""
+    write_atomically(folder / FILE, json.dumps({"version": VERSION, **asdict(plan)}) + "\n")
+
+
+def load_plan(folder: Path) -> Plan:
+    """Read a test's plan from its folder.
+
+    Raises:
+        ListeningError: there is none, it is cut short or of another version.
+    """
+    path = folder / FILE
+    try:
+        values = json.loads(path.read_text())
+        if values.pop("version") != VERSION:
+            raise ValueError("another version")
+        trials = tuple(
+            Trial(t["id"], t["clip"], tuple(Stimulus(**s) for s in t["stimuli"]), t["reference"])
+            for t in values.pop("trials")
+        )
+        orders = tuple([(number, heard) for number, heard in form] for form in values.pop("forms"))
+        return Plan(**values, trials=trials, forms=orders)
+    except FileNotFoundError:
+        raise ListeningError(f"{folder} holds no listening test: `ostinato listen` makes one") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ListeningError(f"{path} is no plan of a listening test ({error}): remove {folder}") from None
+
+
+def listed(plan: Plan) -> list[str]:
+    """Return the columns and anchors of a test, ground truth first."""
+    names = {stimulus.column: None for trial in plan.trials for stimulus in trial.stimuli}
+    order = [TRUTH, *plan.made_of["columns"], *plan.made_of["anchors"]]
+    return sorted(names, key=order.index)

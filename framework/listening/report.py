@@ -1,0 +1,121 @@
+"""The results of listening tests in words and numbers: for the terminal, as Markdown, and as `listening.json`."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from framework.evaluation.table import number, shown
+from framework.listening.results import Figure, Result
+from framework.runs.folder import write_atomically
+
+VERSION = 1
+FILE = "listening.json"
+TITLES = {"mushra": "MUSHRA", "mos": "MOS", "ab": "Preference"}
+METHODS = {
+    "mushra": "mean of 0 to 100 with Student's t interval (95 %) over ratings",
+    "mos": "mean of 1 to 5 with Student's t interval (95 %) over ratings",
+    "ab": "part of the votes with a preference, with Clopper and Pearson's interval (95 %); p of the exact two-sided "
+    "binomial test, corrected by Holm",
+}
+
+
+def listening_table(results: list[Result]) -> str:
+    """Return the results for a terminal: a block a test, a row a column."""
+    lines = []
+    for result in results:
+        lines += [summary(result), *aligned([row(result, figure) for figure in result.figures])]
+        lines += [*(f"note: {remark}" for remark in result.remarks), ""]
+    return "\n".join(lines).rstrip()
+
+
+def listening_markdown(results: list[Result]) -> str:
+    """Return the results as a Markdown document."""
+    parts = ["# Listening tests"]
+    for result in results:
+        last = "test" if result.plan.kind == "ab" else "listeners differ by"
+        rows = [["", "mean [95 %]", "of", last], ["---"] * 4]
+        rows += [row(result, figure) for figure in result.figures]
+        table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in rows)
+        parts += [f"## {TITLES[result.plan.kind]}", f"{summary(result)}.", table]
+        parts += ["\n".join(f"* {remark}" for remark in result.remarks)] if result.remarks else []
+    return "\n\n".join(parts) + "\n"
+
+
+def listening_values(results: list[Result]) -> dict[str, Any]:
+    """Return the results as plain values; what is no number is None."""
+    return {"version": VERSION, "tests": {result.plan.kind: values(result) for result in results}}
+
+
+def write_results(results: list[Result], folder: Path) -> None:
+    """Write `listening.json` and `listening.md` into a comparison's folder."""
+    text = json.dumps(listening_values(results), indent=1, allow_nan=False) + "\n"
+    write_atomically(folder / FILE, text)
+    write_atomically(folder / "listening.md", listening_markdown(results))
+
+
+def summary(result: Result) -> str:
+    """Return what was asked of whom, in one line."""
+    plan = result.plan
+    against = f" to {plan.baseline}" if plan.kind == "ab" else ""
+    return (
+        f"{TITLES[plan.kind]}{against}: {counted(result.listeners, 'listener')}, {result.finished} of them finished, "
+        f"{counted(len(plan.clips), 'clip')}; {METHODS[plan.kind]}"
+    )
+
+
+def row(result: Result, figure: Figure) -> list[str]:
+    """Return a column's name, its mean, what that rests on, and how listeners differ."""
+    told = [figure.column, shown(figure.interval)]
+    if result.plan.kind == "ab":
+        votes = f"{counted(figure.interval.count, 'vote')} of {counted(figure.listeners, 'listener')}, "
+        told.append(f"{votes}{figure.ties} more without preference")
+        p = f"p {figure.p:.2g}, corrected {figure.p_corrected:.2g}{' *' if figure.p_corrected < 0.05 else ''}"
+        return [*told, "-" if math.isnan(figure.p) else p]
+    told.append(f"{counted(figure.interval.count, 'rating')} of {counted(figure.listeners, 'listener')}")
+    return [*told, "-" if math.isnan(figure.spread) else f"\N{PLUS-MINUS SIGN} {number(figure.spread)}"]
+
+
+def values(result: Result) -> dict[str, Any]:
+    """Return a result as plain values."""
+    plan = result.plan
+    return {
+        "test": plan.id,
+        "method": METHODS[plan.kind],
+        "listeners": result.listeners,
+        "finished": result.finished,
+        "remarks": result.remarks,
+        "made_of": plan.made_of,
+        "figures": [figure_values(figure, plan.kind) for figure in result.figures],
+    }
+
+
+def figure_values(figure: Figure, kind: str) -> dict[str, Any]:
+    """Return a column's figure as plain values."""
+    ends = {name: plain(getattr(figure.interval, name)) for name in ("mean", "low", "high")}
+    found: dict[str, Any] = {
+        "column": figure.column,
+        **ends,
+        "ratings": figure.interval.count,
+        "listeners": figure.listeners,
+    }
+    found |= {"deviation_over_listeners": plain(figure.spread), "clips": figure.clips}
+    if kind == "ab":
+        found |= {"ties": figure.ties, "p": plain(figure.p), "p_corrected": plain(figure.p_corrected)}
+    return found
+
+
+def plain(value: float) -> float | None:
+    """Return a number, or None for what is none."""
+    return float(value) if math.isfinite(value) else None
+
+
+def counted(count: int, thing: str) -> str:
+    """Return a number of things."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def aligned(rows: list[list[str]]) -> list[str]:
+    """Return rows as lines with cells under each other."""
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return ["  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip() for cells in rows]
