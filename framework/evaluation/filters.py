@@ -211,7 +211,7 @@ class Observer(TorchFunctionMode):
         kernels = weight.detach().flatten(1).flip(-1) if samples else None
         dilation = dilation if isinstance(dilation, int) else dilation[0]
         full_rate = output.dim() == 3 and self.is_full_rate(output)
-        self.calls.append(Call(self.inside[-1], samples, kernels, weight.shape[2], dilation, full_rate))
+        self.calls.append(Call(self.inside[-1], samples, kernels, weight.shape[-1], dilation, full_rate))
 
     def is_full_rate(self, sequence: Tensor) -> bool:
         """Say whether a sequence is about as long as the audio."""
@@ -221,10 +221,10 @@ class Observer(TorchFunctionMode):
         """Return the length of the sequence that a convolution is given, alone or folded; 0 if it is given others."""
         if inputs.shape[1] != 1 or inputs.dim() == 3:
             return inputs.shape[-1] if inputs.shape[1] == 1 else 0
-        # Audio folded into rows of a period's length is seen down the columns.
-        folded = weight.shape[-1] == 1 and inputs.shape[-1] > 1
-        begins = inputs.flatten(1)[:, : self.audio.shape[-1]]
-        return inputs.shape[2] if folded and torch.equal(begins, self.audio.flatten(1)) else 0
+        # Audio folded into columns of a period's length is seen along the rows.
+        folded = weight.shape[2] == 1 and inputs.shape[2] > 1
+        begins = inputs.mT.flatten(1)[:, : self.audio.shape[-1]]
+        return inputs.shape[-1] if folded and torch.equal(begins, self.audio.flatten(1)) else 0
 
 
 def first_stack(calls: list[Call]) -> list[Call]:
