@@ -16,10 +16,11 @@ class VocosBach(Vocos):
     hidden = 576
     layers = 6
     learning_rate = 2e-3
+    warmup_steps = 100
     gradient_clip = 20.0
-    adversarial_start = 6_000
-    max_steps = 7_000
-    val_check_interval = 1_750
+    adversarial_start = 4_600
+    max_steps = 5_000
+    val_check_interval = 1_250
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         periods = MultiPeriodDiscriminator(periods=(3, 7, 11), channels=(8, 32, 64, 64), first_map=1)

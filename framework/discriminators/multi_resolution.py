@@ -1,7 +1,7 @@
 """Discriminators of spectrograms at several resolutions (UnivNet: Jang et al., 2021; Vocos: Siuzdak, 2024)."""
 
 from collections.abc import Sequence
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,8 @@ class MultiResolutionDiscriminator(Discriminator):
 class BandSplitResolutionDiscriminator(nn.Module):
     """Sees the complex spectrum of one resolution, each frequency band with convolutions of its own."""
 
+    first_map: ClassVar[int] = 1
+    """First feature map of a band that is handed on: Vocos's official code leaves out map 0."""
     window: Tensor
 
     def __init__(self, n_fft: int, bands: Sequence[tuple[float, float]], channels: int) -> None:
@@ -90,8 +92,7 @@ class BandSplitResolutionDiscriminator(nn.Module):
             hidden = spectrum[..., low:high]
             for index, conv in enumerate(cast(nn.ModuleList, convs)):
                 hidden = leaky_relu(conv(hidden), 0.1)
-                # The official code leaves the first map of a band out of feature matching.
-                if index:
+                if index >= self.first_map:
                     features.append(hidden)
             ends.append(hidden)
         return self.conv_post(torch.cat(ends, dim=-1)), features

@@ -30,3 +30,18 @@ class FeatureMatching:
     def _maps(self, output: DiscriminatorOutput) -> list[Tensor]:
         logits, features = output
         return [m for maps in features for m in maps] + (list(logits) if self.include_logits else [])
+
+
+class RelativeFeatureMatching(FeatureMatching):
+    """L1 distance relative to the mean magnitude of the real feature map, the mean over all maps (EnCodec, equation 2).
+
+    Without the logits.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(include_logits=False)
+
+    def __call__(self, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
+        """Compare what a discriminator returned for real audio, which gets no gradient, and for fake audio."""
+        pairs = [(r.detach().float(), f.float()) for r, f in zip(self._maps(real), self._maps(fake), strict=True)]
+        return torch.stack([l1_loss(f, r) / r.abs().mean().clamp(min=1e-8) for r, f in pairs]).mean()

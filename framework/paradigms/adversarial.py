@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -73,6 +74,17 @@ class Adversarial(System):
         """Return the weight of a named loss term, or of a discriminator's."""
         return super().weight(name.removeprefix("discriminator/").removesuffix("_penalty"))
 
+    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
+        """Return the generator's examples, and loss terms that do not compare them, as of a bottleneck; in training."""
+        return self.generator(self.condition(batch)), {}
+
+    def watch(self, fake: Tensor, terms: Terms) -> None:
+        """Look at the generator's loss terms of its examples before they are weighted."""
+
+    def judge(self, name: str, example: Tensor, batch: dict[str, Any]) -> DiscriminatorOutput:
+        """Return what a discriminator makes of an example; a conditional one is told of the batch's labels too."""
+        return self.discriminators[name](example)
+
     def terms(self, batch: dict[str, Any]) -> Terms:
         """Return the generator's loss terms of a batch by itself."""
         return Turn(self, batch).generator_terms()
@@ -86,7 +98,7 @@ class Adversarial(System):
         turns = [Turn(self, part) for part in self.parts(last)]
         if len(turns) == 1:
             # One fake serves both updates; the graphs of several parts would not fit into memory together.
-            turns[0].fake = turns[0].generate()
+            turns[0].generate()
         if self.discriminating:
             self.update("discriminator", [turn.discriminator_terms for turn in turns])
         with frozen(self.discriminators):
@@ -99,21 +111,24 @@ class Turn:
     def __init__(self, system: Adversarial, batch: dict[str, Any]) -> None:
         self.system, self.batch, self.real = system, batch, system.example(batch)
         self.fake: Tensor | None = None
+        self.own: Terms = {}
         self.before: dict[str, DiscriminatorOutput] = {}
 
     def generate(self) -> Tensor:
-        """Return the generator's examples."""
-        return self.system.generator(self.system.condition(self.batch))
+        """Make and return the generator's examples."""
+        self.fake, self.own = self.system.produce(self.batch)
+        return self.fake
 
     def discriminator_terms(self) -> Terms:
         """Return the discriminators' losses on real and fake audio, neither with a graph to the generator."""
         loss, terms = self.system.adversarial_loss, {}
         with torch.no_grad():
-            fake = (self.generate() if self.fake is None else self.fake.detach()).float()
-        for name, discriminator in self.system.discriminators.items():
-            real_output = discriminator(self.real)
-            terms[f"discriminator/{name}"] = loss.discriminator(real_output[0], discriminator(fake)[0])
-            penalty = loss.penalty(discriminator, self.real, fake)
+            fake = (self.system.produce(self.batch)[0] if self.fake is None else self.fake.detach()).float()
+        for name in self.system.discriminators:
+            judge = partial(self.system.judge, name, batch=self.batch)
+            real_output = judge(self.real)
+            terms[f"discriminator/{name}"] = loss.discriminator(real_output[0], judge(fake)[0])
+            penalty = loss.penalty(judge, self.real, fake)
             if penalty is not None:
                 terms[f"discriminator/{name}_penalty"] = penalty
             if self.system.match_before_update:
@@ -124,20 +139,26 @@ class Turn:
         """Return the generator's losses; the discriminators are frozen and keep no graph of the real audio."""
         system, fake = self.system, (self.generate() if self.fake is None else self.fake).float()
         terms = {name: loss(fake, self.real) for name, loss in system.losses.items() if system.weight(name)}
-        if not system.discriminating:
-            return terms
+        if system.discriminating:
+            terms = self.discriminated(fake) | terms
+        system.watch(fake, terms)
+        return terms | self.own
+
+    def discriminated(self, fake: Tensor) -> Terms:
+        """Return the generator's losses that the discriminators judge by."""
+        system = self.system
         adversarial, matching = fake.new_zeros(()), fake.new_zeros(())
-        for name, discriminator in system.discriminators.items():
-            fake_output, weight = discriminator(fake), system.weight(name)
+        for name in system.discriminators:
+            fake_output, weight = system.judge(name, fake, self.batch), system.weight(name)
             adversarial = adversarial + weight * system.adversarial_loss.generator(fake_output[0])
             if system.feature_matching_weight:
                 matching = matching + weight * system.feature_matching(self.real_output(name), fake_output)
-        return {"adversarial": adversarial, "feature_matching": matching, **terms}
+        return {"adversarial": adversarial, "feature_matching": matching}
 
     @torch.no_grad()
     def real_output(self, name: str) -> DiscriminatorOutput:
         """Return what a discriminator makes of the real audio, now or before its own update."""
-        return self.before[name] if name in self.before else self.system.discriminators[name](self.real)
+        return self.before[name] if name in self.before else self.system.judge(name, self.real, self.batch)
 
 
 @contextlib.contextmanager

@@ -6,9 +6,11 @@ import pytest
 import torch
 from reference.weights import load_reference, official_state
 
+from framework.discriminators.dac import DACDiscriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitDiscriminator, MultiResolutionDiscriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator, MultiScaleDiscriminator
+from framework.discriminators.multi_scale_stft import MultiScaleSTFTDiscriminator
 from framework.discriminators.sub_band_cqt import MultiScaleSubBandCQTDiscriminator
 from framework.losses.adversarial import Hinge, LeastSquares
 from framework.losses.feature_matching import FeatureMatching
@@ -110,6 +112,26 @@ def test_vocos():
         check_losses(real, fake, Hinge(clamp_generator=True), FeatureMatching(), losses)
 
 
+def test_encodec():
+    reference = load_reference("encodec_msstftd")
+    network = MultiScaleSTFTDiscriminator()
+    assert parameters(network) == 283_398
+    load_official(network, official_state(reference["keys"]))
+    judged(network, reference["y"], reference["logits"], reference["fmap"], logits_among_maps=False)
+
+
+def test_dac():
+    reference = load_reference("dac_disc")
+    network = DACDiscriminator()
+    assert parameters(network) == 42_519_760
+    load_official(network, official_state(reference["keys"]))
+    assert [list(band.bands) for band in network.discriminators[5:]] == [
+        list(map(tuple, b)) for b in reference["bands"]
+    ]
+    logits = [own.flatten(1) if number < 5 else own for number, own in enumerate(reference["logits"])]
+    judged(network, reference["y"], logits, reference["fmap"])
+
+
 def test_sub_band_cqt(capsys):
     reference = load_reference("cqtd_24000")
     network = MultiScaleSubBandCQTDiscriminator(24000)
@@ -146,6 +168,8 @@ SMALL = {
     "multi_scale": lambda: MultiScaleDiscriminator(channels=(8, 8, 16, 16, 16, 16, 16), groups=(1, 4, 4, 4, 4, 4, 1)),
     "melgan": lambda: MelGANDiscriminator(scales=2, channels=4, layers=3),
     "multi_resolution": lambda: MultiResolutionDiscriminator(channels=4),
+    "multi_scale_stft": lambda: MultiScaleSTFTDiscriminator(channels=4),
+    "dac": lambda: DACDiscriminator(period_channels=(4, 8, 8), channels=4),
     "band_split": lambda: BandSplitDiscriminator(channels=4),
     "sub_band_cqt": lambda: MultiScaleSubBandCQTDiscriminator(22050, channels=4),
 }

@@ -1,0 +1,77 @@
+"""The Descript audio codec's discriminators (Kumar et al., 2023, section 3.4): periods and bands of spectra."""
+
+import re
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+
+from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect
+from framework.discriminators.multi_period import PeriodDiscriminator
+from framework.discriminators.multi_resolution import BandSplitResolutionDiscriminator
+
+BANDS = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))
+
+
+class PaddedPeriodDiscriminator(PeriodDiscriminator):
+    """HiFi-GAN's, given a whole period more where the length is a multiple of it, as in the official code."""
+
+    def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Judge audio `(batch, 1, time)`: logits `(batch, n)` and maps `(batch, channels, time, period)`."""
+        return super().forward(pad(audio, (0, self.period - audio.shape[-1] % self.period), mode="reflect"))
+
+
+class StrideMatchedResolutionDiscriminator(BandSplitResolutionDiscriminator):
+    """Sees as many frames as the audio has hops, rounded up, and hands on the first maps as well."""
+
+    first_map: ClassVar[int] = 0
+
+    def spectrum(self, audio: Tensor) -> Tensor:
+        """Return the spectrum `(batch, 2, frames, bins)` of audio `(batch, 1, time)`."""
+        hop = self.n_fft // 4
+        edge = (self.n_fft - hop) // 2
+        with torch.autocast(audio.device.type, enabled=False):
+            padded = pad(audio.float(), (edge, edge - audio.shape[-1] % -hop), mode="reflect").squeeze(1)
+            spectrum = torch.stft(padded, self.n_fft, hop, window=self.window, return_complex=True)
+            # Two frames on each side are centred beyond the audio.
+            return torch.view_as_real(spectrum[..., 2:-2]).permute(0, 3, 2, 1)
+
+
+class DACDiscriminator(Discriminator):
+    """Multi-period and multi-band multi-resolution discriminators of audio of zero mean and peak 0.8.
+
+    Args:
+        periods: Of the multi-period discriminators (samples).
+        fft_sizes: Window lengths of the multi-resolution discriminators (samples); the hop is a quarter.
+        bands: Lower and upper edges as shares of the spectrum.
+        period_channels: Width of each convolution over periods.
+        channels: Width of the convolutions over spectra.
+    """
+
+    def __init__(
+        self,
+        periods: Sequence[int] = (2, 3, 5, 7, 11),
+        fft_sizes: Sequence[int] = (2048, 1024, 512),
+        bands: Sequence[tuple[float, float]] = BANDS,
+        period_channels: Sequence[int] = (32, 128, 512, 1024, 1024),
+        channels: int = 32,
+    ) -> None:
+        super().__init__()
+        self.discriminators = nn.ModuleList(
+            [
+                *(PaddedPeriodDiscriminator(period, period_channels, 5, 3, 0.1) for period in periods),
+                *(StrideMatchedResolutionDiscriminator(n_fft, bands, channels) for n_fft in fft_sizes),
+            ]
+        )
+
+    def forward(self, audio: Tensor) -> DiscriminatorOutput:
+        """Judge audio `(batch, 1, time)` at each period and resolution."""
+        audio = audio - audio.mean(-1, keepdim=True)
+        audio = 0.8 * audio / (audio.abs().amax(-1, keepdim=True) + 1e-9)
+        return collect(discriminator(audio) for discriminator in self.discriminators)
+
+    def official_names(self, name: str) -> str:
+        """Translate a name of the official state dict."""
+        return re.sub(r"(convs(?:\.\d+)+)\.0\.(bias|weight)", r"\1.\2", name)

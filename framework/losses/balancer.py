@@ -1,0 +1,48 @@
+"""Gradients in the proportions that their losses' weights say, whatever the losses' scales (EnCodec, section 3.4)."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, distributed, nn
+
+
+class Balancer(nn.Module):
+    """Keeps how long each loss's gradient at the generated audio is, and weighs losses by it (equation 4).
+
+    Args:
+        names: The losses.
+        decay: Of the moving averages of the lengths.
+    """
+
+    lengths: Tensor
+    counted: Tensor
+
+    def __init__(self, names: Sequence[str], decay: float = 0.999) -> None:
+        super().__init__()
+        self.names, self.decay = tuple(names), decay
+        self.weights: dict[str, Tensor] = {}
+        self.register_buffer("lengths", torch.zeros(len(names)))
+        self.register_buffer("counted", torch.zeros(len(names)))
+
+    def weigh(self, fake: Tensor, terms: Mapping[str, Tensor], weight: Callable[[str], float]) -> None:
+        """Set `weights` such that the gradients at `fake`, as they usually are, have lengths as the weights and sum 1.
+
+        Args:
+            fake: Generated audio `(batch, 1, time)`, in the graph.
+            terms: Losses of it, unweighted.
+            weight: Says the weight of a loss by its name.
+        """
+        total = sum(weight(name) for name in terms)
+        for name, term in terms.items():
+            if not term.requires_grad:
+                continue
+            (gradient,) = torch.autograd.grad(term, fake, retain_graph=True)
+            length = gradient.float().flatten(1).norm(dim=1).mean()
+            if distributed.is_available() and distributed.is_initialized():
+                distributed.all_reduce(length)
+                length = length / distributed.get_world_size()
+            place = self.names.index(name)
+            self.lengths[place] = self.decay * self.lengths[place] + length
+            self.counted[place] = self.decay * self.counted[place] + 1
+            usual = self.lengths[place] / self.counted[place]
+            self.weights[name] = weight(name) / total / (usual + 1e-12)

@@ -1,0 +1,73 @@
+"""Distances of mel spectrograms at several window lengths (DAC: Kumar et al., 2023, section 3.5; EnCodec)."""
+
+import warnings
+from collections.abc import Sequence
+
+import torch
+import torchaudio
+from torch import Tensor, nn
+from torch.nn.functional import l1_loss, mse_loss
+
+FLOOR = 1e-5
+"""Smallest magnitude that enters a logarithm."""
+
+
+class MultiScaleMelLoss(nn.Module):
+    """L1 distance of log10 mels, summed over window lengths, from very short ones on (DAC).
+
+    Short windows have more bands than bins; bands between two bins are empty, as in the official code.
+
+    Args:
+        sample_rate: Hz.
+        sizes: Lengths of the Hann windows (samples); the hop is a quarter.
+        n_mels: Mel bands of each.
+    """
+
+    def __init__(
+        self,
+        sample_rate: int,
+        sizes: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
+        n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
+    ) -> None:
+        super().__init__()
+        self.sizes = tuple(sizes)
+        for size, bands in zip(sizes, n_mels, strict=True):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                filters = torchaudio.functional.melscale_fbanks(
+                    size // 2 + 1, 0.0, sample_rate / 2, bands, sample_rate, "slaney", "slaney"
+                )
+            self.register_buffer(f"filters_{size}", filters.T.contiguous(), persistent=False)
+
+    def forward(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Compare audio `(batch, 1, time)`, unweighted, in float32 whatever the surrounding autocast."""
+        with torch.autocast(fake.device.type, enabled=False):
+            pairs = [(self.mel(fake, size), self.mel(real.detach(), size)) for size in self.sizes]
+            return torch.stack([self.distance(f, r) for f, r in pairs]).sum()
+
+    def mel(self, audio: Tensor, size: int) -> Tensor:
+        """Return magnitudes in mel bands `(batch, mels, frames)`."""
+        window = torch.hann_window(size, device=audio.device)
+        spectrum = torch.stft(audio.float().squeeze(1), size, size // 4, window=window, return_complex=True)
+        return self.get_buffer(f"filters_{size}") @ spectrum.abs()
+
+    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Return the distance of mels at one window length."""
+        return l1_loss(fake.clamp(FLOOR).log10(), real.clamp(FLOOR).log10())
+
+
+class EncodecMelLoss(MultiScaleMelLoss):
+    """L1 and L2 distances of mels with 64 bands, the mean over windows of 2^5 to 2^11 samples (EnCodec, equation 1)."""
+
+    def __init__(self, sample_rate: int) -> None:
+        sizes = [2**power for power in range(5, 12)]
+        super().__init__(sample_rate, sizes, [64] * len(sizes))
+
+    def mel(self, audio: Tensor, size: int) -> Tensor:
+        """Return magnitudes in mel bands `(batch, mels, frames)`, of spectra normalised by the window's energy."""
+        # A Hann window's energy is three eighths of its length.
+        return super().mel(audio, size) / (0.375 * size) ** 0.5
+
+    def distance(self, fake: Tensor, real: Tensor) -> Tensor:
+        """Return the distances of mels at one window length, the first over the number of windows."""
+        return (l1_loss(fake, real) + mse_loss(fake, real)) / len(self.sizes)

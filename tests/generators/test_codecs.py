@@ -1,0 +1,197 @@
+"""EnCodec and DAC against the numbers of their official implementations, and what a codec has to hold to."""
+
+import math
+
+import pytest
+import torch
+from reference.weights import load_reference, official_state
+
+from framework.generators.codec import BitrateError
+from framework.generators.dac import DAC, DACNetwork
+from framework.generators.encodec import Encodec, EncodecNetwork
+from framework.generators.quantisation import AveragedCodebook, FactorisedCodebook, ResidualQuantiser, perplexity
+from framework.losses.balancer import Balancer
+from framework.losses.multi_scale_mel import MultiScaleMelLoss
+from framework.paradigms.adversarial import Turn
+from framework.runs.importers import load_official
+
+
+def parameters(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+class TinyDAC(DAC):
+    mel = "hifigan_22k"
+    encoder_channels = 4
+    decoder_channels = 32
+    rates = (2, 4)
+    codebooks = 3
+    codebook_size = 16
+    codebook_dimensions = 4
+
+    def build_discriminators(self):
+        return {}
+
+
+class TinyEncodec(Encodec):
+    mel = "hifigan_22k"
+    channels = 4
+    rates = (4, 2)
+    dimension = 8
+    codebooks = 3
+    codebook_size = 8
+    trained_books = (1, 3)
+
+    def build_discriminators(self):
+        return {}
+
+
+TINY = [TinyDAC, TinyEncodec]
+
+
+@torch.no_grad()
+def test_encodec_equals_official():
+    reference = load_reference("encodec_24k")
+    network = EncodecNetwork().eval()
+    assert parameters(network) == 14_851_810
+    load_official(network, official_state(reference["keys"]))
+    network.books = 8
+    codes = network.encode(reference["x"])
+    assert torch.equal(codes, reference["codes"][0])
+    torch.testing.assert_close(network.decode(codes)[..., :2000], reference["out"], atol=1e-5, rtol=0)
+    audio, quantised = network(reference["x"], torch.tensor([8]))
+    assert torch.equal(quantised.codes, codes)
+    torch.testing.assert_close(audio, reference["out"], atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_dac_equals_official():
+    reference = load_reference("dac_small")
+    network = DACNetwork(8, 96, codebooks=3, codebook_size=64).eval()
+    load_official(network, {"state_dict": official_state(reference["keys"]), "metadata": {}})
+    audio, quantised = network(reference["x"])
+    assert torch.equal(quantised.codes, reference["codes"])
+    # Random weights make latents of 1e5, and the squares of those.
+    torch.testing.assert_close(quantised.commitment.sum(), reference["commit"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(quantised.codebook.sum(), reference["cb"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(quantised.latent, reference["z"], atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(audio, reference["audio"], atol=1e-5, rtol=0)
+    first, _ = network(reference["x"], torch.tensor([1]))
+    # They drive the tanh to 2e5, of which one float32 rounding is 0.02: one sample is not saturated.
+    assert ((first - reference["audio_q1"]).abs() > 1e-5).sum() <= 1
+
+
+@pytest.mark.parametrize(("rates", "books", "size"), [((2, 4, 8, 8), 9, 76_651_890), ((2, 4, 5, 8), 32, 74_708_706)])
+def test_dac_has_the_published_size(rates, books, size):
+    with torch.device("meta"):
+        network = DACNetwork(64, 1536, rates, books)
+    assert parameters(network) == size
+
+
+def test_dac_mel_loss_equals_official():
+    reference = load_reference("dac_losses")
+    loss = MultiScaleMelLoss(reference["sr"])(reference["a"], reference["b"])
+    assert loss.item() == pytest.approx(reference["mel"], rel=1e-5)
+
+
+@pytest.fixture(scope="module", params=TINY, ids=lambda system: system.__name__)
+def codec(request):
+    torch.manual_seed(0)
+    system = request.param()
+    # Of averaged codebooks a first batch makes more than zeros.
+    with torch.enable_grad():
+        system.train().generator(0.3 * torch.randn(4, 1, 512))
+    return system.eval()
+
+
+@torch.no_grad()
+def test_pieces_are_coded_and_decoded_as_the_whole(codec):
+    frame = codec.network.samples_per_frame
+    audio = 0.3 * torch.randn(2, 1, 150 * frame + 3)
+    codes = codec.encode(audio)
+    assert codes.shape == (2, 3, 151)
+    for piece in (20 * frame, 64 * frame):
+        pieces = codec.network.stream_encode(iter(audio.split(piece, dim=-1)))
+        assert torch.equal(torch.cat(list(pieces), dim=-1), codes)
+    whole = codec.decode(codes)
+    assert whole.shape[-1] == 151 * frame
+    for piece in (1, 17, 200):
+        parts = list(codec.network.stream_decode(iter(codes.split(piece, dim=-1))))
+        torch.testing.assert_close(torch.cat(parts, dim=-1), whole, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_fewer_codebooks_are_a_lower_bitrate(codec):
+    rate = codec.book_rate
+    assert rate == pytest.approx(22.05 / 8 * math.log2(codec.codebook_size))
+    assert [codec.books_of(n * rate) for n in (0, 1, 2, 3)] == [3, 1, 2, 3]
+    with pytest.raises(BitrateError, match=f"has {rate:.3g}, {2 * rate:.3g}, {3 * rate:.3g}$"):
+        codec.books_of(1.5 * rate)
+    audio = torch.randn(1, 1, 400)
+    every = codec.encode(audio)
+    lower = type(codec)(bitrate=2 * rate)
+    lower.load_state_dict(codec.state_dict())
+    assert torch.equal(lower.eval().encode(audio), every[:, :2])
+
+
+def test_training_has_the_terms_of_its_recipe_and_reaches_encoder_and_codes(codec):
+    system = type(codec)().train()
+    turn = Turn(system, {"audio": 0.1 * torch.randn(4, 1, 1200), "key": list("abcd")})
+    terms = turn.generator_terms()
+    sum(system.weight(name) * term for name, term in terms.items()).backward()
+    assert {"commitment", "mel"} < set(terms)
+    encoder, decoder = system.generator.encoder, system.generator.decoder
+    for network in (encoder, decoder, *system.generator.quantiser.layers[:1]):
+        assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    assert any(p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+
+def test_dropped_codebooks_neither_add_nor_learn():
+    torch.manual_seed(0)
+    quantiser = ResidualQuantiser([FactorisedCodebook(6, 8, 2) for _ in range(3)])
+    latent = torch.randn(2, 6, 5)
+    both = quantiser(latent, torch.tensor([1, 3]))
+    torch.testing.assert_close(both.latent[0], quantiser(latent[:1], 1).latent[0])
+    torch.testing.assert_close(both.latent[1], quantiser(latent[1:], 3).latent[0])
+    torch.testing.assert_close(both.commitment[1:], quantiser(latent[1:], 3).commitment[1:] / 2)
+    torch.testing.assert_close(quantiser.decode(both.codes)[1], both.latent[1], atol=1e-5, rtol=1e-5)
+
+
+def test_averaged_codes_go_to_the_means_of_what_falls_to_them():
+    torch.manual_seed(0)
+    centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
+    book = AveragedCodebook(2, 4, decay=0.9).train()
+    for _ in range(60):
+        vectors = centres[torch.randint(4, (1, 200))] + torch.randn(1, 200, 2)
+        book(vectors.transpose(1, 2))
+    vectors = centres[torch.randint(4, (1, 20_000))] + torch.randn(1, 20_000, 2)
+    means, counts = book.sums(vectors[0], book.nearest(vectors[0]))
+    torch.testing.assert_close(book.embed, means / counts[:, None], atol=0.3, rtol=0)
+    before = book.embed.clone()
+    with torch.no_grad():
+        book(vectors.transpose(1, 2))
+    book.eval()(vectors.transpose(1, 2))
+    assert torch.equal(book.embed, before)
+
+
+def test_perplexity_is_the_number_of_codes_in_equal_use():
+    assert perplexity(torch.tensor([[5.0, 5, 0, 0], [3, 3, 3, 3], [0, 7, 0, 0]])).tolist() == pytest.approx([2, 4, 1])
+
+
+def test_balanced_losses_have_the_share_of_the_gradient_that_their_weights_say():
+    fake = torch.ones(2, 1, 3, requires_grad=True)
+    terms = {"small": 1e-3 * fake.sum(), "great": 1e3 * (fake * torch.tensor([1.0, 0, 0])).sum()}
+    balancer = Balancer(["small", "great"])
+    balancer.weigh(fake, terms, {"small": 1.0, "great": 3.0}.get)
+    lengths = []
+    for name, term in terms.items():
+        (gradient,) = torch.autograd.grad(balancer.weights[name] * term, fake)
+        lengths.append(gradient.flatten(1).norm(dim=1).mean().item())
+    assert lengths == pytest.approx([0.25, 0.75])
+
+
+def test_a_codec_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="at least one"):
+        TinyDAC(codebooks=0)
+    with pytest.raises(ValueError, match="there are 3 codebooks"):
+        TinyEncodec(trained_books=(4,))
