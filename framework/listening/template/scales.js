@@ -48,7 +48,7 @@ const SCALES = {
     task: "You will hear several versions of a piece of music. Rate each of them against the reference, from 0 to 100. "
       + "One of the versions is the reference itself: it is to have 100.",
     advice: ["Switch between versions as often as you like, while they play: the place is kept."],
-    keys: [["R", "reference"], ["A", "and further: versions"], ["← →", "rate"], ["space", "play, pause"], ["enter", "next"]],
+    keys: [["R", "reference"], ["A B", "and so on: versions"], ["← →", "rate"], ["space", "play, pause"], ["enter", "next"]],
     loops: true,
 
     build({ stimuli, reference, ratings, hear, rate }) {
@@ -94,7 +94,7 @@ const SCALES = {
     question: "How good does this sound?",
     task: "You will hear short pieces of music, one at a time. Say how good each of them sounds, from 1 to 5.",
     advice: ["Listen to the end before you rate; then you may listen again."],
-    keys: [["space", "play, pause"], ["1", "bad"], ["5", "excellent"], ["enter", "next"]],
+    keys: [["space", "play, pause"], ["1 2 3 4 5", "rate"], ["enter", "next"]],
     loops: false,
     wholly: true,
 
@@ -112,7 +112,7 @@ const SCALES = {
     question: "Which of the two do you prefer?",
     task: "You will hear pairs of the same piece of music. Say which of the two you prefer, or that you have no preference.",
     advice: ["Switch between the two as often as you like, while they play: the place is kept."],
-    keys: [["A", ""], ["B", "listen"], ["1", "A"], ["2", "no preference"], ["3", "B"], ["space", "play, pause"], ["enter", "next"]],
+    keys: [["A B", "listen"], ["1", "A is better"], ["2", "no preference"], ["3", "B is better"], ["space", "play, pause"], ["enter", "next"]],
     loops: true,
 
     build({ stimuli: [a, b], ratings, hear, rate }) {

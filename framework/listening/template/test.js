@@ -24,7 +24,8 @@ function ostinatoTest(given) {
   at("advice").append(...[...scale.advice, ...ADVICE].map((text) => make("li", {}, text)));
   at("question").textContent = scale.question;
   for (const id of ["keys", "welcome-keys"]) {
-    at(id).append(...scale.keys.map(([key, told]) => make("span", {}, make("kbd", {}, key), ` ${told}`)));
+    at(id).append(...scale.keys.map(([keys, told]) =>
+      make("span", {}, ...keys.split(" ").flatMap((one) => [make("kbd", {}, one), " "]), told)));
   }
   listen();
   if (!state.listener) return show("welcome");
