@@ -4,6 +4,7 @@ Official codes differ in padding, filter bank, compression and floor, and a voco
 one sounds broken without any error.
 """
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -66,6 +67,10 @@ class MelPreset:
         """Return the same convention up to half the sample rate, on which HiFi-GAN's loss compares (appendix A)."""
         return self if self.f_max is None else replace(self, name=f"{self.name}_full_band", f_max=None)
 
+    def bands(self, log_mel: Tensor) -> Tensor:
+        """Return the mel magnitudes behind log-mels of this convention; what it clipped stays clipped."""
+        return (math.e if self.log == "e" else 10.0) ** ((log_mel - self.shift) / self.scale)
+
     @property
     def frame_rate(self) -> float:
         """Frames per second (Hz)."""
@@ -97,6 +102,8 @@ PRESETS: dict[str, MelPreset] = {
         MelPreset("wavenet_22k", 22050, f_min=125.0, f_max=7600.0, padding="center", log="10", floor=1e-10),
         # DDSP is not conditioned on mels: this one is to draw and to measure by.
         MelPreset("ddsp_16k", 16000, f_max=8000.0),
+        # Images in [-1, 1] of 64 bands, from e^-11.5 to e^2.
+        MelPreset("dcgan_16k", 16000, n_mels=64, f_max=8000.0, scale=2 / 13.5, shift=9.5 / 13.5, limits=(-1.0, 1.0)),
         MelPreset("vocos_24k", 24000, n_mels=100, padding="center", mel_scale="htk", mel_norm=None, floor=1e-7),
         # 20 dB below full scale is taken off, 100 dB of range mapped to [0, 1].
         MelPreset(

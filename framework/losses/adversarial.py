@@ -6,7 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
-from framework.discriminators.base import Discriminator
+from framework.discriminators.base import DiscriminatorOutput
+
+Judge = Callable[[Tensor], DiscriminatorOutput]
+"""A discriminator, told of the condition already: `examples (batch, ...)` -> logits and feature maps."""
 
 
 class AdversarialLoss:
@@ -20,8 +23,8 @@ class AdversarialLoss:
         """Return what the generator minimises."""
         raise NotImplementedError
 
-    def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor | None:
-        """Return what the discriminator minimises besides, weighted, on audio `(batch, 1, time)`, if anything."""
+    def penalty(self, discriminator: Judge, real: Tensor, fake: Tensor) -> Tensor | None:
+        """Return what the discriminator minimises besides, weighted, on examples `(batch, ...)`, if anything."""
         return None
 
 
@@ -70,6 +73,14 @@ class NonSaturating(AdversarialLoss):
         return _sum(lambda logits: softplus(-logits), fake_logits)
 
 
+class Minimax(NonSaturating):
+    """The game's value itself (Goodfellow et al., 2014, equation 1), of little gradient where the fake is told."""
+
+    def generator(self, fake_logits: Sequence[Tensor]) -> Tensor:
+        """Return sum E[log(1 - D(G(z)))]."""
+        return _sum(lambda logits: -softplus(logits), fake_logits)
+
+
 class WassersteinGP(AdversarialLoss):
     """Wasserstein distance under a gradient penalty (Gulrajani et al., 2017, equation 3).
 
@@ -88,12 +99,12 @@ class WassersteinGP(AdversarialLoss):
         """Return sum E[-D(G(z))]."""
         return _sum(torch.neg, fake_logits)
 
-    def penalty(self, discriminator: Discriminator, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty(self, discriminator: Judge, real: Tensor, fake: Tensor) -> Tensor:
         """Return `weight * E[(|grad D(x)| - 1)^2]` at points between real and fake, summed over the sub-discriminators.
 
         A sub-discriminator with several logits a clip is penalised for their mean.
         """
-        share = torch.rand(len(real), 1, 1, device=real.device, dtype=real.dtype)
+        share = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
         with torch.enable_grad():
             logits, _ = discriminator(between)
@@ -101,11 +112,11 @@ class WassersteinGP(AdversarialLoss):
         return self.weight * torch.stack(penalties).sum()
 
     @staticmethod
-    def _excess(logits: Tensor, audio: Tensor) -> Tensor:
+    def _excess(logits: Tensor, example: Tensor) -> Tensor:
         score = logits.reshape(len(logits), -1).mean(1).sum()
-        (gradient,) = torch.autograd.grad(score, audio, create_graph=True)
+        (gradient,) = torch.autograd.grad(score, example, create_graph=True)
         # The offset keeps the second derivative finite where the gradient vanishes.
-        norm = (gradient.square().sum((1, 2)) + 1e-12).sqrt()
+        norm = (gradient.square().flatten(1).sum(1) + 1e-12).sqrt()
         return (norm - 1).square().mean()
 
 

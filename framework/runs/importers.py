@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,8 @@ def load_official(network: nn.Module, checkpoint: str | Path | Mapping[str, Any]
     and shapes are the network's is taken. A network whose sub-modules are named otherwise than the official ones
     translates by a method `official_names(name) -> name`, which is empty for what it leaves out. Buffers that follow
     from the network's arguments (windows, transform kernels) are checked in shape and kept.
+
+    A `.npz` file holds the variables of a TensorFlow graph by name (see `from_tensorflow`).
 
     Raises:
         OfficialCheckpointError: naming the file, what does not fit, and what the file holds.
@@ -39,12 +42,27 @@ def load_official(network: nn.Module, checkpoint: str | Path | Mapping[str, Any]
 def _read(path: str | Path) -> Any:
     """Read a file of tensors; objects that could run code are refused."""
     try:
+        if Path(path).suffix == ".npz":
+            with np.load(path, allow_pickle=False) as variables:
+                return from_tensorflow(variables)
         return torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise OfficialCheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+
+
+def from_tensorflow(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    """Return the variables of a TensorFlow graph as tensors in PyTorch's layout, under their names.
+
+    Kernels have their places first in TensorFlow and then, where PyTorch begins with the same two in the other order,
+    inputs and outputs of a dense or convolutional layer, outputs and inputs of a transposed one.
+    """
+    return {
+        name: torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, (-1, -2), (0, 1)) if array.ndim > 1 else array))
+        for name, array in variables.items()
+    }
 
 
 def _state_dicts(content: Any, label: str = "weights") -> Iterator[tuple[str, dict[str, Tensor]]]:
@@ -68,6 +86,11 @@ def _match(network: nn.Module, state: dict[str, Tensor]) -> tuple[str, dict[str,
         return "other names", {}
     translated.pop("", None)
     known = own | derived
+    # TensorFlow 1 has a transposed convolution over time as one over images of a single row.
+    translated = {
+        n: value.reshape(known[n].shape) if n in known and _dense(value) == _dense(known[n]) else value
+        for n, value in translated.items()
+    }
     unknown = [name for name in translated if name not in known]
     missing = [name for name in own if name not in translated]
     wrong = [n for n, value in translated.items() if n in known and value.shape != known[n].shape]
@@ -82,11 +105,16 @@ def _match(network: nn.Module, state: dict[str, Tensor]) -> tuple[str, dict[str,
     return ", ".join(complaints), {name: value for name, value in translated.items() if name in own}
 
 
+def _dense(value: Tensor) -> list[int]:
+    """Return the shape without what is 1."""
+    return [size for size in value.shape if size != 1]
+
+
 def _translate(network: nn.Module, name: str, state: dict[str, Tensor]) -> str:
     """Translate one official name, and that of a normalised weight to the one its parametrisation has today."""
     rename = getattr(network, "official_names", lambda name: name)
-    if not rename(name):
-        return ""
+    if not rename(name) or "/" in name:
+        return rename(name)
     owner, _, leaf = name.rpartition(".")
     spectral = f"{owner}.weight_orig" in state
     parametrised = {

@@ -9,7 +9,7 @@ from reference.weights import load_reference
 from torch import nn
 
 from framework.audio.mel import preset
-from framework.losses.adversarial import Hinge, LeastSquares, NonSaturating, WassersteinGP
+from framework.losses.adversarial import Hinge, LeastSquares, Minimax, NonSaturating, WassersteinGP
 from framework.losses.feature_matching import FeatureMatching
 from framework.losses.mel import MelLoss
 from framework.losses.stft import MultiResolutionSTFTLoss
@@ -109,6 +109,9 @@ def test_adversarial_losses_by_hand():
     expected = -sum(log_sigmoid(r).mean() + (1 - f.sigmoid()).log().mean() for r, f in zip(real, fake, strict=True))
     assert NonSaturating().discriminator(real, fake).item() == pytest.approx(expected.item())
     assert NonSaturating().generator(fake).item() == pytest.approx(-sum(log_sigmoid(f).mean() for f in fake).item())
+    assert Minimax().discriminator(real, fake).item() == pytest.approx(expected.item())
+    saturated = sum((1 - f.sigmoid()).log().mean() for f in fake)
+    assert Minimax().generator(fake).item() == pytest.approx(saturated.item())
 
 
 def test_gradient_penalty_of_a_linear_critic():
@@ -121,6 +124,8 @@ def test_gradient_penalty_of_a_linear_critic():
     assert penalty.item() == pytest.approx(10 * (critic.weight.norm().item() - 1) ** 2, rel=1e-4)
     penalty.backward()
     assert critic.weight.grad.isfinite().all()
+    images = WassersteinGP().penalty(lambda image: discriminator(image.flatten(1)), *torch.randn(2, 3, 1, 8, 8))
+    assert images.item() == pytest.approx(penalty.item(), rel=1e-4)
     assert LeastSquares().penalty(discriminator, torch.zeros(1, 1, 64), torch.zeros(1, 1, 64)) is None
 
 

@@ -1,0 +1,53 @@
+"""The discriminator of DCGAN (Radford et al., 2016), as PyTorch's examples have it."""
+
+from torch import Tensor, nn
+
+from framework.discriminators.base import Discriminator, DiscriminatorOutput
+from framework.discriminators.waveform import projection
+
+
+class DCGANDiscriminator(Discriminator):
+    """Strided convolutions with batch normalisation but for the first, leaky ReLUs and one logit (section 3).
+
+    A conditional one adds the inner product of the last map, summed over its places, with an embedding of the label
+    (Miyato & Koyama, 2018).
+
+    Args:
+        channels: Width of the first convolution; each next one has twice as much.
+        images: Channels of an image.
+        labels: How many labels there are; 0 for an unconditional one.
+    """
+
+    def __init__(self, channels: int = 64, images: int = 1, labels: int = 0) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [nn.Conv2d(images, channels, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
+        for _ in range(3):
+            layers += [
+                nn.Conv2d(channels, 2 * channels, 4, 2, 1, bias=False),
+                nn.BatchNorm2d(2 * channels),
+                nn.LeakyReLU(0.2),
+            ]
+            channels *= 2
+        layers.append(nn.Conv2d(channels, 1, 4, bias=False))
+        # One sequence, numbered as in official checkpoints.
+        self.main = nn.Sequential(*layers)
+        self.label = nn.Linear(labels, channels, bias=False) if labels else None
+        self.apply(draw_weights)
+
+    def forward(self, example: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        """Judge images `(batch, images, 64, 64)`, of one-hot labels `(batch, labels)`: logits `(batch, 1)`."""
+        hidden, features = example, []
+        for layer in list(self.main)[:-1]:
+            hidden = layer(hidden)
+            if isinstance(layer, nn.LeakyReLU):
+                features.append(hidden)
+        logits = self.main[-1](hidden).flatten(1)
+        return [logits + projection(self.label, hidden, labels)], [features]
+
+
+def draw_weights(layer: nn.Module) -> None:
+    """Draw a layer's weights from N(0, 0.02), gains from N(1, 0.02) (section 4)."""
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+        nn.init.normal_(layer.weight, 0.0, 0.02)
+    elif isinstance(layer, nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, 1.0, 0.02)

@@ -1,0 +1,145 @@
+"""The discriminators of WaveGAN and SpecGAN: one stack of strided convolutions (Donahue et al., 2019)."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import leaky_relu, pad
+
+from framework.discriminators.base import Discriminator, DiscriminatorOutput
+
+SLOPE = 0.2
+
+
+class PhaseShuffle(nn.Module):
+    """Shifts maps in time by a random amount, so that phase gives nothing away (section 3.3).
+
+    One shift is drawn for the whole batch, as the official code does, and what it uncovers is reflected. Outside of
+    training nothing is shifted.
+
+    Args:
+        radius: Largest shift in samples, to either side; 0 for none.
+    """
+
+    def __init__(self, radius: int) -> None:
+        super().__init__()
+        self.radius = radius
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Shift maps `(batch, channels, time)`."""
+        if not self.radius or not self.training:
+            return hidden
+        # Drawn on the CPU: a shift is a shape, for which a device would have to be waited for.
+        shift = int(torch.randint(-self.radius, self.radius + 1, ()))
+        before, after = max(shift, 0), max(-shift, 0)
+        return pad(hidden, (before, after), mode="reflect")[..., after : after + hidden.shape[-1]]
+
+
+class ConvolutionalDiscriminator(Discriminator):
+    """Convolutions of stride `stride` with leaky ReLUs, and one logit of all that is left (tables 4 and 6).
+
+    Zeros surround the input as TensorFlow's `same` has them, one more behind than before. A conditional one adds the
+    inner product of the last map, summed over its places, with an embedding of the label (Miyato & Koyama, 2018).
+
+    Args:
+        shape: Of what is judged: `(time,)`, or `(bins, frames)`.
+        channels: Width of the first convolution; each next one has twice as much.
+        layers: Convolutions.
+        kernel: Of each, in every dimension.
+        stride: Of each, in every dimension.
+        phase_shuffle: Largest shift of the maps between the layers, for `(time,)` only.
+        labels: How many labels there are; 0 for an unconditional one.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        channels: int,
+        layers: int,
+        kernel: int,
+        stride: int,
+        phase_shuffle: int = 0,
+        labels: int = 0,
+    ) -> None:
+        super().__init__()
+        convolution = nn.Conv1d if len(shape) == 1 else nn.Conv2d
+        widths = [1, *(channels * 2**layer for layer in range(layers))]
+        self.convs = nn.ModuleList(convolution(i, o, kernel, stride) for i, o in itertools.pairwise(widths))
+        self.shuffle = PhaseShuffle(phase_shuffle)
+        places = 1
+        for size in shape:
+            places *= size // stride**layers
+        self.output = nn.Linear(places * widths[-1], 1)
+        self.label = nn.Linear(labels, widths[-1], bias=False) if labels else None
+        missing = kernel - stride
+        self.padding = [missing // 2, missing - missing // 2] * len(shape)
+        glorot(self)
+
+    def forward(self, example: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
+        """Judge `(batch, 1, *shape)`, of one-hot labels `(batch, labels)`: logits `(batch, 1)`."""
+        hidden, features = example, []
+        for layer, conv in enumerate(self.convs):
+            hidden = leaky_relu(conv(pad(hidden, self.padding)), SLOPE)
+            features.append(hidden)
+            if layer < len(self.convs) - 1:
+                hidden = self.shuffle(hidden)
+        # TensorFlow has the channels last.
+        logits = self.output(hidden.movedim(1, -1).flatten(1))
+        return [logits + projection(self.label, hidden, labels)], [features]
+
+    def official_names(self, name: str) -> str:
+        """Translate a variable of the official graph, `D/downconv_0/conv1d/kernel`."""
+        return tensorflow_name(name, "D/", "downconv_", "convs")
+
+
+class WaveGANDiscriminator(ConvolutionalDiscriminator):
+    """WaveGAN's (Donahue et al., 2019, table 4): audio of 16 * 4^layers samples.
+
+    Args:
+        channels: Width of the first convolution.
+        layers: Convolutions: 5 for 16,384 samples, 6 for 65,536.
+        phase_shuffle: Largest shift of the maps between the layers, in samples.
+        labels: How many labels there are; 0 for an unconditional one.
+    """
+
+    def __init__(self, channels: int = 64, layers: int = 5, phase_shuffle: int = 2, labels: int = 0) -> None:
+        super().__init__((16 * 4**layers,), channels, layers, 25, 4, phase_shuffle, labels)
+
+
+class SpecGANDiscriminator(ConvolutionalDiscriminator):
+    """SpecGAN's (Donahue et al., 2019, table 6): images of 128 bins and 128 frames.
+
+    Args:
+        channels: Width of the first convolution.
+        labels: How many labels there are; 0 for an unconditional one.
+    """
+
+    def __init__(self, channels: int = 64, labels: int = 0) -> None:
+        super().__init__((128, 128), channels, 5, 5, 2, labels=labels)
+
+
+def projection(label: nn.Linear | None, hidden: Tensor, labels: Tensor | None) -> Tensor | float:
+    """Return the inner products `(batch, 1)` of maps, summed over their places, with embeddings of one-hot labels."""
+    if label is None or labels is None:
+        return 0.0
+    return (label(labels) * hidden.flatten(2).sum(-1)).sum(1, keepdim=True)
+
+
+@torch.no_grad()
+def glorot(network: nn.Module) -> None:
+    """Draw weights as Keras does, with which the official code was trained: Glorot's uniform distribution, no bias."""
+    for name, parameter in network.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+        else:
+            nn.init.xavier_uniform_(parameter)
+
+
+def tensorflow_name(name: str, network: str, layer: str, layers: str) -> str:
+    """Translate a variable of WaveGAN's graph to a parameter's name; empty for what is no weight of the network."""
+    scope, _, rest = name.removeprefix(network).partition("/")
+    leaf = {"kernel": "weight", "bias": "bias"}.get(rest.rpartition("/")[2], "")
+    if scope.startswith(layer):
+        scope = f"{layers}.{scope.removeprefix(layer)}"
+    return f"{scope}.{leaf}" if leaf and scope not in ("G", "D") else ""

@@ -1,0 +1,97 @@
+"""WaveGAN: a DCGAN stretched out over time, which makes audio of noise (Donahue et al., 2019)."""
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from framework.discriminators.base import Discriminator
+from framework.discriminators.waveform import WaveGANDiscriminator, glorot, tensorflow_name
+from framework.losses.adversarial import AdversarialLoss, WassersteinGP
+from framework.paradigms.noise_driven import NoiseDriven
+
+
+class ConvolutionalGenerator(nn.Module):
+    """A dense layer, then transposed convolutions with ReLUs, and tanh at the end (tables 3 and 5).
+
+    What the convolutions make is cut as TensorFlow's `same` does it, which PyTorch's padding alone does not.
+
+    Args:
+        shape: Of what the dense layer makes: `(time,)`, or `(bins, frames)`.
+        latent: Dimensions of the noise, and of what is told beside it.
+        channels: Width before the last convolution; before each earlier one there is twice as much.
+        layers: Transposed convolutions.
+        kernel: Of each, in every dimension.
+        stride: Of each, in every dimension.
+    """
+
+    def __init__(self, shape: Sequence[int], latent: int, channels: int, layers: int, kernel: int, stride: int) -> None:
+        super().__init__()
+        convolution = nn.ConvTranspose1d if len(shape) == 1 else nn.ConvTranspose2d
+        widths = [*(channels * 2**layer for layer in reversed(range(layers))), 1]
+        self.start, self.stride = (*shape, widths[0]), stride
+        self.z_project = nn.Linear(latent, math.prod(self.start))
+        self.convs = nn.ModuleList(
+            convolution(i, o, kernel, stride, (kernel - stride) // 2) for i, o in itertools.pairwise(widths)
+        )
+        glorot(self)
+
+    def forward(self, noise: Tensor) -> Tensor:
+        """Generate examples `(batch, 1, *shape * stride^layers)` in [-1, 1] from noise `(batch, latent)`."""
+        # TensorFlow has the channels last.
+        hidden = self.z_project(noise).unflatten(1, self.start).movedim(-1, 1)
+        for conv in self.convs:
+            hidden = conv(hidden.relu())[(..., *(slice(self.stride * size) for size in hidden.shape[2:]))]
+        return hidden.tanh()
+
+    def official_names(self, name: str) -> str:
+        """Translate a variable of the official graph, `G/upconv_0/conv2d_transpose/kernel`."""
+        return tensorflow_name(name, "G/", "upconv_", "convs")
+
+
+class WaveGANGenerator(ConvolutionalGenerator):
+    """WaveGAN's generator (table 3): noise `(batch, latent)` -> audio `(batch, 1, 16 * 4^layers)`.
+
+    Args:
+        latent: Dimensions of the noise, and of what is told beside it.
+        channels: Width before the last convolution; before each earlier one there is twice as much.
+        layers: Transposed convolutions, each of which makes four samples of one.
+    """
+
+    def __init__(self, latent: int = 100, channels: int = 64, layers: int = 5) -> None:
+        super().__init__((16,), latent, channels, layers, 25, 4)
+
+
+class WaveGAN(NoiseDriven):
+    """WaveGAN with its official recipe (Donahue et al., 2019, appendix C).
+
+    The official code draws noise anew for the generator's update; here it answers what the critic has just judged.
+
+    Args:
+        channels: Width of the outermost layers of generator and discriminator; each further in has twice as much.
+        layers: Layers of each: 5 for 16,384 samples, 6 for 65,536.
+        phase_shuffle: Largest shift in samples of the discriminator's maps; 0 for none (section 3.3).
+    """
+
+    mel = "ddsp_16k"
+    learning_rate = 1e-4
+    betas = (0.5, 0.9)
+    critic_steps = 5
+    channels: int = 64
+    layers: int = 5
+    phase_shuffle: int = 2
+
+    @property
+    def length(self) -> int:
+        """Samples that are generated."""
+        return 16 * 4**self.layers
+
+    def build_generator(self) -> WaveGANGenerator:
+        return WaveGANGenerator(self.inputs, self.channels, self.layers)
+
+    def build_discriminators(self) -> dict[str, Discriminator]:
+        return {"waveform": WaveGANDiscriminator(self.channels, self.layers, self.phase_shuffle, self.known_labels)}
+
+    def build_adversarial_loss(self) -> AdversarialLoss:
+        return WassersteinGP()

@@ -1,0 +1,131 @@
+"""Adversarial generation from noise: a generator that is told nothing, or a label, and no recording to copy."""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import one_hot
+
+from framework.discriminators.base import DiscriminatorOutput
+from framework.hyperparameters import runtime
+from framework.paradigms.adversarial import Adversarial
+from framework.paradigms.system import Terms
+
+SAMPLES = 4
+"""Of the energy score, for each held-out clip."""
+
+
+class NoiseDriven(Adversarial):
+    """A generator `network(noise (batch, latent + labels)) -> examples` (Goodfellow et al., 2014).
+
+    A conditional one is given the label beside the noise, as one-hot (Mirza & Osindero, 2014), and so are its
+    discriminators, called as `discriminator(examples, one-hot labels)`.
+
+    Judged by `energy_score` (Gneiting & Raftery, 2007, equation 22): E|X - x| - E|X - X'| / 2 of generated X, X' and a
+    held-out x of the same label, in root mean square differences of log-mels. It is least where the distribution of
+    what is generated is that of what is held out, so that neither one good example again and again nor variety
+    without likeness will do.
+
+    Args:
+        latent: Dimensions of the noise.
+        label: Name in the batch of the label that conditions, as `instrument`; empty for none.
+        labels: How many labels there are.
+        synthesized_label: The label of what is generated without a recording.
+    """
+
+    copies: ClassVar[bool] = False
+    monitor: ClassVar[str] = "validation/energy_score"
+
+    weight_decay = 0.0
+    learning_rate_decay = 1.0
+    feature_matching_weight = 0.0
+    latent: int = 100
+    label: str = ""
+    labels: int = 0
+    synthesized_label: int = runtime(0)
+
+    def build(self) -> None:
+        """Make the networks.
+
+        Raises:
+            ValueError: a label without a number of labels.
+        """
+        if self.label and self.labels < 1:
+            raise ValueError(f"how many of the label {self.label!r} are there? set --model.labels")
+        super().build()
+
+    @property
+    def length(self) -> int:
+        """Samples of an example, which a segment of the data must have."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how long its examples are")
+
+    @property
+    def inputs(self) -> int:
+        """Dimensions of what the generator is given: the noise, and the label."""
+        return self.latent + self.known_labels
+
+    @property
+    def known_labels(self) -> int:
+        """How many labels the networks are told; 0 where they are told none."""
+        return self.labels if self.label else 0
+
+    def setup(self, stage: str) -> None:
+        """Refuse segments that are not as long as what is generated.
+
+        Raises:
+            ValueError: naming the length that is.
+        """
+        super().setup(stage)
+        segment = getattr(self.trainer.datamodule, "segment", self.length)  # type: ignore[attr-defined]
+        if segment != self.length:
+            raise ValueError(
+                f"{type(self).__name__} makes {self.length} samples, a segment has {segment}: "
+                f"set --data.segment {self.length}"
+            )
+
+    def noise(self, count: int) -> Tensor:
+        """Draw noise `(count, latent)`, uniform in [-1, 1]."""
+        return 2 * torch.rand(count, self.latent, device=self.device) - 1
+
+    def condition(self, batch: dict[str, Any]) -> Tensor:
+        """Draw noise, and put the one-hot label beside it: `(batch, latent + labels)`."""
+        noise = self.noise(len(batch["key"]))
+        return torch.cat([noise, self.one_hot(batch)], 1) if self.label else noise
+
+    def one_hot(self, batch: dict[str, Any]) -> Tensor:
+        """Return the batch's labels as one-hot `(batch, labels)`.
+
+        Raises:
+            ValueError: the batch has none, or one that the networks do not have.
+        """
+        if self.label not in batch:
+            raise ValueError(
+                f"{type(self).__name__} is told the {self.label!r} of a clip, which the data does not give: "
+                f"set --data.labels '[\"{self.label}\"]' where the clips have it, or --model.label ''"
+            )
+        labels = batch[self.label]
+        if labels.min() < 0 or labels.max() >= self.labels:
+            raise ValueError(f"{self.label} {labels.tolist()}: the networks have {self.labels}, from 0 on")
+        return one_hot(labels, self.labels).to(self.device, torch.float32)
+
+    def judge(self, name: str, example: Tensor, batch: dict[str, Any]) -> DiscriminatorOutput:
+        """Return what a discriminator makes of examples, of their labels if there are any."""
+        if not self.label:
+            return super().judge(name, example, batch)
+        return self.discriminators[name](example, self.one_hot(batch))
+
+    def analyse(self, audio: Tensor) -> dict[str, Any]:
+        """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
+        label = {self.label: torch.tensor([self.synthesized_label], device=audio.device)} if self.label else {}
+        return super().analyse(audio) | {"key": [""]} | label
+
+    @torch.no_grad()
+    def measure(self, batch: dict[str, Any]) -> Terms:
+        """Return the energy score of a held-out clip."""
+        several = {n: v.expand(SAMPLES, *v.shape[1:]) for n, v in batch.items() if isinstance(v, Tensor)}
+        made = self.synthesize(several | {"key": batch["key"] * SAMPLES})
+        real = self.truth(batch)[..., : made.shape[-1]]
+        mels = self.front_end(torch.cat([real, made[..., : real.shape[-1]]])).flatten(1)
+        distances = torch.cdist(mels, mels) / mels.shape[1] ** 0.5
+        among = distances[1:, 1:].sum() / (SAMPLES * (SAMPLES - 1))
+        return {"energy_score": distances[0, 1:].mean() - among / 2}
