@@ -22,6 +22,10 @@ usage: ostinato COMMAND [...]
                                      a blind listening test of a comparison; --results tells what listeners said
   synthesize NAME --input FILE_OR_DIR --output DIR
                                      generate recordings again from their conditioning (copy-synthesis)
+  encode NAME|RUN --input AUDIO --output FILE.ost [--model.bitrate KBITS]
+                                     a recording as a small file of a trained codec's codes
+  decode NAME|RUN --input FILE.ost --output AUDIO
+                                     its audio, decoded piece by piece
   inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
   sweep NAME [--dry] [--jobs N]      make the runs of a sweep, here or on a cluster; the same command again goes on
   status [SWEEP]                     how far sweeps are
@@ -34,8 +38,8 @@ Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices
 ablations.hifigan_without_mpd (its last part is enough).
 """
 COMMANDS = (
-    "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "listen", "synthesize", "inspect", "sweep",
-    "status", "pack", "data", "bench",
+    "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "listen", "synthesize", "encode", "decode",
+    "inspect", "sweep", "status", "pack", "data", "bench",
 )  # fmt: skip
 
 

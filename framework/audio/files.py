@@ -1,7 +1,7 @@
 """Reading and writing audio files: whatever people have becomes mono float32 at one rate, or one clear error."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -83,13 +83,26 @@ def save_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:
     What exceeds [-1, 1] is clipped and NaN becomes silence, so that what a diverging network makes can still be
     saved. The file is complete or not there: it is written beside its place and then moved.
     """
+    save_pieces(path, [audio], sample_rate)
+
+
+def save_pieces(path: str | Path, pieces: Iterable[Tensor], sample_rate: int) -> None:
+    """Write audio that comes in pieces, as `save_audio` writes the whole.
+
+    Raises:
+        AudioFileError: the suffix is that of no format.
+    """
     path = Path(path)
+    if path.suffix[1:].upper() not in soundfile.available_formats():
+        raise AudioFileError(f"{path}: no audio format is called {path.suffix!r}: name a .wav or .flac file")
     path.parent.mkdir(parents=True, exist_ok=True)
-    finite = torch.nan_to_num(audio.detach().reshape(-1).float().cpu(), nan=0.0, posinf=1.0, neginf=-1.0)
-    samples = (finite * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy()
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    shape = {"samplerate": sample_rate, "channels": 1, "subtype": "PCM_16", "format": path.suffix[1:].upper()}
     try:
-        soundfile.write(unfinished, samples, sample_rate, "PCM_16", format=path.suffix[1:].upper())
+        with soundfile.SoundFile(unfinished, "w", **shape) as file:
+            for piece in pieces:
+                finite = torch.nan_to_num(piece.detach().reshape(-1).float().cpu(), nan=0.0, posinf=1.0, neginf=-1.0)
+                file.write((finite * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy())
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)

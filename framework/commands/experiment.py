@@ -79,6 +79,9 @@ class ExperimentCLI(LightningCLI):
                 "--embedder", type=str | None, default=None, help="Import path of what embeds audio for FAD and KAD."
             )
             parser.add_argument("--name", type=str | None, default=None, help="Of the evaluation's folder.")
+        if self.command in ("encode", "decode"):
+            parser.add_argument("--input", type=str, required=True, help="An audio file, or a file of codes.")
+            parser.add_argument("--output", type=str, required=True, help="The file of codes, or the audio file.")
         if self.command == "synthesize":
             parser.add_argument("--input", type=str | None, default=None, help="An audio file, or a folder of them.")
             parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")

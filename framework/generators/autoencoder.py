@@ -1,5 +1,6 @@
 """What autoencoders of audio share: an encoder, a bottleneck, a decoder, and training against discriminators."""
 
+import hashlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -81,6 +82,13 @@ class Autoencoder(Adversarial):
     def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
         """Return the audio again, and the bottleneck's loss terms."""
         raise NotImplementedError(f"{type(self).__name__} has no produce()")
+
+    def fingerprint(self) -> str:
+        """Return a hash of the network's weights: only it understands its codes."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.network.state_dict().items()):
+            digest.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.no_grad()
     def encode(self, audio: Tensor) -> Tensor:

@@ -1,0 +1,167 @@
+"""Files of coded audio (`.ost`): a header that says what coded it, and packed codes with checksums.
+
+    magic "OSTI", version (1 byte), the length of the header (2 bytes), the header as JSON, its CRC-32 (4 bytes);
+    then blocks of `BLOCK` frames, the last one shorter: codes, `bits` each, frame after frame and from the first
+    codebook on, the highest bit first, filled with zeros to whole bytes; and the block's CRC-32 (4 bytes).
+
+Integers are little-endian. A block can be read, and checked, without those before it.
+"""
+
+import json
+import math
+import os
+import struct
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+MAGIC, VERSION = b"OSTI", 1
+BLOCK = 512
+"""Frames of a block."""
+START, CHECKSUM = struct.Struct("<4sBH"), struct.Struct("<I")
+
+
+class CodedFileError(ValueError):
+    """A file of codes that cannot be used; the message names it and says why."""
+
+
+@dataclass(frozen=True)
+class CodedHeader:
+    """What a file of codes says of itself.
+
+    Args:
+        model: Fingerprint of the network that coded it.
+        experiment: What that was called.
+        sample_rate: Hz.
+        samples: Length of the audio.
+        samples_per_frame: Samples that a frame of codes stands for.
+        books: Codes of a frame.
+        bits: Bits of a code.
+    """
+
+    model: str
+    experiment: str
+    sample_rate: int
+    samples: int
+    samples_per_frame: int
+    books: int
+    bits: int
+
+    @property
+    def frames(self) -> int:
+        """Frames of the whole file."""
+        return math.ceil(self.samples / self.samples_per_frame)
+
+    @property
+    def bitrate(self) -> float:
+        """Kilobits a second."""
+        return self.sample_rate / self.samples_per_frame * self.books * self.bits / 1000
+
+
+def write_codes(path: str | Path, header: CodedHeader, pieces: Iterable[np.ndarray]) -> None:
+    """Write codes that come in pieces `(frames, books)`; the file is complete or not there.
+
+    Raises:
+        CodedFileError: the pieces have not as many frames as the header says.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(asdict(header) | {"bitrate": round(header.bitrate, 3)}, sort_keys=True).encode()
+    part, frames = path.with_name(f".{path.name}.part"), 0
+    try:
+        with open(part, "wb") as file:
+            file.write(START.pack(MAGIC, VERSION, len(text)) + text + CHECKSUM.pack(zlib.crc32(text)))
+            for block in _blocks(pieces):
+                packed = pack(block, header.bits)
+                file.write(packed + CHECKSUM.pack(zlib.crc32(packed)))
+                frames += len(block)
+        if frames != header.frames:
+            raise CodedFileError(f"{path}: {frames} frames were coded of {header.frames}")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_header(path: str | Path) -> CodedHeader:
+    """Return what a file of codes says of itself.
+
+    Raises:
+        CodedFileError: it is none, of a later version, or damaged.
+    """
+    with _opened(path) as file:
+        return _header(file, path)
+
+
+def read_codes(path: str | Path) -> Iterator[np.ndarray]:
+    """Yield the codes of a file, int64 `(frames, books)`, block by block, each checked.
+
+    Raises:
+        CodedFileError: it is no file of codes, or damaged; the message says from which second on.
+    """
+    with _opened(path) as file:
+        header = _header(file, path)
+        for start in range(0, header.frames, BLOCK):
+            frames = min(BLOCK, header.frames - start)
+            size = math.ceil(frames * header.books * header.bits / 8)
+            packed, checksum = file.read(size), file.read(CHECKSUM.size)
+            second = start * header.samples_per_frame / header.sample_rate
+            if len(checksum) < CHECKSUM.size:
+                raise CodedFileError(f"{path} is cut short at {second:.1f} s: copy it again")
+            if checksum != CHECKSUM.pack(zlib.crc32(packed)):
+                raise CodedFileError(f"{path} is damaged from {second:.1f} s on: copy it again")
+            yield unpack(packed, frames, header.books, header.bits)
+        if file.read(1):
+            raise CodedFileError(f"{path} goes on behind its end: copy it again")
+
+
+def pack(codes: np.ndarray, bits: int) -> bytes:
+    """Return codes `(frames, books)` of so many bits each as bytes."""
+    places = np.arange(bits - 1, -1, -1)
+    return np.packbits((codes[..., None] >> places & 1).astype(np.uint8)).tobytes()
+
+
+def unpack(packed: bytes, frames: int, books: int, bits: int) -> np.ndarray:
+    """Return the codes, int64 `(frames, books)`, that bytes hold."""
+    found = np.unpackbits(np.frombuffer(packed, np.uint8), count=frames * books * bits)
+    return found.reshape(frames, books, bits).astype(np.int64) @ (1 << np.arange(bits - 1, -1, -1))
+
+
+def _blocks(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield the same frames in blocks of `BLOCK`."""
+    held: list[np.ndarray] = []
+    count = 0
+    for piece in pieces:
+        held.append(piece)
+        count += len(piece)
+        if count >= BLOCK:
+            joined = np.concatenate(held)
+            whole = count // BLOCK * BLOCK
+            yield from np.split(joined[:whole], whole // BLOCK)
+            held, count = [joined[whole:]], count - whole
+    if count:
+        yield np.concatenate(held)
+
+
+def _opened(path: str | Path) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise CodedFileError(f"{path} cannot be read ({error.strerror}): check the path") from error
+
+
+def _header(file: BinaryIO, path: str | Path) -> CodedHeader:
+    start = file.read(START.size)
+    if len(start) < START.size or start[:4] != MAGIC:
+        raise CodedFileError(f"{path} is no file of codes: `ostinato encode` writes them")
+    _, version, length = START.unpack(start)
+    if version != VERSION:
+        raise CodedFileError(f"{path} is of version {version}, and this is for version {VERSION}: update ostinato")
+    text = file.read(length)
+    if file.read(CHECKSUM.size) != CHECKSUM.pack(zlib.crc32(text)):
+        raise CodedFileError(f"{path} has a damaged header: copy it again")
+    values = json.loads(text)
+    return CodedHeader(**{name: values[name] for name in CodedHeader.__dataclass_fields__})

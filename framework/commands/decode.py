@@ -1,0 +1,45 @@
+"""`ostinato decode`: the audio of a file of codes, written as it is decoded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from framework.audio.coded_files import CodedFileError, CodedHeader, read_codes, read_header
+from framework.audio.files import save_pieces
+from framework.commands.encode import open_codec
+from framework.generators.codec import Codec
+
+
+def run(arguments: list[str]) -> None:
+    """Decode `--input`, coded by the very codec that is named, into the audio file `--output`."""
+    cli = open_codec("decode", arguments)
+    codec, source, output = cli.model, cli.config["input"], Path(cli.config["output"])
+    header = read_header(source)
+    check_model(source, header, codec)
+    save_pieces(output, decoded(codec, source, header), header.sample_rate)
+    print(f"{output}: {header.samples / header.sample_rate:.1f} s from {header.bitrate:.2f} kbit/s")
+
+
+def check_model(source: str, header: CodedHeader, codec: Codec) -> None:
+    """Refuse codes of another network.
+
+    Raises:
+        CodedFileError: naming the one that coded them.
+    """
+    if header.model != codec.fingerprint():
+        raise CodedFileError(
+            f"{source} was coded by another network ({header.experiment}, {header.model}; this is "
+            f"{type(codec).__name__}, {codec.fingerprint()}): name the run, or the --ckpt_path, that coded it"
+        )
+
+
+@torch.no_grad()
+def decoded(codec: Codec, source: str, header: CodedHeader) -> Iterator[Tensor]:
+    """Yield the audio `(time,)` of a file of codes, block by block."""
+    blocks = (torch.from_numpy(codes.T.copy())[None].to(codec.device) for codes in read_codes(source))
+    left = header.samples
+    for audio in codec.network.stream_decode(blocks):
+        yield audio[0, 0, :left]
+        left -= min(audio.shape[-1], left)

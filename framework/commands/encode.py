@@ -1,0 +1,83 @@
+"""`ostinato encode`: a recording as a small file of a codec's codes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from framework.audio.coded_files import CodedHeader, write_codes
+from framework.audio.files import AudioFileError, load_audio
+from framework.commands.experiment import ExperimentCLI, open_experiment
+from framework.commands.parser import UsageError
+from framework.commands.stored import is_path, stored_run
+from framework.commands.weights import load_weights
+from framework.generators.codec import Codec
+from framework.runs.checkpoints import load_weights_of, read_checkpoint
+
+PIECE = 2**18
+"""About as many samples are coded at once."""
+
+
+def run(arguments: list[str]) -> None:
+    """Code `--input` by a trained codec into `--output`, at `--model.bitrate` kilobits a second."""
+    cli = open_codec("encode", arguments)
+    codec, output = cli.model, Path(cli.config["output"])
+    audio = load_audio(cli.config["input"], codec.preset.sample_rate)
+    if not audio.shape[-1]:
+        raise AudioFileError(f"{cli.config['input']} has no samples at {codec.preset.sample_rate} Hz")
+    header = header_of(codec, type(codec).__name__, audio.shape[-1])
+    write_codes(output, header, coded(codec, audio[None]))
+    size, plain = output.stat().st_size, 2 * audio.shape[-1]
+    seconds = audio.shape[-1] / codec.preset.sample_rate
+    print(f"{output}: {seconds:.1f} s at {header.bitrate:.2f} kbit/s, {size} bytes, 1/{plain / size:.0f} of 16 bit PCM")
+
+
+def open_codec(command: str, arguments: list[str]) -> ExperimentCLI:
+    """Return the codec that a command line means, its weights loaded: by a run's path, or an experiment's name.
+
+    Raises:
+        UsageError: the system has no codes.
+    """
+    if arguments and is_path(arguments[0]):
+        stored = stored_run(arguments[0])
+        cli = ExperimentCLI(command, stored.experiment(), arguments[1:])
+        check(cli)
+        checkpoint = stored.newest()
+        load_weights_of(read_checkpoint(checkpoint), cli.model, checkpoint)
+    else:
+        cli = open_experiment(command, arguments)
+        check(cli)
+        load_weights(cli)
+    cli.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    return cli
+
+
+def check(cli: ExperimentCLI) -> None:
+    """Refuse systems without codes."""
+    if not isinstance(cli.model, Codec):
+        raise UsageError(f"{cli.experiment.__name__} has no codes: name a codec, as codec_bach")
+
+
+def header_of(codec: Codec, experiment: str, samples: int) -> CodedHeader:
+    """Return the header of a file of so many samples, coded by a codec at its bitrate."""
+    network = codec.network
+    return CodedHeader(
+        model=codec.fingerprint(),
+        experiment=experiment,
+        sample_rate=codec.preset.sample_rate,
+        samples=samples,
+        samples_per_frame=network.samples_per_frame,
+        books=network.books,
+        bits=network.quantiser.bits,
+    )
+
+
+@torch.no_grad()
+def coded(codec: Codec, audio: Tensor) -> Iterator[np.ndarray]:
+    """Yield the codes `(frames, books)` of audio `(1, 1, time)`, piece by piece."""
+    frame = codec.network.samples_per_frame
+    pieces = (piece.to(codec.device) for piece in audio.split(max(PIECE // frame, 1) * frame, dim=-1))
+    for codes in codec.network.stream_encode(pieces):
+        yield codes[0].T.cpu().numpy()
