@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import soundfile
 
 from framework.audio.files import load_audio
 from framework.evaluation.columns import GRIFFIN_LIM, TRUTH
@@ -128,7 +129,9 @@ def trial_script(trial: Trial, paths: dict[str, Path], sample_rate: int, match_l
     if match_levels:
         like = samples(TRUTH if TRUTH in paths else next(iter(paths)), paths, sample_rate)
         audio = {name: level_matched(sound, like) for name, sound in audio.items()}
-    ready = {name: encoded(sound, sample_rate, name) for name, sound in together(audio).items()}
+    # As long as the longest of the clip, in this trial or not: the length of a sound tells nothing either.
+    length = max(soundfile.info(path).frames for path in paths.values())
+    ready = {name: encoded(sound, sample_rate, name) for name, sound in together(audio, length).items()}
     return script("ostinatoClip", {"clip": trial.id, "sounds": {name: ready[name] for name in sorted(ready)}})
 
 

@@ -33,7 +33,7 @@ def listening_markdown(results: list[Result]) -> str:
     """Return the results as a Markdown document."""
     parts = ["# Listening tests"]
     for result in results:
-        last = "test" if result.plan.kind == "ab" else "listeners differ by"
+        last = "test" if result.plan.kind == "ab" else "deviation"
         rows = [["", "mean [95 %]", "of", last], ["---"] * 4]
         rows += [row(result, figure) for figure in result.figures]
         table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in rows)
@@ -71,9 +71,9 @@ def row(result: Result, figure: Figure) -> list[str]:
         votes = f"{counted(figure.interval.count, 'vote')} of {counted(figure.listeners, 'listener')}, "
         told.append(f"{votes}{figure.ties} more without preference")
         p = f"p {figure.p:.2g}, corrected {figure.p_corrected:.2g}{' *' if figure.p_corrected < 0.05 else ''}"
-        return [*told, "-" if math.isnan(figure.p) else p]
+        return [*told, "" if math.isnan(figure.p) else p]
     told.append(f"{counted(figure.interval.count, 'rating')} of {counted(figure.listeners, 'listener')}")
-    return [*told, "-" if math.isnan(figure.spread) else f"\N{PLUS-MINUS SIGN} {number(figure.spread)}"]
+    return [*told, "" if math.isnan(figure.spread) else f"\N{PLUS-MINUS SIGN} {number(figure.spread)} over listeners"]
 
 
 def values(result: Result) -> dict[str, Any]:

@@ -36,9 +36,8 @@ def level_matched(audio: np.ndarray, like: np.ndarray) -> np.ndarray:
     return audio * (wanted / own) if own else audio
 
 
-def together(sounds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return sounds of one length and without clipping: silence appended, all of them quieter where one is too loud."""
-    length = max(map(len, sounds.values()))
+def together(sounds: dict[str, np.ndarray], length: int) -> dict[str, np.ndarray]:
+    """Return sounds of a length (samples), by silence appended, and all of them quieter where one would clip."""
     loudest = max(float(np.abs(samples).max(initial=0)) for samples in sounds.values())
     return {name: np.pad(s, (0, length - len(s))) / max(loudest, 1.0) for name, s in sounds.items()}
 

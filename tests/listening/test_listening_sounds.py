@@ -100,6 +100,7 @@ def test_levels_are_matched_when_asked(folder, tmp_path):
     plan = load_plan(made)
     levels = {c: np.sqrt(np.mean(samples**2)) for t in plan.trials for name, c in t.columns().items()
               for _, samples in [sounds(made / "page", t.id)[name]]}  # fmt: skip
+    assert len({len(samples) for t in plan.trials for _, samples in sounds(made / "page", t.id).values()}) == 1
     assert levels["Griffin-Lim"] == pytest.approx(levels["ground truth"], rel=0.01)
 
 
