@@ -149,10 +149,13 @@ class Turn:
         system = self.system
         adversarial, matching = fake.new_zeros(()), fake.new_zeros(())
         for name in system.discriminators:
-            fake_output, weight = system.judge(name, fake, self.batch), system.weight(name)
+            weight = system.weight(name)
+            # The real audio first, as in official codes: spectral norms iterate at every pass.
+            real_output = self.real_output(name) if system.feature_matching_weight else None
+            fake_output = system.judge(name, fake, self.batch)
             adversarial = adversarial + weight * system.adversarial_loss.generator(fake_output[0])
-            if system.feature_matching_weight:
-                matching = matching + weight * system.feature_matching(self.real_output(name), fake_output)
+            if real_output is not None:
+                matching = matching + weight * system.feature_matching(real_output, fake_output)
         return {"adversarial": adversarial, "feature_matching": matching}
 
     @torch.no_grad()
