@@ -20,8 +20,8 @@ class CodecBach(DAC):
     warmup_steps = 100
     schedule = "cosine"
     gradient_clip = 100.0
-    adversarial_start = 2_700
-    max_steps = 3_000
+    adversarial_start = 1_800
+    max_steps = 2_000
     val_check_interval = 1_000
 
     def build_discriminators(self) -> dict[str, Discriminator]:

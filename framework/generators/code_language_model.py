@@ -1,0 +1,210 @@
+"""A language model over a codec's codes: music as text of several codebooks (AudioLM; MusicGen: Copet et al., 2023)."""
+
+import math
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from tqdm import tqdm
+
+from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
+from framework.generators.codec import CodecNetwork
+from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same
+from framework.hyperparameters import runtime
+from framework.paradigms.system import System, Terms
+
+
+class PromptError(ValueError):
+    """A prompt that cannot be continued; the message says why."""
+
+
+class CodeLanguageModel(System):
+    """Audio of its own, or the continuation of a recording's beginning, code by code in the delay pattern.
+
+    Judged by `bits_per_code` on held-out clips: the information in each code given those before it, of pieces as long
+    as the context. `perplexity` is 2 to that.
+
+    Args:
+        autoencoder: The codec's run, a checkpoint, or its experiment's name for the run that was trained last.
+        books: Codebooks that are modelled, of the first ones; 0 for all.
+        channels: Width of the transformer.
+        layers: Its layers.
+        heads: Of its attention.
+        context: Most steps that it sees.
+        label: Name in the batch of the label that conditions, as `instrument`; empty for none.
+        labels: How many labels there are.
+        synthesized_label: The label of what is generated without a recording.
+        temperature: 1 draws as learnt, 0 takes the likeliest codes.
+        top_k: Only the likeliest so many codes are drawn from; 0 for all.
+        top_p: Only the likeliest codes that together have this probability are drawn from.
+        prompt_seconds: How much of a recording is kept, to be continued.
+    """
+
+    monitor: ClassVar[str] = "validation/bits_per_code"
+    copies: ClassVar[bool] = False
+
+    learning_rate = 1e-3
+    betas = (0.9, 0.95)
+    weight_decay = 0.1
+    gradient_clip = 1.0
+    schedule = "cosine"
+    warmup_steps = 100
+    autoencoder: str = runtime("")
+    books: int = 0
+    channels: int = 256
+    layers: int = 6
+    heads: int = 4
+    context: int = 512
+    label: str = ""
+    labels: int = 0
+    synthesized_label: int = runtime(0)
+    temperature: float = runtime(1.0)
+    top_k: int = runtime(0)
+    top_p: float = runtime(1.0)
+    prompt_seconds: float = runtime(0.0)
+
+    def build(self) -> None:
+        """Load the codec and make the transformer.
+
+        Raises:
+            NotTrainedError: there is no such codec.
+            ValueError: sampling settings, or a number of codebooks, that there are not.
+        """
+        self.codec = Pretrained(self.autoencoder)
+        if not isinstance(self.codec.network, CodecNetwork):
+            raise NotTrainedError(f"{self.codec.source} has latents, not codes: name a run of a codec, as codec_bach")
+        quantiser = self.codec.network.quantiser
+        if not 0 <= self.books <= len(quantiser.layers):
+            raise ValueError(f"books = {self.books}: {self.codec.source} has {len(quantiser.layers)} codebooks")
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or not 0 <= self.top_k <= quantiser.size:
+            raise ValueError(
+                f"temperature = {self.temperature:g}, top_k = {self.top_k}, top_p = {self.top_p:g}: at least 0, "
+                f"at most {quantiser.size}, and above 0 up to 1"
+            )
+        self.codec.network.books = self.books or len(quantiser.layers)
+        super().build()
+        check_rate(self.codec, self.preset.sample_rate)
+
+    def build_generator(self) -> CodeTransformer:
+        codec, labels = self.codec.network, self.labels if self.label else 0
+        shape = self.channels, self.layers, self.heads, self.context
+        return CodeTransformer(codec.books, codec.quantiser.size, *shape, labels)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all that can change a result: the codec is among it by what it is, not by where."""
+        return super().resolved() | {"autoencoder": self.codec.fingerprint}
+
+    def setup(self, stage: str) -> None:
+        """Refuse segments of more steps than the context.
+
+        Raises:
+            ValueError: naming the longest segment.
+        """
+        super().setup(stage)
+        frame, books = self.codec.network.samples_per_frame, self.codec.network.books
+        longest = (self.context - books + 1) * frame
+        segment = getattr(self.trainer.datamodule, "segment", 0)  # type: ignore[attr-defined]
+        if stage == "fit" and segment > longest:
+            raise ValueError(f"a segment of {segment} samples is longer than the context: set --data.segment {longest}")
+
+    @property
+    def network(self) -> Any:
+        """The transformer that is judged and sampled from, unwrapped."""
+        return self.averaged_generator.module if self.ema_decay else self.generator
+
+    @torch.no_grad()
+    def example(self, batch: dict[str, Any]) -> Tensor:
+        """Return the codes `(batch, books, frames)` of the batch's audio."""
+        return self.codec.network.encode(batch["audio"])
+
+    @torch.no_grad()
+    def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return the audio `(batch, 1, time)` of codes."""
+        return self.codec.network.decode(example)
+
+    def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the labels, if the transformer takes some.
+
+        Raises:
+            ValueError: a label that it does not have.
+        """
+        if not self.label:
+            return {}
+        labels = batch[self.label]
+        if labels.min() < 0 or labels.max() >= self.labels:
+            raise ValueError(f"{self.label} {labels.tolist()}: the transformer has {self.labels}, from 0 on")
+        return {"labels": labels}
+
+    def analyse(self, audio: Tensor) -> dict[str, Any]:
+        """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
+        label = {self.label: torch.tensor([self.synthesized_label], device=audio.device)} if self.label else {}
+        return super().analyse(audio) | label
+
+    def terms(self, batch: dict[str, Any]) -> Terms:
+        """Return the negative log-likelihood of a code in nats."""
+        return {"nll": self.nll(self.generator, self.example(batch), self.condition(batch))}
+
+    def nll(self, network: Any, codes: Tensor, condition: dict[str, Tensor]) -> Tensor:
+        """Return the mean -ln P of codes `(batch, books, frames)`, given those before in the delay pattern."""
+        none = self.codec.network.quantiser.size
+        tokens = delayed(codes, none)
+        inputs = torch.nn.functional.pad(tokens, (1, 0), value=none)[..., :-1]
+        logits = network(inputs, **condition).float()
+        return cross_entropy(logits.transpose(1, 2), tokens, ignore_index=none)
+
+    @torch.no_grad()
+    def measure(self, batch: dict[str, Any]) -> Terms:
+        """Return `bits_per_code` and `perplexity` of a held-out clip, in pieces as long as the context."""
+        codes, condition = self.example(batch), self.condition(batch)
+        frames = self.context - codes.shape[1] + 1
+        pieces = codes.split(frames, dim=-1)
+        total = sum(self.nll(self.network, piece, condition) * piece.shape[-1] for piece in pieces)
+        bits = torch.as_tensor(total) / codes.shape[-1] / math.log(2)
+        return {"bits_per_code": bits, "perplexity": 2**bits}
+
+    @torch.no_grad()
+    def generate(self, batch: dict[str, Any]) -> Tensor:
+        """Return codes as long as the batch's audio, the first `prompt_seconds` of them the recording's own.
+
+        Raises:
+            PromptError: the prompt leaves nothing to generate, or is longer than the context.
+        """
+        codec, audio = self.codec.network, batch["audio"]
+        frames = math.ceil(audio.shape[-1] / codec.samples_per_frame)
+        kept = round(self.prompt_seconds * self.preset.sample_rate / codec.samples_per_frame)
+        if kept and kept >= frames:
+            raise PromptError(f"a prompt of {kept} frames leaves nothing of {frames} to generate: shorten it")
+        if kept > self.context - codec.books:
+            raise PromptError(f"a prompt of {kept} frames is longer than the context of {self.context} steps")
+        prompt = self.example(batch)[..., :kept]
+        return self.sample(prompt, frames, self.condition(batch))
+
+    def sample(self, prompt: Tensor, frames: int, condition: dict[str, Tensor]) -> Tensor:
+        """Return codes `(batch, books, frames)` that continue a prompt `(batch, books, kept)`.
+
+        Where the context is full, its second half becomes the first.
+        """
+        network, kept = self.network, prompt.shape[-1]
+        none = self.codec.network.quantiser.size
+        known = delayed(torch.nn.functional.pad(prompt, (0, frames - kept), value=-1), none)
+        tokens = torch.nn.functional.pad(known, (1, 0), value=none)
+        cache, fed = Cache(self.layers), 0
+        for step in tqdm(range(kept + 1, tokens.shape[-1]), desc="codes", disable=None, leave=False, delay=1):
+            if cache.steps + step - fed > self.context:
+                cache, fed = Cache(self.layers), step - self.context // 2
+            logits = network(tokens[..., fed:step], **condition, cache=cache)[..., -1]
+            fed, wanted = step, tokens[..., step] < 0
+            drawn = chosen(logits, self.temperature, self.top_k, self.top_p)
+            tokens[..., step] = torch.where(wanted, drawn, tokens[..., step])
+        return undelayed(tokens[..., 1:])
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse weights that were trained on another codec's codes."""
+        super().on_load_checkpoint(checkpoint)
+        check_same(self.codec, checkpoint)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep which codec it was."""
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["autoencoder"] = self.codec.fingerprint

@@ -1,0 +1,117 @@
+"""Autoencoders that were trained before, for systems that work on their latents or codes."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from framework.generators.autoencoder import Autoencoder
+from framework.runs.checkpoints import load_weights_of, newest_checkpoint, read_checkpoint
+from framework.runs.folder import RunFolder
+
+RUNS = Path("runs")
+
+
+class NotTrainedError(ValueError):
+    """A system stands on another one that was not trained, or not as it has to be."""
+
+
+class Pretrained(nn.Module):
+    """A trained autoencoder that stays as it is.
+
+    Args:
+        target: Folder of its run, one of its checkpoints, or the name of its experiment, which means the run of it
+            that was trained last.
+
+    Raises:
+        NotTrainedError: there is no such run, or its system is no autoencoder.
+    """
+
+    def __init__(self, target: str) -> None:
+        super().__init__()
+        folder, checkpoint = located(target)
+        system = built(folder)
+        load_weights_of(read_checkpoint(checkpoint), system, checkpoint)
+        self.source, self.fingerprint, self.preset = str(checkpoint), system.fingerprint(), system.preset
+        self.network: Any = system.network.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Pretrained":
+        """Stay in evaluation."""
+        return super().train(False)
+
+
+def located(target: str) -> tuple[RunFolder, Path]:
+    """Return the run and the checkpoint that are meant.
+
+    Raises:
+        NotTrainedError: there is none.
+    """
+    path = Path(target)
+    if path.is_file():
+        return RunFolder(path.parent.parent), path
+    folders = [path] if "/" in target or path.is_dir() else runs_of(target)
+    for folder in folders:
+        checkpoint = newest_checkpoint(RunFolder(folder).checkpoints)
+        if checkpoint is not None:
+            return RunFolder(folder), checkpoint
+    where = target if folders and "/" in target else f"a run of {target} under {RUNS}/"
+    raise NotTrainedError(
+        f"{where} has no checkpoint, or is not there: `ostinato fit` an autoencoder first, and name its experiment or "
+        "the folder of its run by --model.autoencoder"
+    )
+
+
+def runs_of(experiment: str) -> list[Path]:
+    """Return the runs of an experiment, the one that was trained last first."""
+    found = [c.parent for c in RUNS.glob("*/*/config.yaml") if experiment_of(c.parent).rpartition(".")[2] == experiment]
+    return sorted(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime, reverse=True)
+
+
+def experiment_of(folder: Path) -> str:
+    """Return the module of the experiment that a run is of."""
+    return str((RunFolder(folder).stored_config() or {}).get("experiment", ""))
+
+
+def built(folder: RunFolder) -> Autoencoder:
+    """Return a run's system with its values.
+
+    Raises:
+        NotTrainedError: it is no autoencoder.
+    """
+    config = folder.stored_config()
+    if config is None:
+        raise NotTrainedError(f"{folder.path} is no run folder: it has no config.yaml")
+    module, _, name = config["identity"]["system"].partition(":")
+    system = getattr(importlib.import_module(module), name)
+    if not issubclass(system, Autoencoder):
+        raise NotTrainedError(f"{folder.path} is a run of {name}, which is no autoencoder")
+    values = {n: v for n, v in config["model"].items() if system.hyperparameters[n].kind == "value"}
+    return system(**values)
+
+
+def check_rate(autoencoder: Pretrained, sample_rate: int) -> None:
+    """Refuse an autoencoder of another sample rate.
+
+    Raises:
+        NotTrainedError: naming both.
+    """
+    if autoencoder.preset.sample_rate != sample_rate:
+        raise NotTrainedError(
+            f"{autoencoder.source} codes audio at {autoencoder.preset.sample_rate} Hz, this is for {sample_rate} Hz: "
+            f"set --model.mel {autoencoder.preset.name}, and the data's sample rate"
+        )
+
+
+def check_same(autoencoder: Pretrained, checkpoint: dict[str, Any]) -> None:
+    """Refuse weights that were trained on another autoencoder.
+
+    Raises:
+        NotTrainedError: naming both.
+    """
+    stored = checkpoint.get("autoencoder", autoencoder.fingerprint)
+    if stored != autoencoder.fingerprint:
+        raise NotTrainedError(
+            f"the checkpoint was trained on another autoencoder ({stored}) than {autoencoder.source} "
+            f"({autoencoder.fingerprint}): name that one by --model.autoencoder"
+        )

@@ -1,0 +1,223 @@
+"""Systems on a trained autoencoder: latent diffusion, and a language model of codes."""
+
+import math
+
+import pytest
+import torch
+import yaml
+
+from framework.generators import pretrained
+from framework.generators.code_language_model import CodeLanguageModel, PromptError
+from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
+from framework.generators.dac import DAC
+from framework.generators.latent_diffusion import LatentDiffusion
+from framework.generators.pretrained import NotTrainedError, Pretrained
+from framework.generators.vae import VAE
+from framework.paradigms.adversarial import Turn
+from framework.runs.identity import canonical
+
+
+class TinyVAE(VAE):
+    mel = "hifigan_22k"
+    encoder_channels = 4
+    decoder_channels = 16
+    rates = (4, 4)
+    dimension = 3
+
+    def build_discriminators(self):
+        return {}
+
+
+class TinyCodec(DAC):
+    mel = "hifigan_22k"
+    encoder_channels = 4
+    decoder_channels = 16
+    rates = (4, 4)
+    codebooks = 3
+    codebook_size = 10
+
+    def build_discriminators(self):
+        return {}
+
+
+class TinyDiffusion(LatentDiffusion):
+    mel = "hifigan_22k"
+    levels = 4
+    channels = 8
+    layers = 2
+    cycle = 2
+
+
+class TinyModel(CodeLanguageModel):
+    mel = "hifigan_22k"
+    channels = 16
+    layers = 2
+    heads = 2
+    context = 12
+
+
+def trained(folder, system):
+    """Lay a run of a system with random weights into a folder."""
+    torch.manual_seed(0)
+    made = system()
+    (folder / "checkpoints").mkdir(parents=True)
+    config = {
+        "experiment": f"experiments.{folder.parent.name}",
+        "identity": {"system": canonical(system)},
+        "model": canonical({n: v for n, v in made.hparams.items() if n != "data"}),
+    }
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    torch.save({"state_dict": made.state_dict()}, folder / "checkpoints" / "last.ckpt")
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    return root, trained(root / "tiny_vae" / "a", TinyVAE), trained(root / "tiny_codec" / "b", TinyCodec)
+
+
+def batch(time=320, clips=2):
+    return {"audio": 0.3 * torch.randn(clips, 1, time), "key": ["clip"] * clips}
+
+
+def test_the_vae_codes_means_and_pays_for_what_it_tells():
+    system = TinyVAE().train()
+    terms = Turn(system, batch(1600)).generator_terms()
+    assert set(terms) == {"mel", "divergence"}
+    mean, deviation = system.generator.posterior(system.generator.encoder(batch()["audio"]))
+    normal = torch.distributions.Normal(0.0, 1.0)
+    exact = torch.distributions.kl_divergence(torch.distributions.Normal(mean, deviation), normal)
+    own = 0.5 * (mean.square() + deviation.square() - 1) - deviation.log()
+    torch.testing.assert_close(own, exact)
+    audio = batch(333)["audio"]
+    assert system.eval().generate({"audio": audio}).shape == audio.shape
+    assert system.encode(audio).shape == (2, 3, 21)
+    pieces = system.network.stream_decode(iter(system.encode(audio).split(2, dim=-1)))
+    torch.testing.assert_close(torch.cat(list(pieces), -1), system.decode(system.encode(audio)), atol=1e-5, rtol=0)
+
+
+def test_a_trained_autoencoder_is_found_by_path_and_by_name(runs, monkeypatch):
+    root, vae, _ = runs
+    monkeypatch.setattr(pretrained, "RUNS", root)
+    folder = root / "tiny_vae" / "a"
+    for target in (str(folder), str(folder / "checkpoints" / "last.ckpt"), "tiny_vae"):
+        found = Pretrained(target).train()
+        assert found.fingerprint == vae.fingerprint()
+        assert not any(module.training for module in found.modules())
+        assert not any(p.requires_grad for p in found.parameters())
+    with pytest.raises(NotTrainedError, match="a run of vae_bach under"):
+        Pretrained("vae_bach")
+
+
+def test_latent_diffusion_sees_normalised_latents_and_makes_audio(runs):
+    root, vae, _ = runs
+    system = TinyDiffusion(autoencoder=str(root / "tiny_vae" / "a")).train()
+    examples = system.example(batch(3200))
+    frames = examples.transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close(frames.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(frames.std(0), torch.ones(3), atol=1e-4, rtol=0)
+    before = system.standard.mean.clone()
+    clips = batch(333)
+    torch.testing.assert_close(
+        system.render(system.example(clips), clips)[..., :333], vae.generate(clips), atol=1e-5, rtol=0
+    )
+    assert torch.equal(system.standard.mean, before)
+    system.terms(batch())["denoising"].backward()
+    assert all(p.grad is None for p in system.latents.parameters())
+    assert system.eval().synthesize(clips).shape == (2, 1, 333)
+    assert system.resolved()["autoencoder"] == vae.fingerprint()
+
+
+def test_what_stands_on_another_autoencoder_is_refused(runs):
+    root, _, _ = runs
+    vae, codec = str(root / "tiny_vae" / "a"), str(root / "tiny_codec" / "b")
+    with pytest.raises(NotTrainedError, match="has codes, not latents"):
+        TinyDiffusion(autoencoder=codec)
+    with pytest.raises(NotTrainedError, match="has latents, not codes"):
+        TinyModel(autoencoder=vae)
+    with pytest.raises(NotTrainedError, match="at 22050 Hz, this is for 24000 Hz"):
+        TinyModel(autoencoder=codec, mel="vocos_24k")
+    with pytest.raises(ValueError, match="has 3 codebooks"):
+        TinyModel(autoencoder=codec, books=4)
+    system, stored = TinyModel(autoencoder=codec), {"autoencoder": "other"}
+    with pytest.raises(NotTrainedError, match=r"another autoencoder \(other\)"):
+        system.on_load_checkpoint(stored)
+    system.on_save_checkpoint(stored)
+    system.on_load_checkpoint(stored)
+
+
+def test_the_delay_pattern_is_a_book_a_step_and_comes_undone():
+    codes = torch.arange(8).view(1, 2, 4)
+    tokens = delayed(codes, -1)
+    assert tokens.tolist() == [[[0, 1, 2, 3, -1], [-1, 4, 5, 6, 7]]]
+    assert torch.equal(undelayed(tokens), codes)
+
+
+@torch.no_grad()
+def test_steps_by_the_cache_are_those_of_the_whole_and_none_sees_ahead():
+    torch.manual_seed(0)
+    network = CodeTransformer(books=2, size=6, channels=16, layers=3, heads=4, context=20, labels=3).eval()
+    tokens, labels = torch.randint(7, (2, 2, 20)), torch.tensor([0, 2])
+    whole = network(tokens, labels)
+    cache = Cache(3)
+    parts = [network(piece, labels, cache) for piece in tokens.split([5, 1, 1, 7, 6], dim=-1)]
+    torch.testing.assert_close(torch.cat(parts, dim=-1), whole, atol=1e-5, rtol=0)
+    changed = tokens.clone()
+    changed[..., 11:] = 0
+    torch.testing.assert_close(network(changed, labels)[..., :11], whole[..., :11], atol=1e-6, rtol=0)
+    assert not torch.allclose(network(tokens, labels.flip(0)), whole, atol=1e-3)
+    with pytest.raises(ValueError, match="21 steps are more than the context of 20"):
+        network(tokens[..., :1], labels, cache)
+
+
+def test_sampling_is_drawn_from_the_likeliest_alone():
+    torch.manual_seed(0)
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log().expand(4000, 4)
+    shares = [
+        torch.bincount(chosen(logits, *how), minlength=4) / 4000
+        for how in ((1, 0, 1), (1, 2, 1), (1, 0, 0.6), (0, 0, 1))
+    ]
+    for share, expected in zip(
+        shares, [[0.5, 0.3, 0.15, 0.05], [0.625, 0.375, 0, 0], [0.625, 0.375, 0, 0], [1, 0, 0, 0]], strict=True
+    ):
+        torch.testing.assert_close(share, torch.tensor(expected, dtype=torch.float), atol=0.03, rtol=0)
+
+
+def test_codes_are_learnt_measured_and_continued(runs):
+    root, _, codec = runs
+    system = TinyModel(autoencoder=str(root / "tiny_codec" / "b"), temperature=0.0).train()
+    clips = batch(10 * 16)
+    codes = system.example(clips)
+    assert torch.equal(codes, codec.encode(clips["audio"]))
+    # Of a transformer without weights in its heads all codes are equally likely.
+    plain = TinyModel(autoencoder=str(root / "tiny_codec" / "b"))
+    for head in plain.generator.heads:
+        torch.nn.init.zeros_(head.weight)
+    assert plain.terms(clips)["nll"].item() == pytest.approx(math.log(10))
+    assert plain.measure(batch(16 * 25))["bits_per_code"].item() == pytest.approx(math.log2(10), rel=1e-5)
+    optimizer = torch.optim.Adam(system.generator.parameters(), 1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss = system.terms(clips)["nll"]
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.05
+    # What is known by heart is continued as it was, across a context that fills up.
+    system.eval().prompt_seconds = 4 * 16 / 22050
+    assert torch.equal(system.generate(clips), codes)
+    assert system.synthesize(clips).shape == clips["audio"].shape
+    longer = system.generate(batch(30 * 16))
+    assert longer.shape == (2, 3, 30)
+    assert 0 <= longer.min() <= longer.max() < 10
+
+
+def test_prompts_that_cannot_be_continued_are_refused(runs):
+    root, _, _ = runs
+    target = str(root / "tiny_codec" / "b")
+    with pytest.raises(PromptError, match="leaves nothing of 10"):
+        TinyModel(autoencoder=target, prompt_seconds=1.0).generate(batch(160))
+    with pytest.raises(PromptError, match="longer than the context of 12 steps"):
+        TinyModel(autoencoder=target, prompt_seconds=15 * 16 / 22050).generate(batch(20 * 16))
+    with pytest.raises(ValueError, match="top_p = 0"):
+        TinyModel(autoencoder=target, top_p=0.0)
