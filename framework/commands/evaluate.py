@@ -3,7 +3,9 @@
 import csv
 import statistics
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,8 @@ from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import family, signature, source_hash
 
 SPEED = "speed/samples_per_second"
+TRAINING_CLIPS = 2_000
+"""Among which the nearest to a generated one is looked for."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,9 @@ def measured(opened: Opened) -> Evaluation:
         EvaluationError: it is being evaluated by another process.
     """
     cli, settings = opened.cli, opened.cli.config
-    metrics = metrics_named(settings["metrics"], settings["embedder"])
+    metrics = metrics_named(
+        settings["metrics"], settings["embedder"], partial(training_clips, cli.model, cli.datamodule)
+    )
     batches = cli.datamodule.held_out(settings["split"], settings["clips"])
     on_gpu = torch.cuda.is_available() and cli.trainer_arguments["accelerator"] != "cpu"
     cli.model.to("cuda" if on_gpu else "cpu")
@@ -135,6 +141,14 @@ def measured(opened: Opened) -> Evaluation:
             return evaluate(cli.model, batches, metrics, folder, opened.subject)
     except Timeout:
         raise EvaluationError(f"{folder} is being written by another process: wait, or give another --name") from None
+
+
+def training_clips(system: Any, data: Any) -> Iterator[torch.Tensor]:
+    """Yield clips `(1, 1, time)` that a system was trained on, of a large data set a part."""
+    for batch in data.held_out("train", TRAINING_CLIPS):
+        yield system.truth(
+            {name: v.to(system.device) if isinstance(v, torch.Tensor) else v for name, v in batch.items()}
+        )
 
 
 def name_of(cli: ExperimentCLI, parts: list[str]) -> str:

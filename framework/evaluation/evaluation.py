@@ -294,7 +294,7 @@ class _Pass:
             intervals = {
                 name: jackknife(partial(_distance, metric, columns, name, kept), len(kept))
                 for name in columns
-                if name != "truth"
+                if name != "truth" or metric.alone
             }
             values = {name: _plain(interval) for name, interval in intervals.items()}
             entry = {**values.pop("generated"), "clips": len(kept), **described(metric), "columns": values}
@@ -323,7 +323,10 @@ def inapplicable(metric: Metric | SetMetric, system: Any) -> str | None:
     """Return why a metric cannot be had of a system, or None."""
     if isinstance(metric, Metric) and metric.compares and not system.copies:
         return f"{type(system).__name__} makes audio of its own: there is no true clip to compare with"
-    return metric.lacking() if isinstance(metric, Metric) else None
+    if isinstance(metric, SetMetric):
+        again = f"{type(system).__name__} generates recordings again: this is of systems that make audio of their own"
+        return again if metric.own and system.copies else None
+    return metric.lacking()
 
 
 def device_name(device: torch.device) -> str:

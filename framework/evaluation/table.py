@@ -11,7 +11,8 @@ TITLES = {"griffin_lim": "Griffin-Lim", "truth": "truth"}
 
 def evaluation_table(found: Evaluation) -> str:
     """Return all metrics with their intervals, what is missing and why, and what generating costs."""
-    columns = [name for name in TITLES if name in found.columns]
+    measured = [found.columns, *(metric["columns"] for metric in found.distributions.values())]
+    columns = [name for name in TITLES if any(name in columns for columns in measured)]
     head = [f"{len(found.clips)} {found.data['split']} clips", "mean [95 %]", *map(TITLES.__getitem__, columns)]
     rows = [head]
     for name, metric in found.metrics.items():

@@ -88,6 +88,8 @@ class SetMetric:
         source: See `Metric`.
         embed: Embeddings `(windows, dimensions)` of a clip.
         distance: Of embeddings `(windows, dimensions)`, generated and true.
+        own: Whether it is asked only of systems that make audio of their own.
+        alone: Whether it is of one set by itself, so that the true one has a value too.
     """
 
     name: str
@@ -97,3 +99,5 @@ class SetMetric:
     source: str
     embed: Callable[[Clip], Tensor]
     distance: Callable[[Tensor, Tensor], float]
+    own: bool = False
+    alone: bool = False

@@ -7,6 +7,7 @@ from typing import Any
 from framework.evaluation.metrics import cepstral, pitch, signal, spectral, speech
 from framework.evaluation.metrics.distribution import set_metrics
 from framework.evaluation.metrics.metric import Metric, SetMetric
+from framework.evaluation.metrics.novelty import Training, own_audio_metrics
 from framework.hyperparameters import nearest
 
 FAMILIES = (spectral, cepstral, pitch, speech, signal)
@@ -16,19 +17,22 @@ class UnknownMetricError(ValueError):
     """No metric has this name; the message names the nearest."""
 
 
-def metrics_named(names: Sequence[str] = (), embedder: str | None = None) -> list[Metric | SetMetric]:
+def metrics_named(
+    names: Sequence[str] = (), embedder: str | None = None, training: Training = tuple
+) -> list[Metric | SetMetric]:
     """Return the metrics of these names, each once, in the order given; without a name all, in that of tables.
 
     Args:
         names: Of metrics; one with a dot is the import path of a `Metric` or `SetMetric` of one's own.
         embedder: Import path of the `Embedder` of the distances between distributions; None for the built-in one.
+        training: What gives the clips that a system was trained on, for the distance to them.
 
     Raises:
         UnknownMetricError: naming the nearest, or what could not be imported.
     """
     of_sets = set_metrics() if embedder is None else set_metrics(imported(embedder), embedder)
     of_clips = (metric for family in FAMILIES for metric in family.METRICS)
-    known = {metric.name: metric for metric in (*of_clips, *of_sets)}
+    known = {metric.name: metric for metric in (*of_clips, *of_sets, *own_audio_metrics(training))}
     return list({name: own_metric(name) if "." in name else _known(name, known) for name in names or known}.values())
 
 

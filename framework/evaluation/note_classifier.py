@@ -1,0 +1,127 @@
+"""The classifier of instruments that audio from noise is measured by: trained here, on the embedded notes, once."""
+
+import contextlib
+import functools
+import hashlib
+import inspect
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+import framework.paradigms.classification
+from datamodules.cache import cache_folder
+from datamodules.notes import Notes
+from framework.audio.files import resample
+from framework.paradigms.classification import Classification
+from framework.paradigms.system import seed_all
+
+INSTRUMENTS = (*Notes.instruments, "drums")
+
+
+class NoteClassifier(Classification):
+    """Tells nine instruments and drums apart by a second of a note."""
+
+    data = Notes.variant(
+        instruments=INSTRUMENTS,
+        labels=("instrument",),
+        batch_size=32,
+        validation_clips=200,
+        validation_seconds=1.024,
+    )
+    mel = "ddsp_16k"
+    classes = len(INSTRUMENTS)
+    learning_rate = 3e-3
+    schedule = "cosine"
+    weight_decay = 0.01
+    max_steps = 600
+    val_check_interval = 200
+
+
+class Trained(NamedTuple):
+    """The classifier with its weights.
+
+    Attributes:
+        system: It, ready to judge.
+        accuracy: Share of the test clips, whose pairs of instrument and pitch it was not trained on, told right.
+    """
+
+    system: NoteClassifier
+    accuracy: float
+
+    def windows(self, audio: Tensor, sample_rate: int) -> Tensor:
+        """Return standardised log-mels `(windows, mels, frames)` of a clip `(1, 1, time)`, at its place.
+
+        They are of 1.024 s, the last one filled up with zeros, each brought to the peak that the notes have.
+        """
+        preset, data = self.system.preset, NoteClassifier.data
+        mono, length = resample(audio[0, 0].cpu(), sample_rate, preset.sample_rate), data.segment  # type: ignore[attr-defined]
+        padded = torch.nn.functional.pad(mono, (0, -len(mono) % length)).view(-1, 1, length)
+        peak = padded.abs().amax(-1, keepdim=True).clamp(min=1e-3)
+        return self.system.condition({"audio": 0.95 * padded / peak})
+
+
+@functools.cache
+def trained(cache: Path | None = None) -> Trained:
+    """Return the classifier, trained now if it was not before; its weights are kept in the cache folder."""
+    sources = "".join(map(inspect.getsource, (framework.paradigms.classification, sys.modules[__name__])))
+    data = NoteClassifier.data()
+    name = hashlib.sha256(f"{sources} {data.folder.name}".encode()).hexdigest()[:12]  # type: ignore[attr-defined]
+    path = (cache or cache_folder()) / "note_classifier" / f"{name}.pt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.exists():
+            _train(path)
+    stored = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.random.fork_rng():
+        system = NoteClassifier().eval()  # type: ignore[call-arg]
+    system.load_state_dict(stored["state_dict"])
+    return Trained(system, stored["accuracy"])
+
+
+def _train(path: Path) -> None:
+    """Train and measure the classifier, and write it whole or not at all."""
+    print("training the classifier of notes that audio is measured by, once (a minute or two)", file=sys.stderr)
+    with torch.random.fork_rng(), _seeded(NoteClassifier.seed), torch.enable_grad():
+        data = NoteClassifier.data()
+        data.prepare_data()
+        seed_all("note classifier")
+        system = NoteClassifier()  # type: ignore[call-arg]
+        trainer = L.Trainer(
+            max_steps=NoteClassifier.max_steps,
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            limit_val_batches=0,
+            use_distributed_sampler=False,
+            enable_checkpointing=False,
+            enable_model_summary=False,
+            enable_progress_bar=False,
+        )
+        trainer.fit(system, datamodule=data)
+    system.eval()
+    right = [1 - float(system.measure(batch)["error"]) for batch in data.test_dataloader()]
+    accuracy = sum(right) / len(right)
+    print(f"it tells {accuracy:.1%} of {len(right)} held-out notes right: {path}", file=sys.stderr)
+    part = path.with_suffix(".part")
+    torch.save({"state_dict": system.state_dict(), "accuracy": accuracy}, part)
+    part.replace(path)
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Have this be the run's seed, and afterwards again the one that was."""
+    before = os.environ.get("PL_GLOBAL_SEED")
+    os.environ["PL_GLOBAL_SEED"] = str(seed)
+    try:
+        yield
+    finally:
+        os.environ.pop("PL_GLOBAL_SEED")
+        if before is not None:
+            os.environ["PL_GLOBAL_SEED"] = before

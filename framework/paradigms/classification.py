@@ -1,0 +1,87 @@
+"""Classification: a network that tells which class a clip is of, for others to be measured by."""
+
+import itertools
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from framework.paradigms.system import System, Terms
+
+
+class ClipClassifier(nn.Module):
+    """Convolutions over a log-mel, the mean of what they find, and a logit a class.
+
+    Args:
+        classes: How many there are.
+        channels: Width of the first convolution; the second and the third have twice as much as the one before.
+    """
+
+    def __init__(self, classes: int, channels: int = 16) -> None:
+        super().__init__()
+        widths = (1, channels, 2 * channels, 4 * channels, 4 * channels)
+        self.convs = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(i, o, 3, stride=2, padding=1), nn.BatchNorm2d(o), nn.ReLU())
+                for i, o in itertools.pairwise(widths)
+            )
+        )
+        self.output = nn.Linear(widths[-1], classes)
+
+    def embed(self, log_mel: Tensor) -> Tensor:
+        """Return what the last layer sees of log-mels `(batch, mels, frames)`: `(batch, 4 channels)`."""
+        return self.convs(log_mel.unsqueeze(1)).mean((2, 3))
+
+    def forward(self, log_mel: Tensor) -> Tensor:
+        """Return the logits `(batch, classes)` of log-mels `(batch, mels, frames)`."""
+        return self.output(self.embed(log_mel))
+
+
+class Classification(System):
+    """A classifier `network(log-mels) -> logits`; the audio that it is given is what is heard of it.
+
+    Judged by the held-out `error`, the share of clips that are told wrong.
+
+    Args:
+        label: Name in the batch of the class, as `instrument`.
+        classes: How many there are.
+        mean: Subtracted from the log-mel.
+        deviation: Which the rest is divided by.
+        noise: Largest deviation of noise that is added in training, drawn anew for each clip: what is judged may have
+            faults that nothing it was trained on has.
+    """
+
+    copies: ClassVar[bool] = False
+    monitor: ClassVar[str] = "validation/error"
+
+    label: str = "instrument"
+    classes: int = 2
+    mean: float = -6.0
+    deviation: float = 4.0
+    noise: float = 0.01
+
+    def build_generator(self) -> ClipClassifier:
+        return ClipClassifier(self.classes)
+
+    def condition(self, batch: dict[str, Any]) -> Tensor:
+        """Return the standardised log-mel `(batch, mels, frames)`."""
+        return (self.front_end(batch["audio"]) - self.mean) / self.deviation
+
+    def terms(self, batch: dict[str, Any]) -> Terms:
+        """Return the cross-entropy of a batch, in nats."""
+        audio = batch["audio"]
+        level = self.noise * torch.rand(len(audio), 1, 1, device=audio.device)
+        logits = self.generator(self.condition({"audio": audio + level * torch.randn_like(audio)}))
+        return {"cross_entropy": cross_entropy(logits.float(), batch[self.label])}
+
+    def generate(self, batch: dict[str, Any]) -> Tensor:
+        """Return the audio itself."""
+        return batch["audio"]
+
+    @torch.no_grad()
+    def measure(self, batch: dict[str, Any]) -> Terms:
+        """Return whether a held-out clip is told wrong, and its cross-entropy."""
+        logits, labels = self.judged(self.condition(batch)).float(), batch[self.label]
+        error = (logits.argmax(1) != labels).float().mean()
+        return {"error": error, "cross_entropy": cross_entropy(logits, labels)}
