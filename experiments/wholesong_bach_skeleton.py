@@ -1,0 +1,12 @@
+"""The soprano's skeleton and the harmony of a chorale, given its form."""
+
+from datamodules.chorale_levels import ChoraleSkeletons
+from framework.generators.wholesong import SmallSongLevel
+
+
+class WholeSongBachSkeleton(SmallSongLevel):
+    """The soprano's skeleton and the harmony of a chorale, given its form: the second of four small levels."""
+
+    data = ChoraleSkeletons.variant(batch_size=8, validation_clips=2)
+    max_steps = 1_000
+    val_check_interval = 1_000
