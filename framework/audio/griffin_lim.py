@@ -4,8 +4,6 @@ Mel bands are spread over the bins of the spectrum by non-negative inversion of 
 by the fast Griffin-Lim algorithm.
 """
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
@@ -47,10 +45,7 @@ class GriffinLim(nn.Module):
 
         Bins outside every band are silent; what the convention clipped stays clipped.
         """
-        p = self.preset
-        base = math.e if p.log == "e" else 10.0
-        mel = base ** ((log_mel - p.shift) / p.scale)
-        return invert_mel(mel, self.filters)
+        return invert_mel(self.preset.bands(log_mel), self.filters)
 
     def audio(self, magnitude: Tensor) -> Tensor:
         """Find a phase for the preset's magnitudes `(batch, bins, frames)`: audio `(batch, 1, frames * hop_length)`."""

@@ -1,5 +1,6 @@
 """Diffusion: a network that removes noise, trained at every level of it, turns noise into audio (Ho et al., 2020)."""
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -40,7 +41,8 @@ class Diffusion(System):
         sampling_steps: Steps of the `ancestral` and `ddim` samplers; 0 for all levels.
         fast_betas: Noise schedule of the `fast` sampler, aligned with the levels that were trained.
         clamped: What sampling clamps to [-1, 1]: the example after each `step`, noise and all, as lmnt's DiffWave; or
-            the `clean` one that the network sees in it, as DDPM, which schedules that end in pure noise need.
+            the `clean` one that the network sees in it, as DDPM, which schedules that end in pure noise need; or
+            nothing, where examples have other limits.
     """
 
     monitor: ClassVar[str] = "validation/loss"
@@ -52,7 +54,7 @@ class Diffusion(System):
     sampler: Literal["fast", "ancestral", "ddim"] = runtime("fast")
     sampling_steps: int = runtime(0)
     fast_betas: tuple[float, ...] = runtime((1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5))
-    clamped: Literal["step", "clean"] = runtime("step")
+    clamped: Literal["step", "clean", "nothing"] = runtime("step")
 
     def build(self) -> None:
         """Make the schedule, the objective and the network.
@@ -101,6 +103,10 @@ class Diffusion(System):
             losses.append(self.loss(self.judged, clean, noise, level.repeat(len(clean)), condition))
         return {"loss": torch.stack(losses).mean()}
 
+    def clamps(self) -> dict[str, Callable[[Tensor], Tensor]]:
+        """Return what sampling clamps, as arguments of `denoise`."""
+        return {} if self.clamped == "nothing" else {f"clamp_{self.clamped}": lambda example: example.clamp(-1, 1)}
+
     def trajectory(self) -> Trajectory:
         """Return the levels that sampling goes by."""
         schedule = self.noise_schedule
@@ -121,6 +127,6 @@ class Diffusion(System):
                 way,
                 self.objective,
                 DDIM() if self.sampler == "ddim" else Ancestral(),
-                **{f"clamp_{self.clamped}": lambda example: example.clamp(-1, 1)},
+                **self.clamps(),
                 progress=bar.update,
             )
