@@ -4,6 +4,7 @@ An experiment's name is its module below `experiments/`; the last part is enough
 holds several is addressed as `module.Class`.
 """
 
+import ast
 import hashlib
 import importlib
 import importlib.util
@@ -111,7 +112,7 @@ def find_sweep(name: str) -> tuple[str, Any, str]:
     from framework.sweeps.sweep import Sweep
 
     name = name.removeprefix(f"{PACKAGE}.")
-    known = sweep_modules()
+    known = list(sweep_modules())
     for module, wanted in ((name, ""), name.rpartition(".")[::2]):
         matching = [m for m in known if m == module] or [m for m in known if m.rpartition(".")[2] == module]
         if len(matching) > 1:
@@ -132,12 +133,14 @@ def find_sweep(name: str) -> tuple[str, Any, str]:
     raise UnknownExperimentError(f"no sweep {name!r}: {nearest(name, names)} (`ostinato sweep` lists all)")
 
 
-def sweep_modules() -> list[str]:
-    """Return the names of the modules below `experiments/` that speak of a `Sweep`, without importing them."""
+def sweep_modules() -> dict[str, str]:
+    """Return what the modules below `experiments/` that speak of a `Sweep` say first, without importing them."""
     package = importlib.util.find_spec(PACKAGE)
     folders = [Path(location) for location in package.submodule_search_locations or []] if package else []
     sources = ((m, folder / f"{m.replace('.', '/')}.py") for m in module_names() for folder in folders)
-    return [module for module, path in sources if path.is_file() and "Sweep(" in path.read_text()]
+    texts = ((module, path.read_text()) for module, path in sources if path.is_file())
+    spoken = {module: ast.get_docstring(ast.parse(text)) or "" for module, text in texts if "Sweep(" in text}
+    return {module: docstring.partition("\n")[0] for module, docstring in spoken.items()}
 
 
 def entries() -> list[Entry]:

@@ -147,7 +147,11 @@ def announce(cli: ExperimentCLI, folder: RunFolder, checkpoint: Any) -> None:
     print(f"{cli.experiment.__doc__.strip().partition(chr(10))[0]}\nrun folder: {folder.path}")
     for what, (old, new) in type(cli.model).variant(**dict(cli.model.hparams)).changes().items():
         print(f"  {what}: {shown(old)} -> {shown(new)}")
-    stored = folder.stored_config()
+    try:
+        stored = folder.stored_config()
+    except RunError as error:
+        stored = None
+        print(f"warning: {error}; whether the source code has changed since this run began is not known")
     if checkpoint and stored:
         print(f"continuing from {checkpoint.name}")
         before, now = stored["provenance"]["source"], provenance(type(cli.model), type(cli.datamodule))["source"]

@@ -1,9 +1,9 @@
-"""`ostinato list`: every experiment in a line, by family; with a part of a name, what each changes too."""
+"""`ostinato list`: every experiment by family, and every sweep, in a line; with a part of a name, what each changes."""
 
 from collections.abc import Iterator
 from itertools import groupby
 
-from framework.catalogue import Entry, entries
+from framework.catalogue import Entry, entries, sweep_modules
 
 
 def run(arguments: list[str]) -> None:
@@ -24,6 +24,7 @@ def run(arguments: list[str]) -> None:
         return
     for line in lines(known):
         print(line)
+    print("\n".join(["sweeps", *sweep_lines()]))
     print("\n`ostinato list PART` shows what those with PART in their name change against their parents")
 
 
@@ -47,6 +48,12 @@ def lines(known: list[Entry]) -> Iterator[str]:
         for entry in members:
             if entry.name not in listed:
                 yield from with_ablations(entry)
+
+
+def sweep_lines() -> list[str]:
+    """Return a line for each sweep: its name and its question."""
+    known = {name.removeprefix("ablations."): question for name, question in sweep_modules().items()}
+    return [f"  {name:{max(map(len, known))}}  {question}" for name, question in known.items()]
 
 
 def ablates(entry: Entry) -> bool:

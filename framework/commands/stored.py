@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from framework.catalogue import experiments_of
 from framework.hyperparameters import HyperparameterError
 from framework.runs.checkpoints import newest_checkpoint
@@ -123,9 +121,9 @@ def stored_run(target: str | Path) -> StoredRun:
         raise RunError(f"{path} is no run folder, it has no config.yaml ({held})")
     try:
         config = folder.stored_config()
-    except yaml.YAMLError:
+    except RunError:
         config = None
-    if not isinstance(config, dict) or any(part not in config for part in PARTS):
+    if config is None or any(part not in config for part in PARTS):
         raise RunError(f"{folder.config} is cut short or of another version: `ostinato fit` writes it again")
     return StoredRun(folder, config, path if path.is_file() else None)
 

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from rich.console import Console
 from rich.live import Live
 
-from framework.catalogue import find_sweep, sweep_modules
+from framework.catalogue import find_sweep
+from framework.commands.list import sweep_lines
 from framework.commands.parser import UsageError
 from framework.hyperparameters import nearest
 from framework.sweeps import halving, slurm, wandb_sweep
@@ -56,7 +57,7 @@ def run(arguments: list[str]) -> int | None:
         UsageError: an argument is wrong; nothing has run then.
     """
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("\n".join(["sweeps:", *(f"  {name}" for name in sweep_modules())]) if not arguments else help_text())
+        print(help_text() if arguments else "\n".join(["sweeps", *sweep_lines()]))
         return None
     name, *rest = arguments
     if {"-h", "--help"} & set(rest):

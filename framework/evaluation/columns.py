@@ -6,11 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from framework.evaluation.evaluation import Evaluation
 from framework.hyperparameters import nearest
-from framework.runs.folder import RunFolder
+from framework.runs.folder import RunError, RunFolder
 from framework.runs.identity import canonical
 
 TRUTH, GRIFFIN_LIM = "ground truth", "Griffin-Lim"
@@ -127,7 +125,7 @@ def hyperparameters(evaluation: Evaluation) -> ChainMap[str, Any] | None:
     """
     try:
         config = run_folder_of(evaluation).stored_config() or {}
-    except yaml.YAMLError:
+    except RunError:
         config = {}
     if "identity" not in config:
         return None
@@ -216,7 +214,7 @@ def device_hours(evaluation: Evaluation) -> float | None:
         return None
     try:
         trainer = (run_folder_of(evaluation).stored_config() or {}).get("trainer", {})
-    except yaml.YAMLError:
+    except RunError:
         trainer = {}
     counts = [trainer.get(name) for name in ("devices", "num_nodes")]
     devices = 1

@@ -46,8 +46,20 @@ class RunFolder:
         return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
 
     def stored_config(self) -> dict[str, Any] | None:
-        """Return the configuration as it was stored, or `None` for a new run."""
-        return yaml.safe_load(self.config.read_text()) if self.config.exists() else None
+        """Return the configuration as it was stored, or `None` for a new run.
+
+        Raises:
+            RunError: when the file is damaged.
+        """
+        if not self.config.exists():
+            return None
+        try:
+            stored = yaml.safe_load(self.config.read_text())
+        except (yaml.YAMLError, UnicodeDecodeError):
+            stored = None
+        if not isinstance(stored, dict):
+            raise RunError(f"{self.config} is damaged: `ostinato fit` writes it again")
+        return stored
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Store the resolved configuration."""

@@ -137,7 +137,7 @@ def _note(run: PlannedRun, reader: IdentityReader) -> str:
     """Say whether a run that there is was begun by other code."""
     try:
         stored = run.folder.stored_config()
-    except yaml.YAMLError:
+    except RunError:
         return "its config.yaml is damaged"
     if not stored:
         return ""

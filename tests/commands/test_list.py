@@ -25,7 +25,9 @@ def test_ablations_stand_behind_what_they_ablate():
 
 def test_every_experiment_has_its_line(capsys):
     assert main(["list"]) == 0
-    printed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith(" ")]
+    shown, _, sweeps = capsys.readouterr().out.partition("\nsweeps\n")
+    assert "hifigan_table3" in sweeps
+    printed = [line.split()[0] for line in shown.splitlines() if line.startswith(" ")]
     assert sorted(printed) == sorted(entry.name.removeprefix("ablations.") for entry in entries())
     assert main(["list", "without_mpd"]) == 0
     shown = capsys.readouterr().out
