@@ -37,6 +37,9 @@ def with_listening(comparison: Comparison, folder: Path) -> Comparison:
         remarks += [f"{title}: {name} was heard as of other steps, or not at all: no score" for name in unheard]
         of_kind = (preferences if kind == "ab" else ratings)(comparison, test, columns)
         if not of_kind:
+            remarks += (
+                [f"{title}: no score here, where differences are to {comparison.baseline}"] if kind == "ab" else []
+            )
             continue
         metrics[kind], scores[kind] = described(kind, title, test), of_kind
         remarks += [f"{title}: {metrics[kind]['source']}", *(f"{title}: {told}" for told in test["remarks"])]

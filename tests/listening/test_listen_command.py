@@ -61,6 +61,7 @@ def test_a_later_comparison_has_them_and_leaves_out_what_was_not_heard(heard, tm
     assert again.scores["mos"]["full"].interval.mean == pytest.approx(8 / 3)
     other = with_listening(compare(runs, "without_mel"), folder)
     assert "ab" not in other.metrics, "nobody was asked about this baseline"
+    assert "preferred to full: no score here, where differences are to without_mel" in other.remarks
     assert other.scores["mos"]["full"].difference.mean == pytest.approx(8 / 3 - 1)
     further = store(tmp_path, "without_mel", "cccccc", 0, 1.8, clips=CLIPS[:2], audio=False, step=8000)
     found = with_listening(compare([*runs[:3], further]), folder)
