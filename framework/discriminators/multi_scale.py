@@ -9,9 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, leaky_relu
+from torch.nn.utils.parametrizations import weight_norm
 
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect, normed_conv1d
 from framework.discriminators.spectral_norm import spectral_norm
+from framework.native.grouped_convolution import GroupedConv1d
 
 
 class ScaleDiscriminator(nn.Module):
@@ -56,9 +58,8 @@ class MultiScaleDiscriminator(Discriminator):
         def scale(first: bool) -> ScaleDiscriminator:
             def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Module:
                 arguments: dict[str, Any] = {"stride": stride, "padding": kernel // 2, "groups": groups}
-                if first:
-                    return spectral_norm(nn.Conv1d(inputs, outputs, kernel, **arguments))
-                return normed_conv1d(inputs, outputs, kernel, **arguments)
+                convolution = GroupedConv1d(inputs, outputs, kernel, **arguments)
+                return spectral_norm(convolution) if first else weight_norm(convolution)
 
             return ScaleDiscriminator([conv(*shape) for shape in shapes], conv(channels[-1], 1, 3), slope)
 
