@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework.catalogue import PACKAGE, UnknownExperimentError, describe_module, find, module_names
+from framework.losses.adversarial import Minimax
 
 ROOT = Path(__file__).parents[2] / PACKAGE
 NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
@@ -33,6 +34,8 @@ def test_ablations_change_what_they_say():
     assert find("hifigan_without_msd")().discriminators.keys() == {"multi_period"}
     assert "cqt" in find("hifigan_with_cqt")().discriminators
     assert find("hifigan_v3").changes()["channels"] == (512, 256)
+    assert find("wavegan_without_phase_shuffle").changes() == {"phase_shuffle": (2, 0)}
+    assert isinstance(find("wavegan_with_minimax")().adversarial_loss, Minimax)
     both = type("Both", (find("hifigan_without_mpd"), find("hifigan_without_mel")), {"__module__": __name__})()
     assert (both.mel_weight, list(both.discriminators)) == (0.0, ["multi_scale"])
 
@@ -47,6 +50,7 @@ def test_published_sizes():
     sizes |= {"wavenet_vocoder_mulaw": 4_699_944, "wavenet_vocoder_mol": 3_720_932, "wavenet": 1_267_392}
     sizes |= {"wavenet_vocoder_gaussian": 3_717_292}
     sizes |= {"ddsp_solo_instrument": 4_849_150, "ddsp_tiny": 280_314, "ddsp_pytorch": 3_785_000}
+    sizes |= {"wavegan": 19_065_345, "specgan": 19_065_345}
     sizes |= {"ddsp_autoencoder": 6_407_334 + 843_852}
     for name, size in sizes.items():
         assert sum(p.numel() for p in find(name)().generator.parameters()) == size

@@ -13,26 +13,29 @@ import pytest
 import torch
 
 from framework.catalogue import describe_module, find, module_names
+from framework.generators.pretrained import NotTrainedError
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
-SMALL = 400_000  # parameters up to which twenty steps take seconds
-STEPS = {True: 20, False: 2}
+SMALL, LARGE = 400_000, 30_000_000  # parameters up to which twenty steps take seconds, and from which one does
 
 
 class Tone(L.LightningDataModule):
     """The same second or so of a tone in noise, with its pitch and its instrument."""
 
-    def __init__(self, sample_rate, hop):
+    def __init__(self, system):
         super().__init__()
-        self.sample_rate, self.hop, self.time = sample_rate, hop, 64 * hop
+        self.sample_rate, self.hop = system.preset.sample_rate, getattr(system, "control_hop", 64)
+        self.time, self.clips = getattr(system, "length", 64 * self.hop), getattr(system, "critic_steps", 1)
 
     def train_dataloader(self):
         seconds = torch.arange(self.time) / self.sample_rate
         noise = torch.randn(self.time, generator=torch.Generator().manual_seed(0))
         audio = (0.3 * torch.sin(2 * torch.pi * 440 * seconds) + 0.02 * noise).view(1, 1, -1)
         f0 = torch.full((1, self.time // self.hop), 440.0)
-        batch = {"audio": audio, "key": ["tone"], "f0": f0, "instrument": torch.zeros(1, dtype=torch.long)}
+        batch = {"audio": audio, "f0": f0, "instrument": torch.zeros(1, dtype=torch.long)}
+        batch = {name: value.repeat(self.clips, *[1] * (value.dim() - 1)) for name, value in batch.items()}
+        batch |= {"key": ["tone"] * self.clips}
         return torch.utils.data.DataLoader([batch] * 20, batch_size=None)
 
     def advance(self, batch):
@@ -52,12 +55,12 @@ def first_losses(name):
     torch.manual_seed(0)
     os.environ["PL_GLOBAL_SEED"] = "0"
     system = find(name)()
-    small = sum(p.numel() for network in system.networks().values() for p in network.parameters()) < SMALL
-    hop = getattr(system, "control_hop", 64)
-    data = Tone(system.preset.sample_rate, hop)
+    parameters = sum(p.numel() for network in system.networks().values() for p in network.parameters())
+    steps = 20 if parameters < SMALL else 2 if parameters < LARGE else 1
+    data = Tone(system)
     losses = Losses()
     trainer = L.Trainer(
-        max_steps=STEPS[small], logger=False, callbacks=[losses], enable_checkpointing=False, accelerator="cpu",
+        max_steps=steps, logger=False, callbacks=[losses], enable_checkpointing=False, accelerator="cpu",
         enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     before = [p.detach().clone() for p in system.generator.parameters()]
@@ -72,8 +75,11 @@ def first_losses(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_first_losses_are_those_known(name):
-    if not find(name)().has_weights:
-        pytest.skip("there is nothing to train")
+    try:
+        if not find(name)().has_weights:
+            pytest.skip("there is nothing to train")
+    except NotTrainedError:
+        pytest.skip("it stands on another system, which has to be trained first")
     known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     seen = first_losses(name)
     if os.environ.get("OSTINATO_GOLDEN") == "write":
@@ -81,5 +87,6 @@ def test_first_losses_are_those_known(name):
         return
     assert name in known, f"no losses are known of {name}: OSTINATO_GOLDEN=write pytest -n 0 tests/experiments"
     # Rounding differs between processors, and grows from step to step where networks play against each other.
-    assert seen[:3] == pytest.approx(known[name][:3], rel=2e-3)
-    assert seen == pytest.approx(known[name], rel=0.1)
+    expected = known[name][: len(seen)]
+    assert seen[:3] == pytest.approx(expected[:3], rel=2e-3)
+    assert seen == pytest.approx(expected, rel=0.1)

@@ -1,0 +1,15 @@
+"""SpecGAN playing single notes of a chosen instrument."""
+
+from datamodules.notes import Notes
+from framework.generators.specgan import SpecGAN
+
+
+class SpecGANNotes(SpecGAN):
+    """Notes of nine instruments, which a label chooses: a SpecGAN of a quarter of the width."""
+
+    data = Notes.variant(batch_size=160, validation_clips=16, validation_seconds=1.024)
+    label = "instrument"
+    labels = 9
+    channels = 16
+    max_steps = 50_000
+    val_check_interval = 2_500
