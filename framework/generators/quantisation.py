@@ -90,7 +90,8 @@ class AveragedCodebook(nn.Module):
         for _ in range(KMEANS_STEPS):
             sums, counts = self.sums(vectors, self.nearest(vectors))
             self.embed.copy_(torch.where(counts[:, None] > 0, sums / counts.clamp(min=1)[:, None], self.embed))
-        self.embed_avg.copy_(self.embed)
+        # The official code takes the centres for the sums, which shrinks the vectors by their numbers at first.
+        self.embed_avg.copy_(self.embed * counts[:, None])
         self.cluster_size.copy_(counts)
         self.inited.fill_(1)
         shared(self.buffers())
@@ -100,13 +101,14 @@ class AveragedCodebook(nn.Module):
         """Move the codes towards the vectors `(n, channels)` that fall to them; a batch that is not finite is left."""
         if not vectors.isfinite().all():
             return
-        dead = self.cluster_size < DEAD_BELOW
-        if dead.any():
-            # As in the official code, the averages stay, so that what has moved on moves back unless it finds use.
-            self.embed.copy_(torch.where(dead[:, None], drawn(vectors, self.size), self.embed))
         sums, counts = self.sums(vectors, codes)
         self.cluster_size.lerp_(counts, 1 - self.decay)
         self.embed_avg.lerp_(sums, 1 - self.decay)
+        dead = self.cluster_size < DEAD_BELOW
+        if dead.any():
+            # The official code replaces the vectors alone, and their averages undo it in the same step.
+            self.embed_avg[dead] = DEAD_BELOW * drawn(vectors, self.size)[dead]
+            self.cluster_size[dead] = DEAD_BELOW
         total = self.cluster_size.sum()
         smoothed = (self.cluster_size + SMOOTHING) / (total + self.size * SMOOTHING) * total
         self.embed.copy_(self.embed_avg / smoothed[:, None])

@@ -174,6 +174,16 @@ def test_averaged_codes_go_to_the_means_of_what_falls_to_them():
     assert torch.equal(book.embed, before)
 
 
+def test_codes_that_nothing_falls_to_are_given_to_what_there_is():
+    torch.manual_seed(0)
+    book = AveragedCodebook(2, 4, decay=0.5).train()
+    book(torch.full((1, 2, 100), 50.0))
+    for _ in range(12):
+        book(torch.randn(1, 2, 100))
+    _, counts = book.sums(vectors := torch.randn(400, 2), book.nearest(vectors))
+    assert counts.min() > 20
+
+
 def test_perplexity_is_the_number_of_codes_in_equal_use():
     assert perplexity(torch.tensor([[5.0, 5, 0, 0], [3, 3, 3, 3], [0, 7, 0, 0]])).tolist() == pytest.approx([2, 4, 1])
 
