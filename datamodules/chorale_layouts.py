@@ -12,12 +12,11 @@ import numpy as np
 
 from datamodules.chorale_songs import OCTAVES, RANGES, STEPS
 from datamodules.chorales import Note
-from datamodules.song_layouts import FORM, HEARD, Layout, chord_notes, form_image, form_of, melody_of, tonics
-from datamodules.songs import PHRASE_TYPES, Chord, Song, chord_roll, folded, note_roll, stretched
+from datamodules.song_layouts import FORM, Layout, chord_notes, chords_of, form_image, form_of, melody_of, tonics
+from datamodules.songs import PHRASE_TYPES, Song, chord_roll, folded, note_roll, stretched
 
 _VOICE = 2 * OCTAVES
 _SKELETON = _VOICE + 4
-_LIKELY = 0.5
 
 
 class ChoraleForm(Layout):
@@ -143,24 +142,3 @@ def unfolded(front: np.ndarray) -> np.ndarray:
     """Return a folded voice `(2 * octaves, time, 12)` as a roll (2, time, pitches)."""
     octaves = front.reshape(-1, 2, *front.shape[1:])
     return octaves.transpose(1, 2, 0, 3).reshape(2, front.shape[1], -1)
-
-
-def chords_of(roll: np.ndarray) -> tuple[Chord, ...]:
-    """Return the chords that a roll (4, beats, 12) shows: one begins where more of it begins than goes on."""
-    chords: list[Chord] = []
-    for beat in range(roll.shape[1]):
-        begins, goes_on, bass_begins, bass_goes_on = roll[:, beat]
-        if max(bass_begins.max(), bass_goes_on.max()) < HEARD:
-            continue
-        bass = int(np.maximum(bass_begins, bass_goes_on).argmax())
-        classes = frozenset(np.flatnonzero(np.maximum(begins, goes_on) > _LIKELY).tolist()) | {bass}
-        before = chords[-1] if chords else Chord(0, 0, frozenset(), 0)
-        held = (
-            before._replace(onset=0, duration=0) == Chord(0, 0, classes, bass)
-            and before.onset + before.duration == beat
-        )
-        if held and goes_on.sum() > begins.sum():
-            chords[-1] = before._replace(duration=before.duration + 1)
-        else:
-            chords.append(Chord(beat, 1, classes, bass))
-    return tuple(chords)

@@ -22,6 +22,7 @@ HEARD = 0.3
 _TONIC, _BASS = 48, 36  # the octaves in which forms and chords are heard
 _ENDED = 3.0  # of the 8 notes of tonic and scale: below, the song has ended
 _BEGUN = 0.6
+_ANEW = 0.9  # where one phrase of a single unit follows another
 
 
 @dataclass(frozen=True)
@@ -151,14 +152,36 @@ def form_of(image: np.ndarray) -> tuple[Phrase, ...]:
     end = int(gone[0]) if len(gone) else image.shape[1]
     if not end:
         raise ValueError("the form has no phrase: sample another seed, or train the level for longer")
-    value = kinds.sum(0)
-    starts = [0, *(u for u in range(1, end) if value[u] > value[u - 1] and value[u] > _BEGUN)]
+    value, kind = kinds.sum(0), kinds.argmax(0)
+    rises = (value[1:] > value[:-1]) & (value[1:] > _BEGUN) | (kind[1:] != kind[:-1]) & (value[1:] > _ANEW)
+    starts = [0, *(np.flatnonzero(rises[: end - 1]) + 1).tolist()]
     phrases = []
     for first, last in itertools.pairwise([*starts, end]):
         tonic = int(key[0, first:last].sum(0).argmax())
         scale = best_scale(key[1, first:last].sum(0))
         phrases.append(Phrase(int(kinds[:, first].argmax()), last - first, tonic, scale))
     return tuple(phrases)
+
+
+def chords_of(roll: np.ndarray) -> tuple[Chord, ...]:
+    """Return the chords that a roll (4, beats, 12) shows: one begins where more of it begins than goes on."""
+    chords: list[Chord] = []
+    for beat in range(roll.shape[1]):
+        begins, goes_on, bass_begins, bass_goes_on = roll[:, beat]
+        if max(bass_begins.max(), bass_goes_on.max()) < HEARD:
+            continue
+        bass = int(np.maximum(bass_begins, bass_goes_on).argmax())
+        classes = frozenset(np.flatnonzero(np.maximum(begins, goes_on) > 0.5).tolist()) or frozenset({bass})
+        before = chords[-1] if chords else Chord(0, 0, frozenset(), 0)
+        held = (
+            before._replace(onset=0, duration=0) == Chord(0, 0, classes, bass)
+            and before.onset + before.duration == beat
+        )
+        if held and goes_on.sum() > begins.sum():
+            chords[-1] = before._replace(duration=before.duration + 1)
+        else:
+            chords.append(Chord(beat, 1, classes, bass))
+    return tuple(chords)
 
 
 def tonics(phrases: Sequence[Phrase]) -> tuple[Note, ...]:

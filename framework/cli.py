@@ -26,6 +26,8 @@ usage: ostinato COMMAND [...]
                                      a recording as a small file of a trained codec's codes
   decode NAME|RUN --input FILE.ost --output AUDIO
                                      its audio, decoded piece by piece
+  compose [--seed N] [--form ABA] [--output song.wav]
+                                     a whole piece by four trained levels, played, mixed, and shown on a page
   inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
   sweep NAME [--dry] [--jobs N]      make the runs of a sweep, here or on a cluster; the same command again goes on
   status [SWEEP]                     how far sweeps are
@@ -39,7 +41,7 @@ ablations.hifigan_without_mpd (its last part is enough).
 """
 COMMANDS = (
     "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "listen", "synthesize", "encode", "decode",
-    "inspect", "sweep", "status", "pack", "data", "bench",
+    "compose", "inspect", "sweep", "status", "pack", "data", "bench",
 )  # fmt: skip
 
 
@@ -55,7 +57,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         return fail(f"no command {command!r}: {nearest(command, COMMANDS)}")
     if (
-        command not in ("compare", "listen", "sweep", "status", "pack", "data", "bench")
+        command not in ("compare", "compose", "listen", "sweep", "status", "pack", "data", "bench")
         and rest
         and rest[0] in ("-h", "--help")
     ):

@@ -79,7 +79,8 @@ class WholeSongLevel(Diffusion):
     @property
     def layout(self) -> Any:
         """How the level's data shows a song as an image."""
-        return self.data.layout
+        data: Any = self.data
+        return data.layout
 
     def example(self, batch: dict[str, Any]) -> Tensor:
         """Return what the level makes, `(batch, front, time, pitch)`: `empty`, or 1 for a note."""

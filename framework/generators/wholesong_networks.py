@@ -152,7 +152,7 @@ class Double(nn.Module):
         return self.conv(interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class Stage(nn.Sequential):
+class Stage(nn.ModuleList):
     """Layers in turn, each given what it takes beside the image."""
 
     def forward(self, x: Tensor, level: Tensor, tokens: Tensor) -> Tensor:
@@ -196,7 +196,7 @@ class UNet(nn.Module):
         self.channels, width = channels, 4 * channels
         self.time_embed = nn.Sequential(nn.Linear(channels, width), nn.SiLU(), nn.Linear(width, width))
         now, last = channels, len(multipliers) - 1
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(inputs, now, 3, padding=1))])
+        self.input_blocks = nn.ModuleList([Stage([nn.Conv2d(inputs, now, 3, padding=1)])])
         kept = [now]
 
         def block(number: int, extra: int = 0) -> list[nn.Module]:
@@ -207,13 +207,13 @@ class UNet(nn.Module):
 
         for number in range(len(multipliers)):
             for _ in range(blocks):
-                self.input_blocks.append(Stage(*block(number)))
+                self.input_blocks.append(Stage(block(number)))
                 kept.append(now)
             if number != last:
-                self.input_blocks.append(Stage(Halve(now)))
+                self.input_blocks.append(Stage([Halve(now)]))
                 kept.append(now)
         self.middle_block = Stage(
-            ResidualBlock(now, now, width), SpatialTransformer(now, tokens, heads), ResidualBlock(now, now, width)
+            [ResidualBlock(now, now, width), SpatialTransformer(now, tokens, heads), ResidualBlock(now, now, width)]
         )
         self.output_blocks = nn.ModuleList()
         for number in reversed(range(len(multipliers))):
@@ -221,7 +221,7 @@ class UNet(nn.Module):
                 layers = block(number, extra=kept.pop())
                 if number != 0 and turn == blocks:
                     layers.append(Double(now))
-                self.output_blocks.append(Stage(*layers))
+                self.output_blocks.append(Stage(layers))
         self.out = nn.Sequential(normalisation(now), nn.SiLU(), nn.Conv2d(now, outputs, 3, padding=1))
 
     def embed(self, levels: Tensor) -> Tensor:

@@ -1,0 +1,217 @@
+"""`ostinato compose`: a whole piece, from its form to its sound; every layer can be looked at, or be one's own."""
+
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from datamodules.chorale_songs import within_ranges
+from datamodules.chorales import VOICES, Note
+from datamodules.song_files import load_midi, load_song, save_midi, save_song
+from datamodules.songs import Song
+from datamodules.soundfont import SOLOS
+from framework.audio.files import save_audio
+from framework.audio.mel import PRESETS
+from framework.audio.resample import resample
+from framework.commands import fit
+from framework.commands.experiment import open_experiment
+from framework.commands.parser import OneLineParser, UsageError
+from framework.commands.stored import is_path, stored_run
+from framework.commands.weights import load_weights
+from framework.composition.cascade import number_of, write_form, write_level
+from framework.composition.forms import form_of, form_text
+from framework.composition.page import write_page
+from framework.composition.playing import RATE, in_seconds, mixed, own_stems, sampled, through
+from framework.evaluation.metrics.structure import structure
+from framework.hyperparameters import nearest
+from framework.runs.checkpoints import load_weights_of, newest_checkpoint, read_checkpoint
+from framework.tracking.media import log_mel_picture
+
+LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")
+INSTRUMENTS = ("violin", "viola", "viola", "cello")
+_LONGEST = 128  # beats
+_KEYS = range(-5, 7)
+_RANGES = {"soprano": (57, 81), "alto": (53, 74), "tenor": (48, 69), "bass": (36, 64)}
+
+
+def run(arguments: list[str]) -> None:
+    """Write a piece, or take one; play it; mix it; show it on a page."""
+    settings = parser().parse_args(arguments)
+    check(settings)
+    output = Path(settings.output)
+    folder = output.with_suffix("")
+    wanted = form_of(settings.form, _LONGEST) if settings.form else ()
+    trained = {name: opened(name, settings.runs) for name in settings.through}
+    given = own_stems(Path(settings.stems)) if settings.stems else {}
+    song, performed = None, {}
+    if settings.score:
+        voices, tempo = load_midi(Path(settings.score))
+        beat = 60 / (settings.tempo or tempo)
+        performed = {n: [Note(x.onset * beat, x.duration * beat, x.midi) for x in v] for n, v in voices.items()}
+    else:
+        systems = levels(settings)
+        folder.mkdir(parents=True, exist_ok=True)
+        song = written(settings, systems, wanted, folder)
+        performed = in_seconds(song, settings.tempo or settings.default_tempo)
+    folder.mkdir(parents=True, exist_ok=True)
+    stems = play(performed, settings, trained, given)
+    mix, loudness = mixed(list(stems.values()), settings.lufs)
+    save_audio(output, torch.from_numpy(mix), RATE)
+    finish(output, folder, settings, song, performed, stems, mix)
+    print(f"{output}: {len(mix) / RATE:.1f} s at {loudness:.1f} LUFS\npage:    {folder}/index.html")
+
+
+def parser() -> OneLineParser:
+    """Return the parser of the command line."""
+    made = OneLineParser(prog="ostinato compose", description=__doc__)
+    made.add_argument("--seed", type=int, default=0, help="The same seed is the same piece, to the byte.")
+    made.add_argument("--form", type=str, default="", help="Letters of the phrases, as ABA or A8B8A12 (beats).")
+    made.add_argument("--output", type=str, default="song.wav", help="The mix; layers and page lie in a folder beside.")
+    made.add_argument("--tempo", type=float, default=None, help="Beats a minute; 76, or the score's own.")
+    made.add_argument("--instruments", type=str, nargs="+", default=list(INSTRUMENTS), help="Sampled, of the voices.")
+    made.add_argument("--through", type=str, nargs="+", default=[], help="Trained runs that the voices are played by.")
+    made.add_argument("--start", type=str, default="", help="A level's JSON to go on from, as song/skeleton.json.")
+    made.add_argument("--score", type=str, default="", help="A MIDI file to play instead of writing.")
+    made.add_argument(
+        "--stems", type=str, default="", help="A folder of recordings in place of voices, or beside them."
+    )
+    made.add_argument("--lufs", type=float, default=-16.0, help="Loudness of the mix (ITU-R BS.1770).")
+    made.add_argument("--train", action="store_true", help="Fit the levels that are not trained, first.")
+    made.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
+    return made
+
+
+def check(settings: Any) -> None:
+    """Refuse what cannot be, before anything is done.
+
+    Raises:
+        UsageError: naming it.
+    """
+    settings.default_tempo = 76.0
+    if settings.seed < 0:
+        raise UsageError(f"--seed {settings.seed}: a seed is 0 or more")
+    if settings.tempo is not None and not 20 <= settings.tempo <= 300:
+        raise UsageError(f"--tempo {settings.tempo:g}: a tempo is 20 to 300 beats a minute")
+    if not -60 <= settings.lufs <= 0:
+        raise UsageError(f"--lufs {settings.lufs:g}: loudness is -60 to 0 LUFS")
+    for name in settings.instruments:
+        if name not in SOLOS:
+            raise UsageError(f"--instruments: there is no {name!r}: {nearest(name, SOLOS)}")
+    if sum(bool(part) for part in (settings.form, settings.start, settings.score)) > 1:
+        raise UsageError("--form, --start and --score are three ways to begin: give one of them")
+    if settings.output.endswith((".wav", ".flac")) is False:
+        raise UsageError(f"--output {settings.output}: name a .wav or .flac file")
+
+
+def opened(target: str, runs: str) -> Any:
+    """Return the trained system of an experiment's name, or of a run's folder or checkpoint, on the CPU.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    if is_path(target):
+        stored = stored_run(target)
+        system, path = stored.experiment()(), stored.newest()
+        load_weights_of(read_checkpoint(path), system, path)
+        return system.eval()
+    cli = open_experiment("validate", [target, "--runs", runs])
+    load_weights(cli)
+    return cli.model.eval()
+
+
+def levels(settings: Any) -> list[Any]:
+    """Return the four levels with the weights of their newest runs.
+
+    Raises:
+        UsageError: some are not trained, and `--train` is not given.
+    """
+    opened_levels = [open_experiment("fit", [name, "--runs", settings.runs]) for name in LEVELS]
+    missing = [
+        name
+        for name, cli in zip(LEVELS, opened_levels, strict=True)
+        if newest_checkpoint(cli.folder().checkpoints) is None
+    ]
+    if missing and not settings.train:
+        commands = ", ".join(f"`ostinato fit {name}`" for name in missing)
+        raise UsageError(f"not trained yet: {commands}; or give --train, which does that first (minutes each)")
+    for name in missing:
+        fit.run([name, "--runs", settings.runs])
+    return [opened(name, settings.runs) for name in LEVELS]
+
+
+def written(settings: Any, systems: list[Any], wanted: tuple, folder: Path) -> Song:
+    """Return the piece that the levels write, from the form or from a level on; each level is kept in the folder."""
+    form, *others = systems
+    if settings.start:
+        song = load_song(Path(settings.start))
+        done = [name for name in ("skeleton", "soprano", "alto") if name in song.voices]
+        others = others[len(done) :]
+    else:
+        song = Song(f"seed {settings.seed}", 1, others[-1].layout.beat_rows, write_form(form, settings.seed, wanted))
+        save_song(folder / "form.json", song)
+    print(f"form:    {form_text(song.phrases)}")
+    for level in others:
+        song = write_level(level, song, settings.seed, told)
+        save_song(folder / f"{level.layout.title}.json", song)
+    song = in_its_key(within_ranges(song), settings.seed)
+    save_song(folder / "song.json", song)
+    save_midi(folder / "song.mid", {name: song.voices[name] for name in VOICES}, song.steps, settings.tempo or 76.0)
+    return song
+
+
+def in_its_key(song: Song, seed: int) -> Song:
+    """Return a song in a key that its seed draws among those that singers could sing."""
+
+    def outside(semitones: int) -> int:
+        return sum(
+            not low <= note.midi + semitones <= high for n, (low, high) in _RANGES.items() for note in song.voices[n]
+        )
+
+    least = min(map(outside, _KEYS))
+    fitting = [semitones for semitones in _KEYS if outside(semitones) == least]
+    return replace(song.transposed(fitting[number_of(seed, "key") % len(fitting)]), name=song.name)
+
+
+def told(title: str, done: int, total: int) -> None:
+    """Tell how far a level is."""
+    print(f"\r{title + ':':9}{done} of {total} stretches", end="\n" if done == total else "", flush=True)
+
+
+def play(
+    performed: dict[str, list[Note]], settings: Any, trained: dict[str, Any], given: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return a stem of each voice: one's own, or a sampled instrument's, through a trained system if there is one."""
+    stems = sampled(performed, settings.instruments)
+    systems = list(trained.values())
+    for number, (name, stem) in enumerate(stems.items()):
+        if systems and name not in given:
+            print(f"\r{'playing:':9}{name}", flush=True)
+            stems[name] = through(systems[min(number, len(systems) - 1)], stem, performed[name], settings.seed)
+    return stems | given
+
+
+def finish(
+    output: Path,
+    folder: Path,
+    settings: Any,
+    song: Song | None,
+    performed: dict[str, list[Note]],
+    stems: dict[str, np.ndarray],
+    mix: np.ndarray,
+) -> None:
+    """Write stems, spectrogram and page."""
+    shutil.rmtree(folder / "stems", ignore_errors=True)
+    for name, stem in stems.items():
+        save_audio(folder / "stems" / f"{name}.wav", torch.from_numpy(stem), RATE)
+    preset = PRESETS["hifigan_22k"].full_band()
+    audio = resample(mix[None], RATE, preset.sample_rate)
+    log_mel_picture({output.name: torch.from_numpy(audio)}, preset).save(folder / "spectrogram.png")
+    measured = {} if song is None else asdict(structure(song))
+    files = sorted(
+        str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".json", ".mid", ".wav")
+    )
+    said = {n: v for n, v in vars(settings).items() if v not in ("", [], None) and n != "default_tempo"}
+    write_page(folder, output.stem, f"../{output.name}", song, performed, measured, files, said)
