@@ -1,13 +1,16 @@
 """Songs on a grid: their rolls, keys, skeletons and files, and Bach's chorales as songs."""
 
 import numpy as np
+import pretty_midi
 import pytest
 from song_examples import chorale, quarters
 
 from datamodules.chorale_songs import chorale_song, phrase_kinds
 from datamodules.chorales import Chorale, Note
+from datamodules.pop909_layouts import ACCOMPANIMENT, COUNTERPOINT, LEAD_SHEET, SONG_FORM
+from datamodules.pop909_songs import LABELS, Pop909Error, pop909_songs
 from datamodules.song_files import SongFileError, load_midi, load_song, save_midi, save_song
-from datamodules.songs import Chord, Phrase, estimated_key, key_roll, note_roll, phrase_roll, reduced, stretched
+from datamodules.songs import Chord, Phrase, Song, estimated_key, key_roll, note_roll, phrase_roll, reduced, stretched
 
 
 def test_a_phrase_falls_from_one_and_its_key_is_seven_notes():
@@ -69,3 +72,33 @@ def test_files_hold_all_of_a_song(tmp_path):
             load_song(tmp_path / bad)
     with pytest.raises(SongFileError, match=r"song\.json"):
         load_midi(tmp_path / "song.json")
+
+
+def test_pop909_is_read_with_its_piano_on_the_grid_of_the_labels(tmp_path):
+    labels, folder = tmp_path / LABELS / "001", tmp_path / "001"
+    labels.mkdir(parents=True)
+    folder.mkdir()
+    (labels / "human_label1.txt").write_text("i1A2\n")
+    (labels / "finalized_chord.txt").write_text("".join(["C:maj [0, 4, 7] 0 2\n", "G:7/3 [7, 11, 2, 5] 11 2\n"] * 3))
+    (labels / "melody.txt").write_text("0 16\n" + "60 4\n64 2\n65 2\n67 8\n" * 2)
+    # Half a second a beat; the labels begin at the third.
+    (folder / "beat_midi.txt").write_text("".join(f"{0.5 * beat} 1.0 0.0\n" for beat in range(20)))
+    played = pretty_midi.PrettyMIDI()
+    for name, notes in (("MELODY", [(60, 3.0), (64, 3.5), (65, 3.75), (67, 4.0)]), ("PIANO", [(48, 1.0), (55, 2.25)])):
+        track = pretty_midi.Instrument(0, name=name)
+        track.notes = [pretty_midi.Note(90, midi, start, start + 0.5) for midi, start in notes]
+        played.instruments.append(track)
+    played.write(str(folder / "001.mid"))
+    ((song,),) = [songs for songs in pop909_songs(tmp_path).values() if songs]
+    assert [(p.kind, p.units, p.scale) for p in song.phrases] == [(3, 1, 0), (0, 2, 0)]
+    assert song.voices["piano"] == (Note(0, 4, 48), Note(10, 4, 55))
+    assert song.voices["melody"][0] == Note(16, 4, 60)
+    assert [c.bass for c in song.outline] == [0, 11] * 3
+    made = Song(song.name, 4, 4, song.phrases)
+    for layout in (SONG_FORM, COUNTERPOINT, LEAD_SHEET, ACCOMPANIMENT):
+        image = layout.image(song)
+        np.testing.assert_array_equal(layout.image(made)[layout.front :], image[layout.front :])
+        made = layout.completed(made, image[: layout.front])
+    assert made == song
+    with pytest.raises(Pop909Error, match="nowhere"):
+        pop909_songs(tmp_path / "nowhere")

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import pytest
 import torch
+from reference.weights import load_reference
 
 from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_SKELETON
 from datamodules.song_levels import SongLevel
@@ -65,6 +66,17 @@ def test_a_window_is_heard_and_seen(tiny):
     assert audio.shape == (1, 1, round(32 * 60 / 76 * 22050))
     picture = tiny.pictures(tiny.example(batch), tiny.example(batch))["pianoroll"]
     assert picture.size[0] == 32 * 8
+
+
+def test_the_noise_is_the_official_one_and_so_are_the_sizes():
+    level = find("wholesong_form")()
+    assert sum(p.numel() for p in level.generator.parameters()) == 38_273_288
+    seen = torch.tensor(level.noise_schedule.alpha_bars[::111], dtype=torch.float32)
+    torch.testing.assert_close(seen, load_reference("wholesong_frm")["alpha_bar"])
+    rows = {"counterpoint": (10, 108, 4), "lead_sheet": (12, 136, 8), "accompaniment": (14, 136, 8)}
+    for name, sizes in rows.items():
+        layout = find(f"wholesong_{name}").data.layout
+        assert (layout.channels, layout.segment_rows, layout.token_rows) == sizes
 
 
 def test_the_small_levels_have_few_weights():
