@@ -67,6 +67,15 @@ class ExperimentCLI(LightningCLI):
                 action="store_true",
                 help="Train and validate on one segment alone: a system that can learn at all learns it by heart.",
             )
+            parser.add_argument(
+                "--profile",
+                type=int | None,
+                nargs="?",
+                const=5,
+                default=None,
+                metavar="STEPS",
+                help="Print where the time and memory of so many steps (5) go, and write trace.json.gz for Perfetto.",
+            )
         if self.command == "evaluate":
             parser.add_argument("--split", type=str, default="validation", help="Held-out clips: validation or test.")
             parser.add_argument(

@@ -28,6 +28,7 @@ from framework.runs.signals import StopSignals
 from framework.strategies import is_main_process, strategy
 from framework.tracking.callbacks import AudioSamples, HeldOutDistances, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
+from framework.tracking.profile import StepProfile
 from framework.tracking.wandb_log import WandbLog, wandb_logger
 
 
@@ -81,9 +82,11 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
     """Return Lightning's Trainer with the run's folder, loggers and callbacks."""
     arguments = cli.trainer_arguments
     arguments["strategy"] = strategy(arguments)
+    profiled = cli.config["profile"]
     arguments["callbacks"] = [
         *(arguments["callbacks"] or []),
         *callbacks(folder, cli.model, arguments["val_check_interval"]),
+        *([StepProfile(folder.path, profiled)] if profiled else []),
     ]
     fixed = {
         "default_root_dir": folder.path,
