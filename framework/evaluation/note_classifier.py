@@ -58,18 +58,23 @@ class Trained(NamedTuple):
     def windows(self, audio: Tensor, sample_rate: int) -> Tensor:
         """Return standardised log-mels `(windows, mels, frames)` of a clip `(1, 1, time)`, at its place.
 
-        They are of 1.024 s, the last one filled up with zeros, each brought to the peak that the notes have.
+        They are of 1.024 s, each brought to the peak that the notes have. A shorter clip is filled up with zeros, of a
+        longer one the end that fills no window is left out.
         """
-        preset, data = self.system.preset, NoteClassifier.data
-        mono, length = resample(audio[0, 0].cpu(), sample_rate, preset.sample_rate), data.segment  # type: ignore[attr-defined]
-        padded = torch.nn.functional.pad(mono, (0, -len(mono) % length)).view(-1, 1, length)
+        length: int = NoteClassifier.data.segment  # type: ignore[attr-defined]
+        mono = resample(audio[0, 0].cpu(), sample_rate, self.system.preset.sample_rate)
+        count = max(1, len(mono) // length)
+        padded = torch.nn.functional.pad(mono, (0, count * length - len(mono))).view(-1, 1, length)
         peak = padded.abs().amax(-1, keepdim=True).clamp(min=1e-3)
         return self.system.condition({"audio": 0.95 * padded / peak})
 
 
 @functools.cache
 def trained(cache: Path | None = None) -> Trained:
-    """Return the classifier, trained now if it was not before; its weights are kept in the cache folder."""
+    """Return the classifier, trained now if it was not before; its weights are kept in the cache folder.
+
+    What it has been trained by, these two files and the notes, is in the name of its file.
+    """
     sources = "".join(map(inspect.getsource, (framework.paradigms.classification, sys.modules[__name__])))
     data = NoteClassifier.data()
     name = hashlib.sha256(f"{sources} {data.folder.name}".encode()).hexdigest()[:12]  # type: ignore[attr-defined]
@@ -82,6 +87,7 @@ def trained(cache: Path | None = None) -> Trained:
     with torch.random.fork_rng():
         system = NoteClassifier().eval()  # type: ignore[call-arg]
     system.load_state_dict(stored["state_dict"])
+    print(f"classifier of notes: {stored['accuracy']:.1%} of held-out notes told right ({path})", file=sys.stderr)
     return Trained(system, stored["accuracy"])
 
 
@@ -107,10 +113,8 @@ def _train(path: Path) -> None:
         trainer.fit(system, datamodule=data)
     system.eval()
     right = [1 - float(system.measure(batch)["error"]) for batch in data.test_dataloader()]
-    accuracy = sum(right) / len(right)
-    print(f"it tells {accuracy:.1%} of {len(right)} held-out notes right: {path}", file=sys.stderr)
     part = path.with_suffix(".part")
-    torch.save({"state_dict": system.state_dict(), "accuracy": accuracy}, part)
+    torch.save({"state_dict": system.state_dict(), "accuracy": sum(right) / len(right)}, part)
     part.replace(path)
 
 

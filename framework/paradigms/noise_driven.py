@@ -1,5 +1,6 @@
 """Adversarial generation from noise: a generator that is told nothing, or a label, and no recording to copy."""
 
+import math
 from typing import Any, ClassVar
 
 import torch
@@ -22,9 +23,9 @@ class NoiseDriven(Adversarial):
     discriminators, called as `discriminator(examples, one-hot labels)`.
 
     Judged by `energy_score` (Gneiting & Raftery, 2007, equation 22): E|X - x| - E|X - X'| / 2 of generated X, X' and a
-    held-out x of the same label, in root mean square differences of log-mels. It is least where the distribution of
-    what is generated is that of what is held out, so that neither one good example again and again nor variety
-    without likeness will do.
+    held-out x of the same label, in root mean square differences of log-mels (nepers). It is least where what is
+    generated is distributed as what is held out: neither one good example again and again nor variety without likeness
+    will do.
 
     Args:
         latent: Dimensions of the noise.
@@ -126,6 +127,7 @@ class NoiseDriven(Adversarial):
         made = self.synthesize(several | {"key": batch["key"] * SAMPLES})
         real = self.truth(batch)[..., : made.shape[-1]]
         mels = self.front_end(torch.cat([real, made[..., : real.shape[-1]]])).flatten(1)
-        distances = torch.cdist(mels, mels) / mels.shape[1] ** 0.5
+        neper = self.preset.scale / (1.0 if self.preset.log == "e" else math.log(10))
+        distances = torch.cdist(mels, mels) / mels.shape[1] ** 0.5 / neper
         among = distances[1:, 1:].sum() / (SAMPLES * (SAMPLES - 1))
         return {"energy_score": distances[0, 1:].mean() - among / 2}

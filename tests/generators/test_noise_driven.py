@@ -211,7 +211,7 @@ def test_energy_score_is_its_definition_and_knows_the_true_distribution():
     mels = [system.front_end(audio[None]) for audio in (clip["audio"][0], *made)]
 
     def apart(i, j):
-        return (mels[i] - mels[j]).square().mean().sqrt().item()
+        return (mels[i] - mels[j]).square().mean().sqrt().item() * 13.5 / 2  # nepers
 
     expected = np.mean([apart(0, j) for j in range(1, 5)])
     expected -= np.mean([apart(i, j) for i in range(1, 5) for j in range(1, 5) if i != j]) / 2
