@@ -11,6 +11,7 @@ from framework.discriminators.dac import DACDiscriminator
 from framework.generators.codec import Codec, CodecNetwork
 from framework.generators.layers import normed_conv, normed_upsampling
 from framework.generators.quantisation import FactorisedCodebook, Quantised, ResidualQuantiser
+from framework.generators.vocos import VocosDecoder
 from framework.losses.feature_matching import FeatureMatching
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
 from framework.paradigms.system import Terms
@@ -145,7 +146,7 @@ class DACNetwork(CodecNetwork):
     """
 
     encoder: DACEncoder
-    decoder: DACDecoder
+    decoder: DACDecoder | VocosDecoder
 
     def __init__(
         self,
@@ -159,6 +160,7 @@ class DACNetwork(CodecNetwork):
         latents = encoder_channels * 2 ** len(rates)
         books = [FactorisedCodebook(latents, codebook_size, codebook_dimensions) for _ in range(codebooks)]
         super().__init__(ResidualQuantiser(books), math.prod(rates))
+        self.dimension = latents
         self.encoder = DACEncoder(encoder_channels, rates, latents)
         self.decoder = DACDecoder(latents, decoder_channels, rates[::-1])
 

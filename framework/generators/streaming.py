@@ -7,6 +7,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
+from framework.generators.vocos import FourierHead
+
 
 class SkipLSTM(nn.Module):
     """LSTM over time beside an identity (EnCodec: Défossez et al., 2023, section 3.1).
@@ -50,7 +52,10 @@ def reach(layers: nn.Module) -> tuple[int, Fraction]:
     """Return how many inputs to each side an output depends on, at most, and how many inputs it stands for."""
     span, inputs = Fraction(0), Fraction(1)
     for layer in layers.modules():
-        if isinstance(layer, nn.ConvTranspose1d):
+        if isinstance(layer, FourierHead):
+            span += inputs * math.ceil(layer.n_fft / layer.hop_length)
+            inputs /= layer.hop_length
+        elif isinstance(layer, nn.ConvTranspose1d):
             span += inputs * math.ceil(layer.kernel_size[0] / layer.stride[0])
             inputs /= layer.stride[0]
         elif isinstance(layer, nn.Conv1d):

@@ -194,6 +194,27 @@ class VocosNetwork(nn.Module):
         return "" if name.startswith("feature_extractor.") else name.replace("istft.window", "window")
 
 
+class VocosDecoder(nn.Module):
+    """Latents `(batch, inputs, frames)` of any encoder -> audio `(batch, 1, frames * hop)`, at the frame rate.
+
+    Args:
+        inputs: Channels of the latents.
+        hop_length: Samples that a frame stands for; the transform is four times as long.
+        channels: Width of the backbone.
+        hidden: Width inside its blocks.
+        layers: Blocks.
+    """
+
+    def __init__(self, inputs: int, hop_length: int, channels: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        head = FourierHead(channels, 4 * hop_length, hop_length, "same")
+        self.model = nn.Sequential(VocosBackbone(inputs, channels, hidden, layers), head)
+
+    def forward(self, latent: Tensor) -> Tensor:
+        """Decode latents."""
+        return self.model(latent)
+
+
 class Vocos(Adversarial):
     """Vocos vocoder (Siuzdak, 2024), by the official recipe for mels at 24 kHz.
 

@@ -2,14 +2,17 @@
 
 import math
 
+import lightning as L
 import pytest
 import torch
 from reference.weights import load_reference, official_state
+from torch.utils.data import DataLoader
 
 from framework.generators.codec import BitrateError
 from framework.generators.dac import DAC, DACNetwork
 from framework.generators.encodec import Encodec, EncodecNetwork
 from framework.generators.quantisation import AveragedCodebook, FactorisedCodebook, ResidualQuantiser, perplexity
+from framework.generators.vocos import VocosDecoder
 from framework.losses.balancer import Balancer
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
 from framework.paradigms.adversarial import Turn
@@ -46,7 +49,14 @@ class TinyEncodec(Encodec):
         return {}
 
 
-TINY = [TinyDAC, TinyEncodec]
+class TinyWithVocos(TinyDAC):
+    def build_generator(self):
+        network = super().build_generator()
+        network.decoder = VocosDecoder(network.dimension, network.samples_per_frame, 8, 16, 2)
+        return network
+
+
+TINY = [TinyDAC, TinyEncodec, TinyWithVocos]
 
 
 @torch.no_grad()
@@ -144,6 +154,16 @@ def test_training_has_the_terms_of_its_recipe_and_reaches_encoder_and_codes(code
     for network in (encoder, decoder, *system.generator.quantiser.layers[:1]):
         assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
     assert any(p.grad.abs().sum() > 0 for p in encoder.parameters())
+
+
+def test_the_use_of_codebooks_over_all_held_out_clips_is_logged(codec):
+    clips = [{"audio": 0.3 * torch.randn(1, 1, 1600), "key": [name]} for name in "ab"]
+    trainer = L.Trainer(logger=False, enable_progress_bar=False, accelerator="cpu", num_sanity_val_steps=0)
+    trainer.validate(codec, DataLoader(clips, batch_size=None), verbose=False)
+    codes = torch.cat([codec.encode(clip["audio"]) for clip in clips], dim=-1)[0]
+    use = sum(len(book.unique()) for book in codes) / 3 / codec.codebook_size
+    assert trainer.callback_metrics["validation/codebook_use"].item() == pytest.approx(use)
+    assert 1 <= trainer.callback_metrics["validation/codebook_perplexity"] <= codec.codebook_size
 
 
 def test_dropped_codebooks_neither_add_nor_learn():

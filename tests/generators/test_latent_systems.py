@@ -129,6 +129,17 @@ def test_latent_diffusion_sees_normalised_latents_and_makes_audio(runs):
     assert system.resolved()["autoencoder"] == vae.fingerprint()
 
 
+@pytest.mark.parametrize(("system", "folder"), [(TinyDiffusion, "tiny_vae/a"), (TinyModel, "tiny_codec/b")])
+def test_held_out_clips_are_generated_and_measured(runs, system, folder):
+    made = system(autoencoder=str(runs[0] / folder)).eval()
+    clip = batch(330, 1)
+    made.on_validation_batch_start(clip, 0)
+    output = made.validation_step(clip, 0)
+    assert output["real"].shape == output["fake"].shape == (1, 330)
+    assert made.monitor.removeprefix("validation/") in output["measures"]
+    assert not output["copies"]
+
+
 def test_what_stands_on_another_autoencoder_is_refused(runs):
     root, _, _ = runs
     vae, codec = str(root / "tiny_vae" / "a"), str(root / "tiny_codec" / "b")
