@@ -39,6 +39,8 @@ class SongLevel(Hyperparameters, L.LightningDataModule):
     """
 
     layout: ClassVar[Layout]
+    sample_rate: ClassVar[int] = 22_050
+    """Hz at which a window is heard."""
 
     batch_size: int = 16
     shift: tuple[int, int] = (-6, 5)

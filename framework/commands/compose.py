@@ -32,6 +32,7 @@ from framework.tracking.media import log_mel_picture
 
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")
 INSTRUMENTS = ("violin", "viola", "viola", "cello")
+TEMPO = 76.0
 _LONGEST = 128  # beats
 _KEYS = range(-5, 7)
 _RANGES = {"soprano": (57, 81), "alto": (53, 74), "tenor": (48, 69), "bass": (36, 64)}
@@ -55,7 +56,7 @@ def run(arguments: list[str]) -> None:
         systems = levels(settings)
         folder.mkdir(parents=True, exist_ok=True)
         song = written(settings, systems, wanted, folder)
-        performed = in_seconds(song, settings.tempo or settings.default_tempo)
+        performed = in_seconds(song, settings.tempo or TEMPO)
     folder.mkdir(parents=True, exist_ok=True)
     stems = play(performed, settings, trained, given)
     mix, loudness = mixed(list(stems.values()), settings.lufs)
@@ -90,7 +91,6 @@ def check(settings: Any) -> None:
     Raises:
         UsageError: naming it.
     """
-    settings.default_tempo = 76.0
     if settings.seed < 0:
         raise UsageError(f"--seed {settings.seed}: a seed is 0 or more")
     if settings.tempo is not None and not 20 <= settings.tempo <= 300:
@@ -102,7 +102,7 @@ def check(settings: Any) -> None:
             raise UsageError(f"--instruments: there is no {name!r}: {nearest(name, SOLOS)}")
     if sum(bool(part) for part in (settings.form, settings.start, settings.score)) > 1:
         raise UsageError("--form, --start and --score are three ways to begin: give one of them")
-    if settings.output.endswith((".wav", ".flac")) is False:
+    if not settings.output.endswith((".wav", ".flac")):
         raise UsageError(f"--output {settings.output}: name a .wav or .flac file")
 
 
@@ -147,8 +147,7 @@ def written(settings: Any, systems: list[Any], wanted: tuple, folder: Path) -> S
     form, *others = systems
     if settings.start:
         song = load_song(Path(settings.start))
-        done = [name for name in ("skeleton", "soprano", "alto") if name in song.voices]
-        others = others[len(done) :]
+        others = others[sum(name in song.voices for name in ("skeleton", "soprano", "alto")) :]
     else:
         song = Song(f"seed {settings.seed}", 1, others[-1].layout.beat_rows, write_form(form, settings.seed, wanted))
         save_song(folder / "form.json", song)
@@ -156,9 +155,10 @@ def written(settings: Any, systems: list[Any], wanted: tuple, folder: Path) -> S
     for level in others:
         song = write_level(level, song, settings.seed, told)
         save_song(folder / f"{level.layout.title}.json", song)
-    song = in_its_key(within_ranges(song), settings.seed)
+    if others:
+        song = in_its_key(within_ranges(song), settings.seed)
     save_song(folder / "song.json", song)
-    save_midi(folder / "song.mid", {name: song.voices[name] for name in VOICES}, song.steps, settings.tempo or 76.0)
+    save_midi(folder / "song.mid", {name: song.voices[name] for name in VOICES}, song.steps, settings.tempo or TEMPO)
     return song
 
 
@@ -213,5 +213,5 @@ def finish(
     files = sorted(
         str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".json", ".mid", ".wav")
     )
-    said = {n: v for n, v in vars(settings).items() if v not in ("", [], None) and n != "default_tempo"}
+    said = {n: v for n, v in vars(settings).items() if v not in ("", [], None)}
     write_page(folder, output.stem, f"../{output.name}", song, performed, measured, files, said)

@@ -59,11 +59,13 @@ def data(cli: ExperimentCLI) -> str:
     """Say how much there is."""
     module = cli.datamodule
     module.prepare_data()
-    lengths = module.reader("train").lengths()
-    hours = lengths.sum() / module.sample_rate / 3600
     held_out = len(module.val_dataloader())
     if not held_out:
         raise ComplaintError("no clip is held out: nothing will be measured or heard; pack with a validation share")
+    if not hasattr(module, "reader"):
+        return f"{module.plan.steps:,} batches of {module.batch_size} an epoch, {held_out} clips held out"
+    lengths = module.reader("train").lengths()
+    hours = lengths.sum() / module.sample_rate / 3600
     short = (lengths < module.segment).mean()
     notes = f", {short:.0%} shorter than a segment (padded with zeros)" if short else ""
     return f"{len(lengths):,} clips, {hours:.2f} h at {module.sample_rate} Hz, {held_out} held out{notes}"

@@ -75,6 +75,8 @@ def saved_for_backward(cli: ExperimentCLI) -> int:
 
 def example(cli: ExperimentCLI, time: int | None = None) -> dict[str, Any]:
     """Return a batch of one clip of noise, a segment or `time` samples long, with all that the data gives a batch."""
+    if hasattr(cli.model, "stand_in"):
+        return cli.model.stand_in()
     data = cli.datamodule
     time = time or data.segment
     batch: dict[str, Any] = {"audio": 0.1 * torch.randn(1, 1, time), "key": ["noise"]}

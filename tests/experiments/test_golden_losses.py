@@ -26,9 +26,14 @@ class Tone(L.LightningDataModule):
     def __init__(self, system):
         super().__init__()
         self.sample_rate, self.hop = system.preset.sample_rate, getattr(system, "control_hop", 64)
+        self.stand_in = getattr(system, "stand_in", None)
         self.time, self.clips = getattr(system, "length", 64 * self.hop), getattr(system, "critic_steps", 1)
 
     def train_dataloader(self):
+        if self.stand_in:
+            batch = self.stand_in()
+            batch["image"] = batch["image"][:, :, :32]
+            return torch.utils.data.DataLoader([batch] * 20, batch_size=None)
         seconds = torch.arange(self.time) / self.sample_rate
         noise = torch.randn(self.time, generator=torch.Generator().manual_seed(0))
         audio = (0.3 * torch.sin(2 * torch.pi * 440 * seconds) + 0.02 * noise).view(1, 1, -1)
