@@ -1,16 +1,18 @@
 """Metrics of audio of a system's own against closed forms; the classifier behind two of them."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from framework.audio.mel import PRESETS
 from framework.evaluation import note_classifier
-from framework.evaluation.evaluation import inapplicable
+from framework.evaluation.evaluation import Subject, evaluate, inapplicable
 from framework.evaluation.metrics.metric import Clip
 from framework.evaluation.metrics.novelty import inception_score, own_audio_metrics, start, variety
 from framework.evaluation.metrics.shelf import metrics_named
+from framework.evaluation.table import evaluation_table
 from framework.generators.dcgan import DCGAN
 from framework.generators.melgan import MelGAN
 from framework.paradigms.classification import ClipClassifier
@@ -65,6 +67,30 @@ def test_they_are_asked_only_of_systems_with_audio_of_their_own():
     assert [metric.alone for metric in found] == [False, True]
     assert "generates recordings again" in inapplicable(found[0], MelGAN(channels=2))
     assert inapplicable(found[0], DCGAN(channels=2)) is None
+
+
+def test_an_evaluation_has_them_beside_the_true_sets_own(tmp_path):
+    asked = {metric.name: metric for metric in own_audio_metrics(lambda: [tone(f).audio for f in (200, 400)])}
+    sure = replace(asked["note_inception_score"], embed=lambda clip: torch.eye(3)[[int(clip.audio.std() > 0.3)]].log())
+    batches = [{"key": [str(f)], "audio": tone(f, level).audio} for f, level in ((300, 0.1), (350, 0.2), (500, 0.9))]
+    subject = Subject("r", "f", "e", 0, "", {"class": "Tones", "fingerprint": "", "split": "validation"})
+    found = evaluate(DCGAN(channels=2).eval(), batches, [sure, asked["variety"], asked["novelty"]], tmp_path, subject)
+    of_true = found.distributions["note_inception_score"]["columns"]["truth"]["value"]
+    split = {0: 2 / 3, 1: 1 / 3}
+    assert of_true == pytest.approx(math.exp(-sum(p * math.log(p) for p in split.values())))
+    assert found.distributions["novelty"]["columns"] == {}
+    assert found.distributions["variety"]["value"] >= 0
+    assert "truth" in evaluation_table(found).splitlines()[0]
+
+
+def test_a_classifier_is_judged_by_what_it_tells_wrong_and_heard_as_it_is():
+    system = note_classifier.NoteClassifier().eval()
+    batch = {"audio": tone(440).audio, "key": ["a"], "instrument": torch.tensor([3])}
+    system.generator.output.bias.data[3] = 1e3
+    assert system.measure(batch)["error"] == 0
+    assert system.measure(batch | {"instrument": torch.tensor([4])})["error"] == 1
+    assert torch.equal(system.synthesize(batch), batch["audio"])
+    assert system.terms(batch)["cross_entropy"] < 1e-3
 
 
 def test_the_classifier_is_trained_once_and_hears_clips_of_any_length_and_rate(tmp_path, monkeypatch):
