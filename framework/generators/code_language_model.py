@@ -5,10 +5,18 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, pad
 from tqdm import tqdm
 
-from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
+from framework.generators.code_transformer import (
+    PITCHES,
+    Cache,
+    CodeTransformer,
+    chosen,
+    delayed,
+    midi_numbers,
+    undelayed,
+)
 from framework.generators.codec import CodecNetwork
 from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same
 from framework.hyperparameters import runtime
@@ -34,6 +42,7 @@ class CodeLanguageModel(System):
         context: Most steps that it sees.
         label: Name in the batch of the label that conditions, as `instrument`; empty for none.
         labels: How many labels there are.
+        melody: Whether each frame is given the pitch that sounds in it, the data's `f0`; none where there is no such.
         synthesized_label: The label of what is generated without a recording.
         temperature: 1 draws as learnt, 0 takes the likeliest codes.
         top_k: Only the likeliest so many codes are drawn from; 0 for all.
@@ -58,6 +67,7 @@ class CodeLanguageModel(System):
     context: int = 512
     label: str = ""
     labels: int = 0
+    melody: bool = False
     synthesized_label: int = runtime(0)
     temperature: float = runtime(1.0)
     top_k: int = runtime(0)
@@ -89,17 +99,17 @@ class CodeLanguageModel(System):
     def build_generator(self) -> CodeTransformer:
         codec, labels = self.codec.network, self.labels if self.label else 0
         shape = self.channels, self.layers, self.heads, self.context
-        return CodeTransformer(codec.books, codec.quantiser.size, *shape, labels)
+        return CodeTransformer(codec.books, codec.quantiser.size, *shape, labels, self.melody)
 
     def resolved(self) -> dict[str, Any]:
         """Return all that can change a result: the codec is among it by what it is, not by where."""
         return super().resolved() | {"autoencoder": self.codec.fingerprint}
 
     def setup(self, stage: str) -> None:
-        """Refuse segments of more steps than the context.
+        """Refuse segments of more steps than the context, and pitches at another rate than the codes.
 
         Raises:
-            ValueError: naming the longest segment.
+            ValueError: naming the longest segment, or the `f0_hop` that the codes have.
         """
         super().setup(stage)
         frame, books = self.codec.network.samples_per_frame, self.codec.network.books
@@ -107,6 +117,10 @@ class CodeLanguageModel(System):
         segment = getattr(self.trainer.datamodule, "segment", 0)  # type: ignore[attr-defined]
         if stage == "fit" and segment > longest:
             raise ValueError(f"a segment of {segment} samples is longer than the context: set --data.segment {longest}")
+
+        hop = getattr(self.trainer.datamodule, "f0_hop", frame)  # type: ignore[attr-defined]
+        if self.melody and hop != frame:
+            raise ValueError(f"a frame of codes is {frame} samples, the data's f0_hop {hop}: set --data.f0_hop {frame}")
 
     @property
     def network(self) -> Any:
@@ -124,17 +138,21 @@ class CodeLanguageModel(System):
         return self.codec.network.decode(example)
 
     def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the labels, if the transformer takes some.
+        """Return the labels `(batch,)` and the pitches `(batch, frames)`, if the transformer takes them.
 
         Raises:
             ValueError: a label that it does not have.
         """
-        if not self.label:
-            return {}
-        labels = batch[self.label]
-        if labels.min() < 0 or labels.max() >= self.labels:
-            raise ValueError(f"{self.label} {labels.tolist()}: the transformer has {self.labels}, from 0 on")
-        return {"labels": labels}
+        found: dict[str, Tensor] = {}
+        if self.melody:
+            audio = batch["audio"]
+            frames = math.ceil(audio.shape[-1] / self.codec.network.samples_per_frame)
+            found["pitches"] = midi_numbers(batch.get("f0", audio.new_zeros(len(audio), frames)))
+        if self.label:
+            found["labels"] = labels = batch[self.label]
+            if labels.min() < 0 or labels.max() >= self.labels:
+                raise ValueError(f"{self.label} {labels.tolist()}: the transformer has {self.labels}, from 0 on")
+        return found
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
@@ -149,8 +167,8 @@ class CodeLanguageModel(System):
         """Return the mean -ln P of codes `(batch, books, frames)`, given those before in the delay pattern."""
         none = self.codec.network.quantiser.size
         tokens = delayed(codes, none)
-        inputs = torch.nn.functional.pad(tokens, (1, 0), value=none)[..., :-1]
-        logits = network(inputs, **condition).float()
+        inputs = pad(tokens, (1, 0), value=none)[..., :-1]
+        logits = network(inputs, **of_steps(condition, 0, inputs.shape[-1])).float()
         return cross_entropy(logits.transpose(1, 2), tokens, ignore_index=none)
 
     @torch.no_grad()
@@ -158,9 +176,11 @@ class CodeLanguageModel(System):
         """Return `bits_per_code` and `perplexity` of a held-out clip, in pieces as long as the context."""
         codes, condition = self.example(batch), self.condition(batch)
         frames = self.context - codes.shape[1] + 1
-        pieces = codes.split(frames, dim=-1)
-        total = sum(self.nll(self.network, piece, condition) * piece.shape[-1] for piece in pieces)
-        bits = torch.as_tensor(total) / codes.shape[-1] / math.log(2)
+        total = codes.new_zeros((), dtype=torch.float)
+        for start, piece in zip(range(0, codes.shape[-1], frames), codes.split(frames, dim=-1), strict=True):
+            known = of_steps(condition, start, start + piece.shape[-1])
+            total = total + self.nll(self.network, piece, known) * piece.shape[-1]
+        bits = total / codes.shape[-1] / math.log(2)
         return {"bits_per_code": bits, "perplexity": 2**bits}
 
     @torch.no_grad()
@@ -187,13 +207,13 @@ class CodeLanguageModel(System):
         """
         network, kept = self.network, prompt.shape[-1]
         none = self.codec.network.quantiser.size
-        known = delayed(torch.nn.functional.pad(prompt, (0, frames - kept), value=-1), none)
-        tokens = torch.nn.functional.pad(known, (1, 0), value=none)
+        known = delayed(pad(prompt, (0, frames - kept), value=-1), none)
+        tokens = pad(known, (1, 0), value=none)
         cache, fed = Cache(self.layers), 0
         for step in tqdm(range(kept + 1, tokens.shape[-1]), desc="codes", disable=None, leave=False, delay=1):
             if cache.steps + step - fed > self.context:
                 cache, fed = Cache(self.layers), step - self.context // 2
-            logits = network(tokens[..., fed:step], **condition, cache=cache)[..., -1]
+            logits = network(tokens[..., fed:step], **of_steps(condition, fed, step), cache=cache)[..., -1]
             fed, wanted = step, tokens[..., step] < 0
             drawn = chosen(logits, self.temperature, self.top_k, self.top_p)
             tokens[..., step] = torch.where(wanted, drawn, tokens[..., step])
@@ -208,3 +228,11 @@ class CodeLanguageModel(System):
         """Keep which codec it was."""
         super().on_save_checkpoint(checkpoint)
         checkpoint["autoencoder"] = self.codec.fingerprint
+
+
+def of_steps(condition: dict[str, Tensor], start: int, end: int) -> dict[str, Tensor]:
+    """Return what steps from one to another are given; behind the last frame there is no pitch."""
+    if "pitches" not in condition:
+        return condition
+    pitches = condition["pitches"][:, start:end]
+    return condition | {"pitches": pad(pitches, (0, end - start - pitches.shape[1]), value=PITCHES)}

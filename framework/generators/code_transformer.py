@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+PITCHES = 128
+"""MIDI numbers; the one behind the last stands for no pitch."""
+
 
 class Cache:
     """Keys and values of the steps so far, of each layer.
@@ -66,17 +69,27 @@ class CodeTransformer(nn.Module):
         heads: Of the attention.
         context: Most steps that are seen.
         labels: Number of labels of a class-conditional model; 0 for none.
+        melody: Whether each step is given a pitch.
     """
 
     positions: Tensor
 
     def __init__(
-        self, books: int, size: int, channels: int, layers: int, heads: int, context: int, labels: int = 0
+        self,
+        books: int,
+        size: int,
+        channels: int,
+        layers: int,
+        heads: int,
+        context: int,
+        labels: int = 0,
+        melody: bool = False,
     ) -> None:
         super().__init__()
         self.books, self.size, self.context = books, size, context
         self.embeddings = nn.ModuleList(nn.Embedding(size + 1, channels) for _ in range(books))
         self.label_embedding = nn.Embedding(labels, channels) if labels else None
+        self.pitch_embedding = nn.Embedding(PITCHES + 1, channels) if melody else None
         self.layers = nn.ModuleList(TransformerLayer(channels, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(channels)
         self.heads = nn.ModuleList(nn.Linear(channels, size, bias=False) for _ in range(books))
@@ -85,8 +98,20 @@ class CodeTransformer(nn.Module):
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Linear) else channels**-0.5)
 
-    def forward(self, tokens: Tensor, labels: Tensor | None = None, cache: Cache | None = None) -> Tensor:
+    def forward(
+        self,
+        tokens: Tensor,
+        labels: Tensor | None = None,
+        pitches: Tensor | None = None,
+        cache: Cache | None = None,
+    ) -> Tensor:
         """Return the logits behind each step; with a cache, of steps that follow those in it, which it takes up.
+
+        Args:
+            tokens: Tokens `(batch, books, steps)`.
+            labels: Labels `(batch,)`, of a class-conditional model.
+            pitches: MIDI numbers `(batch, steps)` of what the steps' logits are to be, of a model with a melody.
+            cache: The steps before.
 
         Raises:
             ValueError: more steps than the context has.
@@ -99,6 +124,8 @@ class CodeTransformer(nn.Module):
         hidden = embedded.sum(0) + self.positions[begun:end]
         if self.label_embedding is not None and labels is not None:
             hidden = hidden + self.label_embedding(labels).unsqueeze(1)
+        if self.pitch_embedding is not None and pitches is not None:
+            hidden = hidden + self.pitch_embedding(pitches)
         for number, layer in enumerate(self.layers):
             hidden = layer(hidden, number, cache)
         if cache is not None:
@@ -131,6 +158,12 @@ def undelayed(tokens: Tensor) -> Tensor:
     """Return the codes `(batch, books, frames)` of delayed tokens."""
     books, frames = tokens.shape[1], tokens.shape[-1] - tokens.shape[1] + 1
     return torch.stack([tokens[:, book, book : book + frames] for book in range(books)], dim=1)
+
+
+def midi_numbers(f0: Tensor) -> Tensor:
+    """Return the MIDI numbers, `PITCHES` for none, of pitches in Hz, 0 for none; both `(batch, frames)`."""
+    numbers = (69 + 12 * (f0.clamp(min=1) / 440).log2()).round().clamp(0, PITCHES - 1).long()
+    return torch.where(f0 > 0, numbers, PITCHES)
 
 
 def chosen(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:

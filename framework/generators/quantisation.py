@@ -62,6 +62,7 @@ class AveragedCodebook(nn.Module):
 
     def forward(self, latent: Tensor) -> Quantised:
         """Quantise latents `(batch, channels, frames)` with one book."""
+        latent = latent.float()
         vectors = latent.transpose(1, 2)
         learning = self.training and torch.is_grad_enabled()
         if learning and not self.inited:
@@ -76,8 +77,7 @@ class AveragedCodebook(nn.Module):
 
     def nearest(self, vectors: Tensor) -> Tensor:
         """Return the codes `(...)` nearest to vectors `(..., channels)`."""
-        distance = vectors.square().sum(-1, keepdim=True) - 2 * vectors @ self.embed.T + self.embed.square().sum(1)
-        return (-distance).max(-1).indices
+        return closest(vectors, self.embed)
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the vectors `(batch, channels, frames)` of codes `(batch, frames)`."""
@@ -149,9 +149,7 @@ class FactorisedCodebook(nn.Module):
 
     def nearest(self, projected: Tensor) -> Tensor:
         """Return the codes `(batch, frames)` of the directions nearest to `(batch, dimensions, frames)`."""
-        vectors, codes = normalize(projected.transpose(1, 2), dim=-1), normalize(self.codebook.weight)
-        distance = vectors.square().sum(-1, keepdim=True) - 2 * vectors @ codes.T + codes.square().sum(1)
-        return (-distance).max(-1).indices
+        return closest(normalize(projected.transpose(1, 2), dim=-1), normalize(self.codebook.weight))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the latents `(batch, channels, frames)` of codes `(batch, frames)`."""
@@ -200,6 +198,16 @@ class ResidualQuantiser(nn.Module):
         """Return the latents `(batch, channels, frames)` of codes `(batch, books, frames)`, of all books or fewer."""
         parts = zip(self.layers, codes.unbind(1), strict=False)
         return torch.stack([layer.decode(book) for layer, book in parts]).sum(0)  # type: ignore[operator]
+
+
+def closest(vectors: Tensor, codes: Tensor) -> Tensor:
+    """Return the numbers `(...)` of the codes `(size, channels)` closest to vectors `(..., channels)`.
+
+    In float32 whatever the surrounding autocast, in which close codes would be the same.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        distance = vectors.square().sum(-1, keepdim=True) - 2 * vectors @ codes.T + codes.square().sum(1)
+        return (-distance).max(-1).indices
 
 
 def straight_through(latent: Tensor, found: Tensor) -> Tensor:

@@ -140,7 +140,8 @@ class CosineHead(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Return audio `(batch, 1, time)` of hidden states `(batch, frames, channels)`."""
         coefficients = self.coefficients(self.out(hidden).float()).transpose(1, 2)
-        audio = conv_transpose1d(coefficients, self.basis, stride=self.hop_length)
+        with torch.autocast(coefficients.device.type, enabled=False):
+            audio = conv_transpose1d(coefficients, self.basis, stride=self.hop_length)
         return audio[..., self.edge : audio.shape[-1] - self.edge]
 
     def coefficients(self, output: Tensor) -> Tensor:

@@ -194,6 +194,18 @@ def test_averaged_codes_go_to_the_means_of_what_falls_to_them():
     assert torch.equal(book.embed, before)
 
 
+def test_codes_are_looked_up_in_full_precision_whatever_the_autocast():
+    torch.manual_seed(0)
+    for book in (AveragedCodebook(8, 64), FactorisedCodebook(8, 64, 8)):
+        codes = book.embed if isinstance(book, AveragedCodebook) else book.codebook.weight
+        torch.nn.init.normal_(codes)
+        vectors = torch.randn(1, 500, 8)
+        vectors = vectors if isinstance(book, AveragedCodebook) else vectors.transpose(1, 2)
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            lower = book.nearest(vectors)
+        assert torch.equal(lower, book.nearest(vectors))
+
+
 def test_codes_that_nothing_falls_to_are_given_to_what_there_is():
     torch.manual_seed(0)
     book = AveragedCodebook(2, 4, decay=0.5).train()

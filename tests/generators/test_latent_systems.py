@@ -8,7 +8,7 @@ import yaml
 
 from framework.generators import pretrained
 from framework.generators.code_language_model import CodeLanguageModel, PromptError
-from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
+from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, midi_numbers, undelayed
 from framework.generators.dac import DAC
 from framework.generators.latent_diffusion import LatentDiffusion
 from framework.generators.pretrained import NotTrainedError, Pretrained
@@ -172,14 +172,14 @@ def test_steps_by_the_cache_are_those_of_the_whole_and_none_sees_ahead():
     tokens, labels = torch.randint(7, (2, 2, 20)), torch.tensor([0, 2])
     whole = network(tokens, labels)
     cache = Cache(3)
-    parts = [network(piece, labels, cache) for piece in tokens.split([5, 1, 1, 7, 6], dim=-1)]
+    parts = [network(piece, labels, cache=cache) for piece in tokens.split([5, 1, 1, 7, 6], dim=-1)]
     torch.testing.assert_close(torch.cat(parts, dim=-1), whole, atol=1e-5, rtol=0)
     changed = tokens.clone()
     changed[..., 11:] = 0
     torch.testing.assert_close(network(changed, labels)[..., :11], whole[..., :11], atol=1e-6, rtol=0)
     assert not torch.allclose(network(tokens, labels.flip(0)), whole, atol=1e-3)
     with pytest.raises(ValueError, match="21 steps are more than the context of 20"):
-        network(tokens[..., :1], labels, cache)
+        network(tokens[..., :1], labels, cache=cache)
 
 
 def test_sampling_is_drawn_from_the_likeliest_alone():
@@ -221,6 +221,23 @@ def test_codes_are_learnt_measured_and_continued(runs):
     longer = system.generate(batch(30 * 16))
     assert longer.shape == (2, 3, 30)
     assert 0 <= longer.min() <= longer.max() < 10
+
+
+@torch.no_grad()
+def test_a_melody_is_heard_frame_by_frame(runs):
+    torch.manual_seed(0)
+    assert midi_numbers(torch.tensor([[440.0, 0.0, 261.63, 27.5]])).tolist() == [[69, 128, 60, 21]]
+    system = TinyModel(autoencoder=str(runs[0] / "tiny_codec" / "b"), melody=True, context=40, temperature=0.0).eval()
+    for embedding in system.generator.embeddings:
+        torch.nn.init.zeros_(embedding.weight)
+    clips = batch(20 * 16)
+    low = clips | {"f0": torch.full((2, 20), 220.0)}
+    late = clips | {"f0": torch.cat([low["f0"][:, :11], torch.full((2, 9), 880.0)], dim=1)}
+    first, second = system.generate(low), system.generate(late)
+    assert torch.equal(first[..., :9], second[..., :9])
+    assert not torch.equal(first, second)
+    assert not torch.allclose(system.measure(low)["bits_per_code"], system.measure(late)["bits_per_code"])
+    assert torch.equal(system.generate(clips), system.generate(clips | {"f0": torch.zeros(2, 20)}))
 
 
 def test_prompts_that_cannot_be_continued_are_refused(runs):
