@@ -98,6 +98,16 @@ def test_lean_step_equals_the_obvious_one():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-6, msg=name)
 
 
+def test_discriminators_judge_the_real_audio_first_in_both_updates():
+    # As the official codes do: a spectral norm iterates at every pass, so that the order is in the numbers.
+    system, seen = make(), []
+    real = next(iter(Noise().train_dataloader()))["audio"]
+    for discriminator in system.discriminators.values():
+        discriminator.register_forward_pre_hook(lambda _, arguments: seen.append(torch.equal(arguments[0], real)))
+    train(system, 1)
+    assert seen == [True, False] * 4
+
+
 def test_only_the_right_network_changes_in_its_step():
     system = make()
     changes = []
