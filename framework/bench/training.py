@@ -1,0 +1,105 @@
+"""A system inside `Trainer.fit` that takes a step whenever it is told to, so that steps can be timed in turns."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import lightning as L
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from framework.bench.harness import BenchError
+from framework.commands.experiment import quieten
+from framework.paradigms.system import System
+
+
+class OneBatch(L.LightningDataModule):
+    """The same audio `(batch, 1, time)` for every step."""
+
+    def __init__(self, audio: Tensor, sample_rate: int) -> None:
+        super().__init__()
+        self.batch, self.sample_rate = {"audio": audio, "key": [str(i) for i in range(len(audio))]}, sample_rate
+
+    def train_dataloader(self) -> Any:
+        """Return more batches than anybody times."""
+        batches: Any = [self.batch] * 1_000_000
+        return DataLoader(batches, batch_size=None)
+
+    def advance(self, batch: Any) -> None:
+        """Nothing is counted."""
+
+
+class OverError(Exception):
+    """No more steps are wanted."""
+
+
+class Training(L.Callback):
+    """Lets the training go on by one step at a time; what the last step's losses and gradients were."""
+
+    def __init__(self) -> None:
+        self.wanted, self.done = threading.Semaphore(0), threading.Semaphore(0)
+        self.over = self.ended = False
+        self.losses: dict[str, Tensor] = {}
+        self.gradients: dict[str, list[Tensor]] = {}
+
+    def step(self) -> None:
+        """Take one step.
+
+        Raises:
+            BenchError: the training has ended, with an error that is the cause.
+        """
+        self.wanted.release()
+        self.done.acquire()
+        if self.ended:
+            raise BenchError("the training ended with an error")
+
+    def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        """Wait until a step is wanted."""
+        self.wanted.acquire()
+        if self.over:
+            raise OverError
+
+    def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
+        """Look at the gradient: where it is, not what is in it, which costs nothing."""
+        first = optimizer.param_groups[0]["params"][0]
+        for name, network in pl_module.networks().items():
+            parameters = list(network.parameters())
+            if parameters[0] is first:
+                self.gradients[name] = [p.grad for p in parameters]
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
+        """Say that the step is done."""
+        self.losses = {name: trainer.callback_metrics[f"train/{name}"] for name in pl_module.networks()}
+        self.done.release()
+
+
+@contextmanager
+def training(system: System, audio: Tensor) -> Iterator[Training]:
+    """Train a system on the same audio `(batch, 1, time)`, in a thread, one step whenever it is told to."""
+    steps = Training()
+    quieten()
+    trainer = L.Trainer(
+        max_steps=-1, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator=audio.device.type, devices=1, callbacks=[steps],
+    )  # fmt: skip
+
+    def fit() -> None:
+        try:
+            trainer.fit(system, datamodule=OneBatch(audio, system.preset.sample_rate))
+        except OverError:
+            pass
+        finally:
+            steps.ended = True
+            steps.done.release()
+
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(fit)
+        try:
+            yield steps
+        except BenchError as error:
+            raise error from (running.exception() if running.done() else None)
+        finally:
+            steps.over = True
+            steps.wanted.release()
