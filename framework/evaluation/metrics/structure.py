@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.chorales import Note
-from datamodules.songs import Song, estimated_key, sounding_classes
+from datamodules.songs import PHRASE_TYPES, Song, estimated_key, sounding_classes
 
 _MAJOR = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1])
 
@@ -17,8 +17,8 @@ class Structure:
     """What is measured of a piece; all but the last two between 0 and 1.
 
     Attributes:
-        phrase_repetition: How much of a phrase's melody is that of the first phrase of its letter, on average over
-            repeated letters; nan where none is.
+        phrase_repetition: How much of two phrases' melodies is the same, on average over pairs of one letter; nan where
+            no letter comes twice.
         other_repetition: The same of phrases with different letters.
         self_similarity: How much more alike phrases of one letter are in harmony than those of different letters.
         key_coherence: Share of the sounding time that is in the scale of the phrase's own key.
@@ -91,10 +91,15 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def pairs(phrases: Sequence[np.ndarray], kinds: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Return the likeness of all pairs of phrases of one kind, and of all others."""
+    """Return the likeness of all pairs of phrases of one kind, and of all others.
+
+    Two phrases of the last kind, which is that of all further ones, are no pair.
+    """
     same: list[float] = []
     other: list[float] = []
     for first, second in itertools.combinations(range(len(phrases)), 2):
+        if kinds[first] == kinds[second] == PHRASE_TYPES - 1:
+            continue
         (same if kinds[first] == kinds[second] else other).append(likeness(phrases[first], phrases[second]))
     return same, other
 
