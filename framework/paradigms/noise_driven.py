@@ -19,8 +19,9 @@ SAMPLES = 4
 class NoiseDriven(Adversarial):
     """A generator `network(noise (batch, latent + labels)) -> examples` (Goodfellow et al., 2014).
 
-    A conditional one is given the label beside the noise, as one-hot (Mirza & Osindero, 2014), and so are its
-    discriminators, called as `discriminator(examples, one-hot labels)`.
+    A conditional one is given the label beside the noise, as one-hot (Mirza & Osindero, 2014). So are those of its
+    discriminators that have a `label` layer, called as `discriminator(examples, one-hot labels)`; others from the shelf
+    judge the examples alone.
 
     Judged by `energy_score` (Gneiting & Raftery, 2007, equation 22): E|X - x| - E|X - X'| / 2 of generated X, X' and a
     held-out x of the same label, in root mean square differences of log-mels (nepers). It is least where what is
@@ -110,8 +111,8 @@ class NoiseDriven(Adversarial):
         return one_hot(labels, self.labels).to(self.device, torch.float32)
 
     def judge(self, name: str, example: Tensor, batch: dict[str, Any]) -> DiscriminatorOutput:
-        """Return what a discriminator makes of examples, of their labels if there are any."""
-        if not self.label:
+        """Return what a discriminator makes of examples, and of their labels if it is told them."""
+        if getattr(self.discriminators[name], "label", None) is None:
             return super().judge(name, example, batch)
         return self.discriminators[name](example, self.one_hot(batch))
 

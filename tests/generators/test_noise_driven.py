@@ -12,6 +12,7 @@ from torch.nn.functional import conv1d, conv2d, pad
 
 from framework.audio.mel import preset
 from framework.discriminators.dcgan import DCGANDiscriminator
+from framework.discriminators.multi_scale import MelGANDiscriminator
 from framework.discriminators.waveform import PhaseShuffle, SpecGANDiscriminator, WaveGANDiscriminator
 from framework.generators.dcgan import DCGAN, DCGANGenerator
 from framework.generators.specgan import SpecGAN, SpecGANGenerator, SpectrogramImage
@@ -185,6 +186,28 @@ def test_a_system_trains_is_judged_and_is_heard(system, values):
     if system is SpecGAN:
         assert made.image.mean.abs().min() > 0
         assert "image.mean" in made.state_dict()
+
+
+def test_a_discriminator_from_the_shelf_judges_beside_one_that_is_told_the_label():
+    class Both(WaveGAN):
+        """With MelGAN's discriminator too."""
+
+        def build_discriminators(self):
+            return super().build_discriminators() | {"scales": MelGANDiscriminator(1, 4, 1)}
+
+    system = Both(channels=2, label="instrument", labels=3)
+    batch = next(iter(Tones().train_dataloader()))
+    other = batch | {"instrument": torch.tensor([2, 2, 2, 2])}
+    with torch.no_grad():
+        system.discriminators["waveform"].label.weight.fill_(1.0)
+        system.discriminators["waveform"].label.weight[:, 2] = 2.0
+        system.eval()
+        told, alone = (
+            [system.judge(name, batch["audio"], given)[0][0] for given in (batch, other)]
+            for name in ("waveform", "scales")
+        )
+    assert not torch.allclose(*told)
+    assert torch.equal(*alone)
 
 
 def test_what_does_not_fit_is_said_in_one_line():
