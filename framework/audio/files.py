@@ -93,8 +93,8 @@ def save_pieces(path: str | Path, pieces: Iterable[Tensor], sample_rate: int) ->
         AudioFileError: the suffix is that of no format.
     """
     path = Path(path)
-    if path.suffix[1:].upper() not in soundfile.available_formats():
-        raise AudioFileError(f"{path}: no audio format is called {path.suffix!r}: name a .wav or .flac file")
+    if not soundfile.check_format(path.suffix[1:].upper(), "PCM_16"):
+        raise AudioFileError(f"{path}: there is no 16-bit format {path.suffix!r}: name a .wav or .flac file")
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     shape = {"samplerate": sample_rate, "channels": 1, "subtype": "PCM_16", "format": path.suffix[1:].upper()}

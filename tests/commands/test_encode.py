@@ -6,6 +6,7 @@ import soundfile
 import torch
 
 from framework.audio.coded_files import CodedFileError, read_header
+from framework.audio.files import AudioFileError, save_pieces
 from framework.cli import main
 from framework.commands import decode, encode
 from framework.commands.encode import coded, header_of
@@ -79,7 +80,9 @@ def test_lower_bitrates_have_the_first_codes(codec):
     assert np.array_equal(every[:, :1], first)
 
 
-def test_mistakes_are_one_line(capsys):
+def test_mistakes_are_one_line(capsys, tmp_path):
+    with pytest.raises(AudioFileError, match=r"no 16-bit format '.mp3': name a .wav"):
+        save_pieces(tmp_path / "song.mp3", [torch.zeros(9)], 16000)
     files = ["--input", "x.wav", "--output", "x.ost"]
     assert main(["encode", "codec_bach", *files, "--model.bitrate", "7.3"]) == 2
     assert "no bitrate of 7.3 kbit/s: CodecBach has 0.603, 1.21" in capsys.readouterr().err
