@@ -1,10 +1,14 @@
 """What every discriminator is: audio in, logits and feature maps out."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+from torch.nn.utils.parametrize import ParametrizationList
+
+from framework.discriminators.spectral_norm import SpectralNorm
 
 # The logits of each sub-discriminator, and its hidden feature maps in order.
 DiscriminatorOutput: TypeAlias = tuple[list[Tensor], list[list[Tensor]]]
@@ -36,3 +40,18 @@ def normed_conv1d(*args: Any, **kwargs: Any) -> nn.Conv1d:
 def normed_conv2d(*args: Any, **kwargs: Any) -> nn.Conv2d:
     """Return a two-dimensional convolution with weight normalisation (Salimans and Kingma, 2016)."""
     return weight_norm(nn.Conv2d(*args, **kwargs))
+
+
+@contextlib.contextmanager
+def normalised_once(network: nn.Module) -> Iterator[None]:
+    """Let several passes share a network's normalised weights; not those of spectral norms, which iterate at each."""
+    lists = [m for m in network.modules() if isinstance(m, ParametrizationList)]
+    shared = [m for m in lists if not any(isinstance(norm, SpectralNorm) for norm in m)]
+    for parametrization in shared:
+        weight = parametrization()
+        parametrization.forward = lambda weight=weight: weight  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        for parametrization in shared:
+            del parametrization.forward

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from framework.discriminators.base import Discriminator, DiscriminatorOutput
+from framework.discriminators.base import Discriminator, DiscriminatorOutput, normalised_once
 from framework.hyperparameters import added
 from framework.losses.adversarial import AdversarialLoss, LeastSquares
 from framework.losses.feature_matching import FeatureMatching
@@ -126,9 +126,10 @@ class Turn:
             fake = (self.system.produce(self.batch)[0] if self.fake is None else self.fake.detach()).float()
         for name in self.system.discriminators:
             judge = partial(self.system.judge, name, batch=self.batch)
-            real_output = judge(self.real)
-            terms[f"discriminator/{name}"] = loss.discriminator(real_output[0], judge(fake)[0])
-            penalty = loss.penalty(judge, self.real, fake)
+            with self.weights_of(name):
+                real_output = judge(self.real)
+                terms[f"discriminator/{name}"] = loss.discriminator(real_output[0], judge(fake)[0])
+                penalty = loss.penalty(judge, self.real, fake)
             if penalty is not None:
                 terms[f"discriminator/{name}_penalty"] = penalty
             if self.system.match_before_update:
@@ -151,12 +152,19 @@ class Turn:
         for name in system.discriminators:
             weight = system.weight(name)
             # The real audio first, as in official codes: spectral norms iterate at every pass.
-            real_output = self.real_output(name) if system.feature_matching_weight else None
-            fake_output = system.judge(name, fake, self.batch)
+            with self.weights_of(name):
+                real_output = self.real_output(name) if system.feature_matching_weight else None
+                fake_output = system.judge(name, fake, self.batch)
             adversarial = adversarial + weight * system.adversarial_loss.generator(fake_output[0])
             if real_output is not None:
                 matching = matching + weight * system.feature_matching(real_output, fake_output)
         return {"adversarial": adversarial, "feature_matching": matching}
+
+    def weights_of(self, name: str) -> contextlib.AbstractContextManager[None]:
+        """Let a discriminator normalise its weights once for all its passes in an update."""
+        # What is compiled has the normalisation in it.
+        compiled = self.system.compile_networks
+        return contextlib.nullcontext() if compiled else normalised_once(self.system.discriminators[name])
 
     @torch.no_grad()
     def real_output(self, name: str) -> DiscriminatorOutput:
