@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from datamodules.chorales import Note
 from datamodules.roll_pictures import roll_picture
 from datamodules.soundfont import Performance, render
-from framework.generators.wholesong_networks import SegmentEncoder, UNet, WholeSongNetwork
+from framework.generators.unet import UNet
+from framework.generators.wholesong_networks import SegmentEncoder, WholeSongNetwork
 from framework.hyperparameters import runtime
 from framework.paradigms.diffusion import Diffusion
 from framework.paradigms.noise_schedules import (
