@@ -1,0 +1,266 @@
+"""Pianorolls to train on: of Bach's chorales, and of folders of MIDI files."""
+
+import functools
+import hashlib
+import importlib.metadata
+import json
+from abc import abstractmethod
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from datamodules.cache import cache_folder
+from datamodules.chorale_packing import make_once
+from datamodules.chorale_splits import SPLITS, arrange
+from datamodules.chorales import VOICES, Chorale, load_chorales
+from datamodules.midi_files import VERSION, fifths, midi_files, pack_midi, write_pieces
+from datamodules.note_shards import TICKS, Piece, read_pieces
+from datamodules.shards import MANIFEST, read_manifest
+from datamodules.song_levels import SongLevel, Windows
+from datamodules.soundfont import PERCUSSION
+from framework.hyperparameters import runtime
+
+KITS = ("drums",)
+FAMILIES = {"piano": (0, 24), "guitar": (24, 32), "bass": (32, 40), "strings": (40, 128)}
+"""General MIDI programs, from and to, that a track of this name gathers."""
+_VELOCITY = 90
+
+
+class Pianorolls(SongLevel):
+    """Windows of written music as pianorolls, out of packed shards.
+
+    A batch has `pianoroll` float32 (batch, tracks, steps, pitches), 1 where a note sounds, `key` and `position`; and of
+    a window's piece, `fifths` (of the key signature as transposed, flats below 0) and `mode` (0 major, 1 minor) as
+    int64 (batch,), and `phrase_ends` float32 (batch, steps), 1 in the last step of a phrase, where they are known, else
+    0. The order is a function of seed, epoch and step; training goes on where it was left.
+
+    Args:
+        tracks: Names of the tracks, of which each gathers the instruments that `gathers` says.
+        bars: Of a window, 4 beats each.
+        beat_steps: Steps of the grid in a beat.
+        lowest: MIDI number of the first pitch.
+        pitches: How many there are.
+        shift: Least and greatest number of semitones by which a window is transposed, drawn anew each time.
+    """
+
+    layout: ClassVar[Any] = SimpleNamespace(segments=0)
+    """A window is seen by itself."""
+
+    segment_shares = (1.0,)
+    shift = (-5, 6)
+    tracks: tuple[str, ...] = ("drums", "piano", "guitar", "bass", "strings")
+    bars: int = 4
+    beat_steps: int = 4
+    lowest: int = 24
+    pitches: int = 72
+
+    def build(self) -> None:
+        """Check the values.
+
+        Raises:
+            ValueError: a grid that notes cannot be put on, or pitches that MIDI does not have.
+        """
+        super().build()
+        name = type(self).__name__
+        if not self.tracks or self.bars < 1:
+            raise ValueError(f"{name}: a window needs tracks and bars, it has {len(self.tracks)} and {self.bars}")
+        if self.beat_steps < 1 or TICKS % self.beat_steps:
+            raise ValueError(f"{name}.beat_steps = {self.beat_steps}: must divide {TICKS}")
+        if not (0 <= self.lowest and 1 <= self.pitches and self.lowest + self.pitches <= 128):
+            raise ValueError(f"{name}: {self.pitches} pitches from {self.lowest} on are not all MIDI numbers below 128")
+
+    @property
+    @abstractmethod
+    def folder(self) -> Path:
+        """The packed pieces; known after `prepare_data`."""
+
+    @functools.cached_property
+    def segment(self) -> int:
+        """Steps of a window."""
+        return 4 * self.bars * self.beat_steps
+
+    def pieces(self, split: str) -> tuple[Piece, ...]:
+        """Return the pieces of a split."""
+        return _pieces(self.folder, split)
+
+    def songs(self, split: str) -> tuple[Any, ...]:
+        """Return the pieces of a split."""
+        return self.pieces(split)
+
+    def windows(self, split: str) -> "PianorollWindows":
+        """Return all windows of a split.
+
+        Raises:
+            ValueError: no piece has one.
+        """
+        found = PianorollWindows(self, self.pieces(split))
+        if split == "train" and not len(found):
+            raise ValueError(f"{type(self).__name__}: no piece in {self.folder} is as long as {self.bars} bars of 4/4")
+        return found
+
+    def fingerprint(self) -> str:
+        """Return a hash of all pieces."""
+        return read_manifest(self.folder)["hash"][:16]
+
+    def track_of(self, piece: Piece) -> list[int]:
+        """Return for each instrument of a piece the track that gathers it, -1 for none."""
+        return [
+            next((n for n, track in enumerate(self.tracks) if gathers(track, name, program)), -1)
+            for name, program in zip(piece.facts["tracks"], piece.facts["programs"], strict=True)
+        ]
+
+
+class MidiPianorolls(Pianorolls):
+    """A folder of MIDI files, packed once into the cache folder, or packed already by `ostinato pack`.
+
+    Windows begin with the bars; pieces whose bars have not 4 beats are left out.
+
+    Args:
+        path: The folder.
+    """
+
+    path: str = runtime("")
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where the packed pieces are."""
+        if not self.path:
+            raise ValueError(f"{type(self).__name__}.path is empty: name a folder of MIDI files (--data FOLDER)")
+        source = Path(self.path).expanduser()
+        if (source / MANIFEST).exists():
+            return source
+        files = [(str(f), f.stat().st_size, f.stat().st_mtime_ns) for f in midi_files(source)]
+        digest = hashlib.sha256(json.dumps([VERSION, files]).encode(errors="surrogateescape")).hexdigest()
+        return cache_folder() / "pianorolls" / f"{source.resolve().name[:40]}-{digest[:12]}"
+
+    def prepare_data(self) -> None:
+        """Pack the files, unless that was done before.
+
+        Raises:
+            ValueError: there is no such folder, or no file in it that can be used.
+        """
+        if not (self.folder / MANIFEST).exists():
+            pack_midi(Path(self.path).expanduser(), self.folder)
+
+
+class BachPianorolls(Pianorolls):
+    """Bach's four-part chorales, a track each for soprano, alto, tenor and bass; nothing is downloaded.
+
+    Windows begin at every beat, as the score does not say how long a pickup is; pieces in 3/4 are left out.
+    """
+
+    of_folder: ClassVar[type] = MidiPianorolls
+    """What `--data FOLDER` opens instead."""
+
+    tracks = VOICES
+
+    @functools.cached_property
+    def folder(self) -> Path:
+        """Where the packed chorales are."""
+        return cache_folder() / "pianorolls" / f"bach-{VERSION}-{importlib.metadata.version('music21')}"
+
+    def prepare_data(self) -> None:
+        """Pack the chorales, unless that was done before."""
+        make_once(self.folder, pack_chorale_notes)
+
+
+class PianorollWindows(Windows):
+    """The windows of some pieces by number."""
+
+    data: Pianorolls  # type: ignore[assignment]
+
+    def __init__(self, data: Pianorolls, pieces: tuple[Piece, ...]) -> None:
+        self.data, self.songs = data, pieces  # type: ignore[assignment]
+        self.places = [
+            (number, start)
+            for number, piece in enumerate(pieces)
+            if piece.facts["beats"] == 4
+            for start in range(0, piece.facts["length"] - 4 * data.bars + 1, piece.facts.get("stride", 4))
+        ]
+
+    def window(self, number: int, semitones: int, segments: int) -> dict[str, Any]:
+        """Return a window that begins at a beat of a piece, transposed."""
+        which, start = self.places[number]
+        piece: Any = self.songs[which]
+        data = self.data
+        first = start * data.beat_steps
+        roll = pianoroll(piece, data, start, semitones)
+        ends = np.zeros(data.segment, np.float32)
+        for beat in piece.facts.get("phrase_ends", ()):
+            step = round(beat * data.beat_steps) - 1 - first
+            if 0 <= step < data.segment:
+                ends[step] = 1
+        sharps = (piece.facts.get("fifths", 0) + 7 * semitones + 5) % 12 - 5
+        return {
+            "pianoroll": torch.from_numpy(roll),
+            "fifths": torch.tensor(sharps),
+            "mode": torch.tensor(piece.facts.get("mode", 0)),
+            "phrase_ends": torch.from_numpy(ends),
+            "key": f"{piece.key}-{start:04d}",
+        }
+
+
+def pianoroll(piece: Piece, data: Pianorolls, start: int, semitones: int = 0) -> np.ndarray:
+    """Return a window from a beat on, transposed but for drums, as float32 (tracks, steps, pitches).
+
+    A note has the steps whose middle it covers, one at least; pitches outside are lost.
+    """
+    size = TICKS // data.beat_steps
+    roll = np.zeros((len(data.tracks), data.segment, data.pitches), np.float32)
+    tracks, programs = np.array(data.track_of(piece)), np.array(piece.facts["programs"])
+    instrument, onset, duration, midi, _ = piece.notes.T
+    begin = (onset + size // 2) // size - start * data.beat_steps
+    end = np.maximum(begin + 1, (onset + duration + size // 2) // size - start * data.beat_steps)
+    pitch = midi - data.lowest + np.where(programs[instrument] == PERCUSSION, 0, semitones)
+    seen = (end > 0) & (begin < data.segment) & (tracks[instrument] >= 0) & (pitch >= 0) & (pitch < data.pitches)
+    for row in np.flatnonzero(seen):
+        roll[tracks[instrument[row]], max(begin[row], 0) : end[row], pitch[row]] = 1
+    return roll
+
+
+def gathers(track: str, name: str, program: int) -> bool:
+    """Say whether a track gathers an instrument: of its name, or of the family of programs that it names."""
+    if track.lower() == name.lower():
+        return True
+    if program == PERCUSSION or track in KITS:
+        return program == PERCUSSION and track in KITS
+    first, end = FAMILIES.get(track, (0, 0))
+    return first <= program < end
+
+
+def chorale_piece(chorale: Chorale) -> Piece:
+    """Return a chorale with its key signature and the ends of its phrases."""
+    rows = [
+        (track, round(note.onset * TICKS), max(1, round(note.duration * TICKS)), note.midi, _VELOCITY)
+        for track, voice in enumerate(chorale.voices)
+        for note in voice
+    ]
+    name, mode = chorale.key.split()
+    tonic = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}[name[0]] + name.count("#") - name.count("b")
+    facts = {
+        "tracks": list(VOICES),
+        "programs": [0] * len(VOICES),
+        "beats": {"4/4": 4, "2/2": 4, "2/4": 4}.get(chorale.time_signature, 3),
+        "length": int(-(-chorale.quarters // 1)),
+        "stride": 1,
+        "fifths": fifths(tonic % 12, mode == "minor"),
+        "mode": int(mode == "minor"),
+        "phrase_ends": list(chorale.fermatas),
+    }
+    return Piece(chorale.id.replace(".", "_"), np.array(sorted(rows, key=lambda row: row[1]), np.int32), facts)
+
+
+def pack_chorale_notes(folder: Path) -> None:
+    """Write all chorales into a folder, split as their recordings are."""
+    found: dict[str, list[Piece]] = {split: [] for split in SPLITS}
+    for chorale, split in arrange(load_chorales()):
+        found[split].append(chorale_piece(chorale))
+    write_pieces(folder, found)
+
+
+@functools.cache
+def _pieces(folder: Path, split: str) -> tuple[Piece, ...]:
+    return tuple(read_pieces(folder, split))
