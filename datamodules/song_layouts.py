@@ -22,7 +22,7 @@ HEARD = 0.3
 _TONIC, _BASS = 48, 36  # the octaves in which forms and chords are heard
 _ENDED = 3.0  # of the 8 notes of tonic and scale: below, the song has ended
 _BEGUN = 0.6
-_ANEW = 0.9  # where one phrase of a single unit follows another
+_ANEW, _RISE = 0.9, 0.3
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,8 @@ def form_image(phrases: Sequence[Phrase], pitch: int) -> np.ndarray:
 def form_of(image: np.ndarray) -> tuple[Phrase, ...]:
     """Return the phrases that an image `(8, units, pitch)` shows, of values between 0 and 1.
 
-    The song ends where no key is left. A phrase begins where its row rises; its key is what most of its units say.
+    The song ends where no key is left. A phrase begins where the rows rise by more than noise; its key is what most
+    of its units say.
 
     Raises:
         ValueError: there is no song in it.
@@ -153,7 +154,10 @@ def form_of(image: np.ndarray) -> tuple[Phrase, ...]:
     if not end:
         raise ValueError("the form has no phrase: sample another seed, or train the level for longer")
     value, kind = kinds.sum(0), kinds.argmax(0)
-    rises = (value[1:] > value[:-1]) & (value[1:] > _BEGUN) | (kind[1:] != kind[:-1]) & (value[1:] > _ANEW)
+    rises = (value[1:] > value[:-1] + _RISE) & (value[1:] > _BEGUN)
+    # After a phrase of a single unit nothing rises, but its own row falls at once.
+    left = kinds[kind[:-1], np.arange(1, len(kind))] < _RISE
+    rises |= left & (kind[1:] != kind[:-1]) & (value[1:] > _ANEW)
     starts = [0, *(np.flatnonzero(rises[: end - 1]) + 1).tolist()]
     phrases = []
     for first, last in itertools.pairwise([*starts, end]):

@@ -8,7 +8,7 @@ import torch
 from song_examples import chorale
 
 from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
-from datamodules.song_layouts import similar_segments
+from datamodules.song_layouts import form_of, similar_segments
 from datamodules.song_levels import Drawn, SongLevel
 from datamodules.songs import Phrase, Song
 
@@ -34,6 +34,15 @@ def test_levels_one_after_the_other_give_the_whole_song():
         assert layout is CHORALE_FORM or not given[: layout.front].any()
         made = layout.completed(made, image[: layout.front])
     assert made == song
+
+
+def test_a_form_is_read_through_noise():
+    song = chorale("ABCBAD")
+    image = CHORALE_FORM.image(song)
+    noise = np.random.default_rng(0).normal(0, 0.12, image.shape).astype(np.float32)
+    assert form_of(np.clip(image + noise, 0, 1)) == song.phrases
+    with pytest.raises(ValueError, match="no phrase"):
+        form_of(np.zeros_like(image))
 
 
 def test_earlier_segments_are_those_with_the_same_letters():
