@@ -6,9 +6,8 @@ from framework.paradigms.noise_schedules import Objective, PredictResidual
 
 
 class SpecGradBach(SpecGrad, DiffWaveBach):
-    """The small DiffWave from noise of the mel's envelope, which is heard as the melody from the first step on."""
+    """The small DiffWave from noise of the mel's envelope, which has the melody from the first step on."""
 
-    clamped = "nothing"
     max_steps = 2_000
 
     def build_objective(self) -> Objective:
