@@ -84,6 +84,10 @@ class SongLevel(Hyperparameters, L.LightningDataModule):
 
     def fingerprint(self) -> str:
         """Return a hash of the songs as this level sees them."""
+        return self._songs_hash
+
+    @functools.cached_property
+    def _songs_hash(self) -> str:
         digest = hashlib.sha256()
         for split in ("train", "validation", "test"):
             for song in self.songs(split):

@@ -45,7 +45,8 @@ def run(arguments: list[str]) -> None:
     output = Path(settings.output)
     folder = output.with_suffix("")
     wanted = form_of(settings.form, _LONGEST) if settings.form else ()
-    trained = {name: opened(name, settings.runs) for name in settings.through}
+    known = {name: opened(name, settings.runs) for name in dict.fromkeys(settings.through)}
+    trained = [known[name] for name in settings.through]
     given = own_stems(Path(settings.stems)) if settings.stems else {}
     song, performed = None, {}
     if settings.score:
@@ -139,7 +140,9 @@ def levels(settings: Any) -> list[Any]:
         raise UsageError(f"not trained yet: {commands}; or give --train, which does that first (minutes each)")
     for name in missing:
         fit.run([name, "--runs", settings.runs])
-    return [opened(name, settings.runs) for name in LEVELS]
+    for cli in opened_levels:
+        load_weights(cli)
+    return [cli.model.eval() for cli in opened_levels]
 
 
 def written(settings: Any, systems: list[Any], wanted: tuple, folder: Path) -> Song:
@@ -181,15 +184,14 @@ def told(title: str, done: int, total: int) -> None:
 
 
 def play(
-    performed: dict[str, list[Note]], settings: Any, trained: dict[str, Any], given: dict[str, np.ndarray]
+    performed: dict[str, list[Note]], settings: Any, trained: list[Any], given: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return a stem of each voice: one's own, or a sampled instrument's, through a trained system if there is one."""
     stems = sampled(performed, settings.instruments)
-    systems = list(trained.values())
     for number, (name, stem) in enumerate(stems.items()):
-        if systems and name not in given:
+        if trained and name not in given:
             print(f"\r{'playing:':9}{name}", flush=True)
-            stems[name] = through(systems[min(number, len(systems) - 1)], stem, performed[name], settings.seed)
+            stems[name] = through(trained[min(number, len(trained) - 1)], stem, performed[name], settings.seed)
     return stems | given
 
 
