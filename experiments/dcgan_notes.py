@@ -1,10 +1,10 @@
 """A GAN from noise to start with."""
 
 from datamodules.notes import Notes
-from framework.generators.dcgan import DCGAN
+from framework.generators.dcgan import SpectrogramDCGAN
 
 
-class DCGANNotes(DCGAN):
+class DCGANNotes(SpectrogramDCGAN):
     """A small DCGAN on spectrograms of notes of nine instruments, which a label chooses: minutes on two CPU cores."""
 
     data = Notes.variant(batch_size=16, validation_clips=16, validation_seconds=1.024)

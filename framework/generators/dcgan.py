@@ -2,16 +2,23 @@
 
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
+from datamodules.chorales import Note
+from datamodules.roll_pictures import roll_picture
+from datamodules.soundfont import Performance, render
 from framework.audio.griffin_lim import GriffinLim
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dcgan import DCGANDiscriminator, draw_weights
+from framework.hyperparameters import runtime
 from framework.losses.adversarial import AdversarialLoss, NonSaturating
 from framework.paradigms.noise_driven import NoiseDriven
 
 SIZE = 64
+PIANO, VELOCITY = 0, 90
 
 
 class DCGANGenerator(nn.Module):
@@ -47,18 +54,36 @@ class DCGANGenerator(nn.Module):
 
 
 class DCGAN(NoiseDriven):
-    """DCGAN on images of 64 mel bands and 64 frames, with the recipe of Radford et al. (2016), section 4.
-
-    Griffin-Lim makes an image audible.
+    """DCGAN of images of 64 x 64, with the recipe of Radford et al. (2016), section 4; a subclass says of what.
 
     Args:
         channels: Width of the outermost layers of generator and discriminator; each further in has twice as much.
+        images: Channels of an image.
     """
 
-    mel = "dcgan_16k"
     learning_rate = 2e-4
     betas = (0.5, 0.999)
     channels: int = 64
+    images: int = 1
+
+    def build_generator(self) -> DCGANGenerator:
+        return DCGANGenerator(self.inputs, self.channels, self.images)
+
+    def build_discriminators(self) -> dict[str, Discriminator]:
+        return {"image": DCGANDiscriminator(self.channels, self.images, self.known_labels)}
+
+    def build_adversarial_loss(self) -> AdversarialLoss:
+        return NonSaturating()
+
+    def noise(self, count: int) -> Tensor:
+        """Draw noise `(count, latent)` from a standard normal distribution, as PyTorch's examples."""
+        return torch.randn(count, self.latent, device=self.device)
+
+
+class SpectrogramDCGAN(DCGAN):
+    """DCGAN on images of 64 mel bands and 64 frames, made audible by Griffin-Lim."""
+
+    mel = "dcgan_16k"
 
     def build(self) -> None:
         """Make the networks and Griffin-Lim.
@@ -76,19 +101,6 @@ class DCGAN(NoiseDriven):
         """Samples that an image shows."""
         return SIZE * self.preset.hop_length
 
-    def build_generator(self) -> DCGANGenerator:
-        return DCGANGenerator(self.inputs, self.channels)
-
-    def build_discriminators(self) -> dict[str, Discriminator]:
-        return {"image": DCGANDiscriminator(self.channels, labels=self.known_labels)}
-
-    def build_adversarial_loss(self) -> AdversarialLoss:
-        return NonSaturating()
-
-    def noise(self, count: int) -> Tensor:
-        """Draw noise `(count, latent)` from a standard normal distribution, as PyTorch's examples."""
-        return torch.randn(count, self.latent, device=self.device)
-
     def example(self, batch: dict[str, Any]) -> Tensor:
         """Return the image `(batch, 1, bands, frames)` of the audio's beginning."""
         return self.front_end(batch["audio"][..., : self.length]).unsqueeze(1)
@@ -96,3 +108,58 @@ class DCGAN(NoiseDriven):
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return the audio `(batch, 1, time)` of an image."""
         return self.griffin_lim(example.squeeze(1))
+
+
+class PianorollDCGAN(DCGAN):
+    """DCGAN on pianorolls of 64 steps and 64 pitches, a channel a track: a note is 1, what does not sound -1.
+
+    A batch has `pianoroll` `(batch, tracks, steps, pitches)`, 1 and 0. Tracks are heard on a piano.
+
+    Args:
+        images: Tracks.
+        lowest: MIDI number of the first pitch, as the data has it.
+        steps_a_minute: How fast it is played.
+    """
+
+    mel = "hifigan_22k"
+    images = 4
+    lowest: int = 34
+    steps_a_minute: float = runtime(400.0)
+
+    @property
+    def length(self) -> int:
+        """Steps of a pianoroll."""
+        return SIZE
+
+    def example(self, batch: dict[str, Any]) -> Tensor:
+        """Return the pianorolls `(batch, tracks, steps, pitches)` in [-1, 1]."""
+        return 2 * batch["pianoroll"] - 1
+
+    def voices(self, roll: Tensor) -> list[list[Note]]:
+        """Return the notes, in steps, of each track of a pianoroll `(tracks, steps, pitches)`: what is above 0."""
+        sounding = torch.nn.functional.pad((roll > 0).int().cpu(), (0, 0, 1, 1)).diff(dim=1)
+        found: list[list[Note]] = []
+        for track in sounding:
+            starts, ends = ((track == edge).T.nonzero().tolist() for edge in (1, -1))
+            notes = [Note(on, off - on, self.lowest + p) for (p, on), (_, off) in zip(starts, ends, strict=True)]
+            found.append(sorted(notes, key=lambda note: note.onset))
+        return found
+
+    def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Return what pianorolls sound like on a piano, `(batch, 1, time)`."""
+        step = 60 / self.steps_a_minute
+        played = []
+        for roll in example:
+            voices = [[Note(n.onset * step, n.duration * step, n.midi) for n in voice] for voice in self.voices(roll)]
+            performed = [Performance(voice, PIANO, VELOCITY) for voice in voices]
+            played.append(render(performed, SIZE * step, self.preset.sample_rate).sum(0))
+        return torch.from_numpy(np.stack(played)[:, None]).to(example.device)
+
+    def pictures(self, generated: Tensor, real: Tensor) -> dict[str, Image.Image]:
+        """Return the pianorolls of a generated and a real example, one above the other."""
+        return {"pianoroll": roll_picture([self.voices(example[0]) for example in (generated, real)], SIZE)}
+
+    def stand_in(self) -> dict[str, Any]:
+        """Return a batch of one in the shape of the data, every eighth place a note."""
+        roll = (torch.arange(self.images * SIZE * SIZE) % 8 == 0).float()
+        return {"pianoroll": roll.view(1, self.images, SIZE, SIZE), "key": ["stand-in"]}

@@ -13,7 +13,7 @@ from framework.evaluation.metrics.metric import Clip
 from framework.evaluation.metrics.novelty import inception_score, own_audio_metrics, start, variety
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.table import evaluation_table
-from framework.generators.dcgan import DCGAN
+from framework.generators.dcgan import SpectrogramDCGAN
 from framework.generators.melgan import MelGAN
 from framework.paradigms.classification import ClipClassifier
 
@@ -66,7 +66,7 @@ def test_they_are_asked_only_of_systems_with_audio_of_their_own():
     found = metrics_named(["variety", "note_inception_score"])
     assert [metric.alone for metric in found] == [False, True]
     assert "generates recordings again" in inapplicable(found[0], MelGAN(channels=2))
-    assert inapplicable(found[0], DCGAN(channels=2)) is None
+    assert inapplicable(found[0], SpectrogramDCGAN(channels=2)) is None
 
 
 def test_an_evaluation_has_them_beside_the_true_sets_own(tmp_path):
@@ -74,7 +74,9 @@ def test_an_evaluation_has_them_beside_the_true_sets_own(tmp_path):
     sure = replace(asked["note_inception_score"], embed=lambda clip: torch.eye(3)[[int(clip.audio.std() > 0.3)]].log())
     batches = [{"key": [str(f)], "audio": tone(f, level).audio} for f, level in ((300, 0.1), (350, 0.2), (500, 0.9))]
     subject = Subject("r", "f", "e", 0, "", {"class": "Tones", "fingerprint": "", "split": "validation"})
-    found = evaluate(DCGAN(channels=2).eval(), batches, [sure, asked["variety"], asked["novelty"]], tmp_path, subject)
+    found = evaluate(
+        SpectrogramDCGAN(channels=2).eval(), batches, [sure, asked["variety"], asked["novelty"]], tmp_path, subject
+    )
     of_true = found.distributions["note_inception_score"]["columns"]["truth"]["value"]
     split = {0: 2 / 3, 1: 1 / 3}
     assert of_true == pytest.approx(math.exp(-sum(p * math.log(p) for p in split.values())))

@@ -32,7 +32,7 @@ class Tone(L.LightningDataModule):
     def train_dataloader(self):
         if self.stand_in:
             batch = self.stand_in()
-            batch["image"] = batch["image"][:, :, :32]
+            batch |= {"image": batch["image"][:, :, :32]} if "image" in batch else {}
             return torch.utils.data.DataLoader([batch] * 20, batch_size=None)
         seconds = torch.arange(self.time) / self.sample_rate
         noise = torch.randn(self.time, generator=torch.Generator().manual_seed(0))

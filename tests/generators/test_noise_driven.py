@@ -10,11 +10,12 @@ import torch
 from reference.weights import fill_tensorflow_variable, load_reference, official_state
 from torch.nn.functional import conv1d, conv2d, pad
 
+from datamodules.chorales import Note
 from framework.audio.mel import preset
 from framework.discriminators.dcgan import DCGANDiscriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
 from framework.discriminators.waveform import PhaseShuffle, SpecGANDiscriminator, WaveGANDiscriminator
-from framework.generators.dcgan import DCGAN, DCGANGenerator
+from framework.generators.dcgan import DCGANGenerator, PianorollDCGAN, SpectrogramDCGAN
 from framework.generators.specgan import SpecGAN, SpecGANGenerator, SpectrogramImage
 from framework.generators.wavegan import WaveGAN, WaveGANGenerator
 from framework.runs.importers import OfficialCheckpointError, load_official
@@ -163,7 +164,7 @@ def train(system, data):
 SYSTEMS = [
     (WaveGAN, {"channels": 2, "critic_steps": 2}),
     (SpecGAN, {"channels": 2, "critic_steps": 2}),
-    (DCGAN, {"channels": 4}),
+    (SpectrogramDCGAN, {"channels": 4}),
 ]
 
 
@@ -223,11 +224,11 @@ def test_what_does_not_fit_is_said_in_one_line():
     with pytest.raises(ValueError, match="how many of the label"):
         WaveGAN(label="instrument", **small)
     with pytest.raises(ValueError, match=r"64 mel bands in \[-1, 1\], ddsp_16k has others"):
-        DCGAN(mel="ddsp_16k", **small)
+        SpectrogramDCGAN(mel="ddsp_16k", **small)
 
 
 def test_energy_score_is_its_definition_and_knows_the_true_distribution():
-    system = DCGAN(channels=2)
+    system = SpectrogramDCGAN(channels=2)
     clip = {"audio": 0.1 * torch.randn(1, 1, 16_384), "key": ["a"]}
     made = 0.1 * torch.randn(4, 1, 16_384)
     system.synthesize = lambda batch: made
@@ -247,10 +248,30 @@ def test_energy_score_is_its_definition_and_knows_the_true_distribution():
 
 
 def test_the_images_mel_is_that_of_loud_and_of_silent_audio():
-    system = DCGAN(channels=2)
+    system = SpectrogramDCGAN(channels=2)
     loud = torch.sin(2 * math.pi * 1000 * torch.arange(16_384) / 16_000).view(1, 1, -1)
     assert system.example({"audio": torch.zeros(1, 1, 16_384)}).max() == -1
     assert 0.8 < system.example({"audio": loud}).max() <= 1
     assert preset(system.mel).limits == (-1.0, 1.0)
     back = system.render(system.example({"audio": loud}), {})
     assert (system.example({"audio": back}) - system.example({"audio": loud})).abs().mean() < 0.1
+
+
+def test_pianorolls_are_images_whose_notes_are_played():
+    system = PianorollDCGAN(channels=2, images=2, lowest=60, steps_a_minute=1200)
+    roll = torch.zeros(1, 2, 64, 64)
+    roll[0, 0, 3:7, 9] = roll[0, 0, 7:9, 10] = roll[0, 1, 60:, 0] = 1
+    image = system.example({"pianoroll": roll})
+    assert image.unique().tolist() == [-1, 1]
+    soprano, bass = system.voices(image[0])
+    assert soprano == [Note(3, 4, 69), Note(7, 2, 70)]
+    assert bass == [Note(60, 4, 60)]
+    batch = system.stand_in()
+    assert torch.isfinite(system.terms(batch)["adversarial"])
+    audio = system.render(image, batch)[0, 0]
+    assert audio.shape == (round(64 * 60 / 1200 * 22_050),)
+    assert audio[: round(2.9 / 20 * 22_050)].abs().max() < 1e-3 < audio[round(3.5 / 20 * 22_050) :].abs().max()
+    assert system.pictures(image, image)["pianoroll"].size[0] > 64
+    out = system.eval().validation_step({"pianoroll": roll, "key": ["a"]}, 0)
+    assert out["real"].shape == out["fake"].shape
+    assert torch.isfinite(out["measures"]["energy_score"])
