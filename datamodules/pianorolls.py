@@ -69,7 +69,7 @@ class Pianorolls(SongLevel):
             raise ValueError(f"{name}: a window needs tracks and bars, it has {len(self.tracks)} and {self.bars}")
         if self.beat_steps < 1 or TICKS % self.beat_steps:
             raise ValueError(f"{name}.beat_steps = {self.beat_steps}: must divide {TICKS}")
-        if not (0 <= self.lowest and 1 <= self.pitches and self.lowest + self.pitches <= 128):
+        if not (self.lowest >= 0 and self.pitches >= 1 and self.lowest + self.pitches <= 128):
             raise ValueError(f"{name}: {self.pitches} pitches from {self.lowest} on are not all MIDI numbers below 128")
 
     @property

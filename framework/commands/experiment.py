@@ -175,7 +175,13 @@ def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]
     known, rest = parser.parse_known_args(overrides)
     if known.data is None:
         return experiment, overrides
-    own = getattr(experiment, "data", AudioFolder).hyperparameters
+    data = getattr(experiment, "data", AudioFolder)
+    if (written := getattr(data, "of_folder", data if "path" in data.hyperparameters else None)) and not issubclass(
+        written, AudioData
+    ):
+        grid = {n: data.hyperparameters[n].default for n in written.hyperparameters if n in data.hyperparameters}
+        return experiment.variant(data=written.variant(**grid | {"path": known.data})), rest
+    own = data.hyperparameters
     shared = {n: own[n].default for n, p in AudioData.hyperparameters.items() if own[n].default != p.default}
     return experiment.variant(data=AudioFolder.variant(path=known.data, **shared)), rest
 

@@ -1,13 +1,16 @@
-"""`ostinato pack`: a folder of recordings as webdataset shards, and checking shards that there are."""
+"""`ostinato pack`: a folder of recordings or MIDI files as webdataset shards, and checking shards that there are."""
 
 from pathlib import Path
+from typing import Any
 
+from datamodules.midi_files import MidiFolderError, midi_files, pack_midi
 from datamodules.pack import pack, verify
+from datamodules.recordings import find_recordings
 from framework.commands.parser import OneLineParser
 
 
 def run(arguments: list[str]) -> None:
-    """Pack a folder of recordings, or with `--verify FOLDER` read every byte of packed data again."""
+    """Pack a folder of recordings or MIDI files, or with `--verify FOLDER` read every byte of packed data again."""
     if arguments[:1] == ["--verify"]:
         check(arguments[1:])
         return
@@ -16,12 +19,37 @@ def run(arguments: list[str]) -> None:
     pitch = "Track the pitch of recordings of one voice (50 to 2000 Hz), for data with an f0_hop; needs torchcrepe."
     parser.add_argument("--f0", action="store_true", help=pitch)
     parsed = vars(parser.parse_args(arguments))
+    source, destination = (Path(parsed[name]).expanduser() for name in ("source", "destination"))
+    if written_music(source):
+        show_written(pack_midi(source, destination), destination)
+        return
     manifest = pack(**parsed)
     for split, clips in manifest["clips"].items():
         print(f"{split:12}{clips:8} clips {manifest['hours'][split]:8.2f} hours")
     rates = ", ".join(f"{rate:,}" for rate in manifest["sample_rates"])
     print(f"{rates} Hz, {len(manifest['skipped'])} files left out (named in dataset.json)")
     print(f"train on it: ostinato fit NAME --data {parsed['destination']}")
+
+
+def written_music(folder: Path) -> bool:
+    """Say whether a folder has MIDI files, and no recordings."""
+    try:
+        midi_files(folder)
+    except MidiFolderError:
+        return False
+    try:
+        find_recordings(folder)
+    except ValueError:
+        return True
+    return False
+
+
+def show_written(manifest: dict[str, Any], destination: Path) -> None:
+    """Say what of a folder of MIDI files was packed."""
+    for split, pieces in manifest["clips"].items():
+        print(f"{split:12}{pieces:8} pieces")
+    print(f"{len(manifest['skipped'])} files left out (named in dataset.json)")
+    print(f"train on it: ostinato fit musegan --data {destination}")
 
 
 def check(arguments: list[str]) -> None:

@@ -74,5 +74,5 @@ def generate(cli: ExperimentCLI) -> None:
     for number in tqdm(range(count), unit="clip", disable=count < 2):
         seed_all("synthesize", cli.config["seed"], number)
         batch = system.analyse(torch.zeros(1, 1, time, device=system.device))
-        save_audio(output / f"{cli.experiment.__name__}_{number:03d}.wav", system.synthesize(batch)[0], rate)
+        system.write(batch, output / f"{cli.experiment.__name__}_{number:03d}.wav")
     print(f"{count} written to {output}")

@@ -5,6 +5,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import lightning as L
@@ -13,6 +14,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
 
@@ -280,6 +282,10 @@ class System(Hyperparameters, L.LightningModule):
     def truth(self, batch: dict[str, Any]) -> Tensor:
         """Return a batch's own audio `(batch, 1, time)`, rendered where it has none."""
         return batch["audio"] if "audio" in batch else self.render(self.example(batch), batch)
+
+    def write(self, batch: dict[str, Any], path: Path) -> None:
+        """Write what is generated for a batch of one as a recording; a system adds files of its own beside it."""
+        save_audio(path, self.synthesize(batch)[0], self.preset.sample_rate)
 
     def whole_frames(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return a batch whose audio, if it has some, is padded to whole frames of the mel."""

@@ -91,6 +91,8 @@ def _match(network: nn.Module, state: dict[str, Tensor]) -> tuple[str, dict[str,
         n: value.reshape(known[n].shape) if n in known and _dense(value) == _dense(known[n]) else value
         for n, value in translated.items()
     }
+    # TensorFlow keeps no count of batches, which nothing is computed from.
+    translated = {n: v for n, v in own.items() if n.endswith(".num_batches_tracked")} | translated
     unknown = [name for name in translated if name not in known]
     missing = [name for name in own if name not in translated]
     wrong = [n for n, value in translated.items() if n in known and value.shape != known[n].shape]

@@ -1,0 +1,113 @@
+"""Pianorolls: MIDI files in and out, packed once, windows in a fixed order."""
+
+import mido
+import numpy as np
+import pretty_midi
+import pytest
+import torch
+
+from datamodules.chorales import load_chorales
+from datamodules.midi_files import MidiFolderError, fifths, pack_midi, read_midi
+from datamodules.pianorolls import BachPianorolls, MidiPianorolls, chorale_piece, gathers, pianoroll
+from datamodules.soundfont import PERCUSSION
+
+
+def write_midi(path, shift=0, bars=6):
+    """Write a piano's quarters up a scale and a drum on each bar, at 120 beats a minute."""
+    file = pretty_midi.PrettyMIDI(initial_tempo=120)
+    piano, drums = pretty_midi.Instrument(0, name="Piano"), pretty_midi.Instrument(0, is_drum=True, name="Kit")
+    for beat in range(4 * bars):
+        piano.notes.append(pretty_midi.Note(80, 48 + shift + beat % 12, beat / 2, beat / 2 + 0.25))
+        if beat % 4 == 0:
+            drums.notes.append(pretty_midi.Note(90, 36, beat / 2, beat / 2 + 0.1))
+    file.instruments += [piano, drums]
+    file.write(str(path))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("midi")
+    for number in range(5):
+        write_midi(folder / f"song {number}.mid", number)
+    (folder / "broken.mid").write_bytes(b"MThd and no more")
+    mido.MidiFile().save(folder / "empty.mid")
+    packed = folder.parent / "packed"
+    manifest = pack_midi(folder, packed)
+    assert manifest["clips"] == {"train": 3, "validation": 1, "test": 1}
+    assert len(manifest["skipped"]) == 2
+    assert all(any(name in line for line in manifest["skipped"]) for name in ("broken.mid", "empty.mid"))
+    return MidiPianorolls(path=str(packed), tracks=("drums", "piano"), batch_size=4, lowest=36, pitches=48)
+
+
+def test_what_is_written_is_read(data):
+    piece = data.pieces("train")[0]
+    roll = pianoroll(piece, data, start=4)
+    assert roll.shape == (2, 64, 48)
+    first = int(piece.notes[piece.notes[:, 0] == 0][0, 3])
+    expected = np.zeros((64, 48), np.float32)
+    for beat in range(16):
+        expected[4 * beat : 4 * beat + 2, first + (beat + 4) % 12 - 36] = 1
+    np.testing.assert_array_equal(roll[1], expected)
+    assert roll[0].sum() == 4
+    assert roll[0, ::16, 0].all()
+    higher = pianoroll(piece, data, 4, semitones=2)
+    np.testing.assert_array_equal(higher[1, :, 2:], roll[1, :, :-2])
+    np.testing.assert_array_equal(higher[0], roll[0])
+
+
+def test_the_order_is_fixed_shared_and_gone_on_with(data):
+    whole = data.windows("train")
+    assert len(whole) == 3 * 3
+    batches = [next(iter(data.train_dataloader())) for _ in range(2)]
+    assert batches[0]["key"] == batches[1]["key"]
+    torch.testing.assert_close(batches[0]["pianoroll"], batches[1]["pianoroll"])
+    data.advance(batches[0])
+    state = data.state_dict()
+    continued = MidiPianorolls(path=data.path, tracks=data.tracks, batch_size=4, lowest=36, pitches=48, workers=1)
+    continued.load_state_dict(state)
+    following = next(iter(continued.train_dataloader()))
+    assert following["position"] == (0, 1)
+    assert not set(following["key"]) & set(batches[0]["key"])
+    held_out = list(data.val_dataloader())
+    assert len(held_out) == 1
+    assert held_out[0]["pianoroll"].shape == (1, 2, 64, 48)
+    data.teardown("fit")
+    continued.teardown("fit")
+
+
+def test_chorales_have_four_voices_keys_and_phrases():
+    chorale = load_chorales()[0]
+    piece = chorale_piece(chorale)
+    data = BachPianorolls(bars=1)
+    roll = pianoroll(piece, data, 0)
+    for track, voice in enumerate(chorale.voices):
+        for note in voice:
+            if note.onset < 4:
+                middle = int((note.onset + note.duration / 2) * 4)
+                assert middle >= 16 or roll[track, middle, note.midi - 24]
+    assert piece.facts["phrase_ends"]
+    assert set(roll.sum(2).ravel()) <= {0, 1}
+
+
+def test_keys_and_families():
+    signatures = {(0, False): 0, (7, False): 1, (5, False): -1, (9, True): 0, (2, True): -1, (11, False): 5}
+    assert {key: fifths(*key) for key in signatures} == signatures
+    assert gathers("bass", "Slap", 36)
+    assert gathers("melody", "MELODY", 40)
+    assert gathers("drums", "", PERCUSSION)
+    assert not gathers("piano", "Kit", PERCUSSION)
+    assert not gathers("drums", "Grand", 0)
+
+
+def test_what_cannot_be_used_is_said_in_a_line(tmp_path):
+    with pytest.raises(MidiFolderError, match="no such folder"):
+        pack_midi(tmp_path / "nowhere", tmp_path / "packed")
+    with pytest.raises(MidiFolderError, match="no MIDI files"):
+        pack_midi(tmp_path, tmp_path / "packed")
+    (tmp_path / "broken.mid").write_bytes(b"nothing")
+    with pytest.raises(MidiFolderError, match=r"not one MIDI file.*broken\.mid"):
+        pack_midi(tmp_path, tmp_path / "packed")
+    with pytest.raises(MidiFolderError, match=r"broken\.mid: cannot be read"):
+        read_midi(tmp_path / "broken.mid")
+    with pytest.raises(ValueError, match="must divide 48"):
+        BachPianorolls(beat_steps=5)

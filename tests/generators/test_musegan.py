@@ -1,0 +1,155 @@
+"""MuseGAN against the numbers of its official implementations, the paper's variants, and a window's whole way."""
+
+from pathlib import Path
+
+import mido
+import numpy as np
+import pytest
+import torch
+from reference.weights import fill_tensorflow_variable, load_reference, official_state
+
+from datamodules.pianorolls import BachPianorolls
+from framework.catalogue import find
+from framework.discriminators.musegan import ClipNorm, MuseGANDiscriminator, TutorialDiscriminator
+from framework.generators.musegan import SmallMuseGAN
+from framework.generators.musegan_networks import MuseGANGenerator, TutorialGenerator
+from framework.generators.musegan_paper import PaperGenerator
+from framework.generators.musegan_tracks import notes_of
+from framework.runs.importers import load_official
+
+VARIABLES = np.load(Path(__file__).parents[1] / "reference" / "musegan_tf.npz")
+
+
+class Tiny(SmallMuseGAN):
+    """The tutorial's networks on chorales."""
+
+    data = BachPianorolls
+
+
+def size(network):
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def tensorflow_variables(keys):
+    listed = (str(entry).split("|") for entry in VARIABLES[keys])
+    shapes = {name: tuple(int(n) for n in shape.strip("()").split(",") if n) for name, shape in listed}
+    return {name: fill_tensorflow_variable(name, shape) for name, shape in shapes.items()}
+
+
+@torch.no_grad()
+def test_the_current_networks_are_tensorflows(tmp_path):
+    generator, critic = MuseGANGenerator().eval(), MuseGANDiscriminator()
+    assert (size(generator), size(critic)) == (2_578_127, 1_365_841)
+    stored = tensorflow_variables("g_keys") | tensorflow_variables("d_keys")
+    np.savez(tmp_path / "model.npz", **stored)
+    for network in (generator, critic):
+        load_official(network, tmp_path / "model.npz")
+    roll = generator(torch.from_numpy(VARIABLES["z"]))
+    official = roll.unflatten(2, (4, 48)).permute(0, 2, 3, 4, 1)
+    torch.testing.assert_close(official[:, :, ::7, ::5], torch.from_numpy(VARIABLES["g_slice"]), atol=1e-5, rtol=0)
+    assert official.mean().item() == pytest.approx(float(VARIABLES["g_mean"]), abs=1e-5)
+    ((logits,), _) = critic(roll)
+    assert logits.numel() == VARIABLES["d_out"].size
+    # Its first layer, as TensorFlow defines it: kernels (bars, steps, pitches, in, out), the channels last.
+    kernel = stored["Discriminator/pitch_time_private/conv3d_3/kernel"][0, 0]
+    expected = np.einsum("bmtkpc,pco->bmtko", official.unflatten(3, (7, 12)).numpy(), kernel)
+    found = critic.pitch_time[3][0](roll.unflatten(2, (4, 48))) - critic.pitch_time[3][0].bias[:, None, None, None]
+    np.testing.assert_allclose(found.permute(0, 2, 3, 4, 1).numpy(), expected, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_tutorials_networks_are_its_authors():
+    reference = load_reference("musegan_tutorial")
+    generator, critic = TutorialGenerator().eval(), TutorialDiscriminator()
+    assert (size(generator), size(critic)) == (313_951, 204_321)
+    load_official(generator, official_state(reference["g_keys"]))
+    load_official(critic, official_state(reference["d_keys"]))
+    roll = generator(reference["z"])
+    assert (roll.mean().item(), roll.std().item()) == pytest.approx(reference["g_stats"], abs=1e-6)
+    assert critic(roll)[0][0].shape == reference["d_out"].shape
+    values = torch.randn(3, 4, 2, 3, 5, generator=torch.Generator().manual_seed(0))
+    normed = ClipNorm(4)(values).flatten(1)
+    torch.testing.assert_close(normed.std(1), torch.ones(3), atol=1e-4, rtol=0)
+
+
+@torch.no_grad()
+def test_chroma_counts_pitch_classes_in_beats():
+    roll = torch.zeros(1, 5, 192, 84)
+    roll[0, 2, 48 + 12 : 48 + 15, [4, 16]] = 1
+    chroma = MuseGANDiscriminator().chroma_of(roll.unflatten(2, (4, 48)))
+    assert chroma.shape == (1, 5, 4, 4, 12)
+    assert chroma.sum() == 6 == chroma[0, 2, 1, 1, 4]
+
+
+@pytest.mark.parametrize(
+    ("players", "temporal", "latent"),
+    [("composer", False, 4 * 16), ("jamming", True, 5 * 3 * 16), ("hybrid", True, 5 * 4 * 8)],
+)
+@torch.no_grad()
+def test_players_share_the_noise_that_the_paper_says(players, temporal, latent):
+    network = PaperGenerator(players, tracks=3, latent=16, temporal=temporal).eval()
+    assert network.latent == latent
+    assert len(network.bars) == (1 if players == "composer" else 3)
+    noise = torch.randn(1, latent, generator=torch.Generator().manual_seed(0))
+    roll = network(noise)
+    assert roll.shape == (1, 3, 384, 84)
+    # Another noise of the last player's second bar is heard in that bar alone, and where players have their own, in
+    # that track alone.
+    other = noise.clone()
+    noises = network.common + network.own
+    other.view(-1, noises, network.size)[1, -1] += 1
+    differs = (network(other) != roll).unflatten(2, (4, 96)).flatten(3).any(-1)[0]
+    expected = torch.zeros(3, 4, dtype=torch.bool)
+    expected[slice(None) if players == "composer" else 2, 1] = True
+    assert torch.equal(differs, expected)
+
+
+@torch.no_grad()
+def test_a_given_track_stays_and_is_answered():
+    network = PaperGenerator("hybrid", tracks=3, latent=16, temporal=False, given=1).eval()
+    noise, given = torch.zeros(1, network.latent), -torch.ones(1, 1, 384, 84)
+    one = network(noise, given)
+    torch.testing.assert_close(one[:, 1:2], given)
+    given[0, 0, :96, 30:50] = 1
+    other = network(noise, given)
+    assert (other != one).unflatten(2, (4, 96)).flatten(3).any(-1)[0, :, 0].all()
+    torch.testing.assert_close(other[:, [0, 2], 96:], one[:, [0, 2], 96:])
+
+
+def test_refined_notes_are_binary_with_a_straight_gradient():
+    system = Tiny()
+    values = torch.tensor([[0.2, 0.7, 1.4]], requires_grad=True)
+    for how in ("hard", "bernoulli"):
+        notes = system.binarised(values, how)
+        assert set(notes.detach().round(decimals=5).ravel().tolist()) <= {0.0, 1.0}
+        (gradient,) = torch.autograd.grad(notes.sum(), values)
+        assert gradient.tolist() == [[1, 1, 0]]
+    assert system.binarised(values, "hard").tolist() == [[0, 1, 1]]
+
+
+def test_a_window_is_trained_on_measured_seen_heard_and_written(tmp_path):
+    system = Tiny().eval()
+    batch = system.stand_in()
+    assert set(system.terms(batch)) == {"adversarial", "feature_matching"}
+    measures = system.measure(batch)
+    assert {"energy_score", "empty_bars", "tonal_distance_of_data"} <= set(measures)
+    assert system.pictures(system.example(batch), system.example(batch))["pianoroll"].size[0] == 64 * 8
+    system.write(system.analyse(torch.zeros(1, 1, 1)), tmp_path / "song.wav")
+    assert (tmp_path / "song.wav").stat().st_size > 64 / 4 * 60 / 90 * 22050
+    tracks = mido.MidiFile(tmp_path / "song.mid").tracks
+    assert [track.name for track in tracks] == ["soprano", "alto", "tenor", "bass"]
+
+
+def test_a_roll_is_its_notes():
+    roll = np.zeros((8, 4), bool)
+    roll[2:5, 1] = roll[6:, 1] = roll[0, 3] = True
+    assert [(n.onset, n.duration, n.midi) for n in notes_of(roll, 60)] == [(0, 1, 63), (2, 3, 61), (6, 2, 61)]
+
+
+def test_experiments_have_the_official_sizes_and_say_what_does_not_fit():
+    assert size(find("musegan")().generator) == 2_578_127
+    assert find("musegan").data.hyperparameters["beat_steps"].default == 12
+    with pytest.raises(ValueError, match="the tracks are"):
+        find("musegan_hybrid")(given="trumpet")
+    with pytest.raises(ValueError, match="accompanied FILE"):
+        find("ablations.musegan_with_piano")().analyse(torch.zeros(1, 1, 1))
