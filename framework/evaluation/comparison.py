@@ -248,7 +248,7 @@ def remarks(columns: Sequence[Column], metrics: dict[str, dict[str, Any]]) -> li
             for metric, why in evaluation.missing.items():
                 reasons.setdefault(why, []).append(metric)
             notes += [f"{of}: not measured: {', '.join(names)} ({why})" for why, names in reasons.items()]
-    if differ := [c.name for c in runs if _griffin_lim(c) != _griffin_lim(runs[0])]:
+    if differ := [c.name for c in runs if not _alike(_griffin_lim(c), _griffin_lim(runs[0]))]:
         notes.append(f"Griffin-Lim is from the mels of {runs[0].name}; those of {', '.join(differ)} are others")
     return list(dict.fromkeys(notes))
 
@@ -261,6 +261,17 @@ def audio_of(comparison: Comparison, clip: str) -> dict[str, Path]:
 
 def _griffin_lim(column: Column) -> Any:
     return column.evaluations[0].columns.get("griffin_lim")
+
+
+def _alike(values: Any, others: Any) -> bool:
+    """Compare values by clip and metric, but for rounding: libraries sum in an order that is not theirs to say."""
+    if isinstance(values, dict) and isinstance(others, dict):
+        return values.keys() == others.keys() and all(_alike(values[name], others[name]) for name in values)
+    if isinstance(values, list) and isinstance(others, list):
+        return len(values) == len(others) and all(map(_alike, values, others))
+    if isinstance(values, float) and isinstance(others, float):
+        return math.isclose(values, others, rel_tol=1e-6, abs_tol=1e-9)
+    return bool(values == others)
 
 
 def _mean(values: Sequence[float]) -> float:
