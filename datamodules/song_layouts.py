@@ -17,7 +17,7 @@ from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song, key_roll, phras
 FORM = 2 + PHRASE_TYPES
 """Channels of a form: tonic, scale and the kinds of phrases."""
 _GAP = 4  # rows between earlier segments
-HEARD = 0.3
+HEARD = 0.15
 """What the likeliest note of a voice needs to be heard: below, it rests."""
 _TONIC, _BASS = 48, 36  # the octaves in which forms and chords are heard
 _ENDED = 3.0  # of the 8 notes of tonic and scale: below, the song has ended
