@@ -91,6 +91,8 @@ class MuseGAN(Adversarial):
         """
         super().setup(stage)
         data, own = self.trainer.datamodule, self.grid  # type: ignore[attr-defined]
+        if not isinstance(data, Pianorolls):
+            return
         shapes = [(len(d.tracks), d.segment, d.pitches) for d in (data, own)]
         if shapes[0] != shapes[1]:
             raise ValueError(
@@ -192,7 +194,7 @@ class MuseGAN(Adversarial):
         found = {"energy_score": torch.tensor(float(score))}
         # On average over the tracks, what is generated and, to compare it with, what is held out.
         for name, columns in self.columns().items():
-            for whose, values in (("", made), ("_of_data", real)):
+            for whose, values in (("", made), ("_real", real)):
                 found[name + whose] = torch.tensor(float(np.nan_to_num(values[:, columns]).mean()))
         return found
 
@@ -203,9 +205,11 @@ class MuseGAN(Adversarial):
         return {name: [n for n, other in enumerate(names) if other == name] for name in dict.fromkeys(names)}
 
     def stand_in(self) -> dict[str, Any]:
-        """Return a batch of one in the shape of the data, for looking at a step without it."""
-        shape = (1, len(self.grid.tracks), self.grid.segment, self.grid.pitches)
-        return {"pianoroll": (torch.arange(int(np.prod(shape))) % 8 == 0).float().view(shape), "key": ["stand-in"]}
+        """Return a batch in the shape of the data, a window for each critic step, to look at one without data."""
+        windows = self.critic_steps
+        shape = (windows, len(self.grid.tracks), self.grid.segment, self.grid.pitches)
+        roll = (torch.arange(int(np.prod(shape))) % 8 == 0).float().view(shape)
+        return {"pianoroll": roll, "key": ["stand-in"] * windows}
 
 
 class SmallMuseGAN(MuseGAN):

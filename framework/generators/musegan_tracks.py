@@ -23,8 +23,8 @@ def measured(roll: np.ndarray, grid: Pianorolls) -> dict[str, float]:
     for number, name in enumerate(grid.tracks):
         found[f"empty_bars/{name}"] = symbolic.empty_bars(roll[number])
         if number in pitched:
-            found[f"used_pitch_classes/{name}"] = symbolic.used_pitch_classes(roll[number])
-            found[f"qualified_notes/{name}"] = symbolic.qualified_notes(roll[number], max(2, grid.beat_steps // 8))
+            found[f"pitch_classes/{name}"] = symbolic.used_pitch_classes(roll[number])
+            found[f"qualified/{name}"] = symbolic.qualified_notes(roll[number], max(2, grid.beat_steps // 8))
         else:
             found[f"drum_pattern/{name}"] = symbolic.drum_pattern(roll[number], grid.beat_steps)
     for one, other in itertools.pairwise(pitched):

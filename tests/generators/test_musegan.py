@@ -132,7 +132,7 @@ def test_a_window_is_trained_on_measured_seen_heard_and_written(tmp_path):
     batch = system.stand_in()
     assert set(system.terms(batch)) == {"adversarial", "feature_matching"}
     measures = system.measure(batch)
-    assert {"energy_score", "empty_bars", "tonal_distance_of_data"} <= set(measures)
+    assert {"energy_score", "empty_bars", "tonal_distance_real"} <= set(measures)
     assert system.pictures(system.example(batch), system.example(batch))["pianoroll"].size[0] == 64 * 8
     system.write(system.analyse(torch.zeros(1, 1, 1)), tmp_path / "song.wav")
     assert (tmp_path / "song.wav").stat().st_size > 64 / 4 * 60 / 90 * 22050
