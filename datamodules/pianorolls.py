@@ -94,9 +94,16 @@ class Pianorolls(SongLevel):
         """Return all windows of a split.
 
         Raises:
-            ValueError: no piece has one.
+            ValueError: no piece has one, or has an instrument that a track gathers.
         """
-        found = PianorollWindows(self, self.pieces(split))
+        pieces = self.pieces(split)
+        found = PianorollWindows(self, pieces)
+        if pieces and all(max(self.track_of(piece)) < 0 for piece in pieces):
+            names = sorted({name for piece in pieces for name in piece.facts["tracks"]})
+            raise ValueError(
+                f"{type(self).__name__}: none of the tracks {', '.join(self.tracks)} is in {self.folder}, which has "
+                f"{', '.join(names[:8])}: set --data.tracks"
+            )
         if split == "train" and not len(found):
             raise ValueError(f"{type(self).__name__}: no piece in {self.folder} is as long as {self.bars} bars of 4/4")
         return found

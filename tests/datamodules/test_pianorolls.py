@@ -1,12 +1,15 @@
 """Pianorolls: MIDI files in and out, packed once, windows in a fixed order."""
 
+import importlib.util
+from pathlib import Path
+
 import mido
 import numpy as np
 import pretty_midi
 import pytest
 import torch
 
-from datamodules.chorales import load_chorales
+from datamodules.chorales import read_chorale
 from datamodules.midi_files import MidiFolderError, fifths, pack_midi, read_midi
 from datamodules.pianorolls import BachPianorolls, MidiPianorolls, chorale_piece, gathers, pianoroll
 from datamodules.soundfont import PERCUSSION
@@ -75,8 +78,14 @@ def test_the_order_is_fixed_shared_and_gone_on_with(data):
     continued.teardown("fit")
 
 
+def test_tracks_that_are_not_there_are_said(data):
+    with pytest.raises(ValueError, match=r"none of the tracks tuba is in .* which has Kit, Piano"):
+        MidiPianorolls(path=data.path, tracks=("tuba",)).windows("train")
+
+
 def test_chorales_have_four_voices_keys_and_phrases():
-    chorale = load_chorales()[0]
+    package = importlib.util.find_spec("music21")
+    chorale = read_chorale(Path(package.origin).parent / "corpus" / "bach" / "bwv66.6.mxl")
     piece = chorale_piece(chorale)
     data = BachPianorolls(bars=1)
     roll = pianoroll(piece, data, 0)
