@@ -57,7 +57,7 @@ def read_midi(path: Path) -> Piece:
             file = pretty_midi.PrettyMIDI(str(path))
     except Exception as error:
         # mido and pretty_midi raise whatever their parsing stumbles upon.
-        raise MidiFolderError(f"{path}: cannot be read as MIDI ({error or type(error).__name__})") from None
+        raise MidiFolderError(f"{path}: cannot be read as MIDI ({str(error) or type(error).__name__})") from None
     instruments = [instrument for instrument in file.instruments if instrument.notes]
     if not instruments:
         raise MidiFolderError(f"{path}: has no notes")

@@ -10,5 +10,5 @@ class MuseGANBach(SmallMuseGAN):
     data = BachPianorolls.variant(batch_size=32, validation_clips=16)
     critic_steps = 2
     ema_decay = 0.99
-    max_steps = 2_000
-    val_check_interval = 500
+    max_steps = 1_200
+    val_check_interval = 300
