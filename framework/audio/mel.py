@@ -6,6 +6,7 @@ one sounds broken without any error.
 
 import math
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -156,9 +157,24 @@ class MelSpectrogram(nn.Module):
         Raises:
             ValueError: when the audio is not mono, or too short for the reflected edges.
         """
+        return self._log(self.magnitude(audio))
+
+    def pieces(self, audio: Tensor, frames: int = 1024) -> Iterator[Tensor]:
+        """Yield the log-mel of audio `(batch, 1, time)` in pieces of so many frames, in the memory of one.
+
+        Raises:
+            ValueError: as the whole.
+        """
+        p, padded = self.preset, self._reflected(audio)
+        count = (padded.shape[-1] - p.n_fft) // p.hop_length + 1
+        for start in range(0, count, frames):
+            end = min(start + frames, count)
+            yield self._log(self._spectra(padded[:, start * p.hop_length : (end - 1) * p.hop_length + p.n_fft]))
+
+    def _log(self, magnitude: Tensor) -> Tensor:
         p = self.preset
-        with torch.autocast(audio.device.type, enabled=False):
-            mel = self.filters @ self.magnitude(audio)
+        with torch.autocast(magnitude.device.type, enabled=False):
+            mel = self.filters @ magnitude
             log = torch.log if p.log == "e" else torch.log10
             mel = p.scale * log(mel.clamp(min=p.floor)) + p.shift
             return mel if p.limits is None else mel.clamp(*p.limits)
@@ -169,6 +185,9 @@ class MelSpectrogram(nn.Module):
         Raises:
             ValueError: when the audio is not mono, or too short for the reflected edges.
         """
+        return self._spectra(self._reflected(audio))
+
+    def _reflected(self, audio: Tensor) -> Tensor:
         p = self.preset
         if audio.dim() != 3 or audio.shape[1] != 1:
             raise ValueError(f"mel spectrograms are of mono audio (batch, 1, time), not {tuple(audio.shape)}")
@@ -177,7 +196,10 @@ class MelSpectrogram(nn.Module):
             raise ValueError(
                 f"{p.name} reflects {reflected} samples at each edge: a clip of {audio.shape[-1]} is too short"
             )
-        padded = nn.functional.pad(audio.float(), (reflected, reflected), mode="reflect").squeeze(1)
+        return nn.functional.pad(audio.float(), (reflected, reflected), mode="reflect").squeeze(1)
+
+    def _spectra(self, padded: Tensor) -> Tensor:
+        p = self.preset
         spectrum = torch.stft(
             padded, p.n_fft, p.hop_length, p.win_length, self.window, center=False, return_complex=True
         )

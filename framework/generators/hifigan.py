@@ -1,7 +1,8 @@
 """HiFi-GAN: a vocoder that upsamples mel spectrograms by transposed convolutions (Kong et al., 2020)."""
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from torch import Tensor, nn, tanh
@@ -10,11 +11,31 @@ from torch.nn.functional import leaky_relu
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
-from framework.generators.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
+from framework.generators.incremental import Chain, Combination, Convolution, Incremental, Pointwise, incremental, run
+from framework.generators.layers import (
+    Upsampling,
+    normed_conv,
+    normed_upsampling,
+    receptive_field,
+    remove_weight_norm,
+)
 from framework.losses.mel import MelLoss
 from framework.paradigms.adversarial import Adversarial
 
 SLOPE = 0.1
+
+
+ACTIVATION = Pointwise(lambda hidden: leaky_relu(hidden, SLOPE))
+
+
+def beside_itself(*layers: Incremental) -> Incremental:
+    """Return layers in pieces with their input added."""
+    return Combination([Pointwise(lambda hidden: hidden), Chain(*layers)], lambda pair: pair[0] + pair[1])
+
+
+def mean(parts: Sequence[Tensor]) -> Tensor:
+    """Return the mean of tensors, summed in the order in which the network does."""
+    return sum(parts[1:], start=parts[0]) / len(parts)
 
 
 def same_conv(channels: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
@@ -36,6 +57,11 @@ class ResidualBlock1(nn.Module):
             hidden = hidden + plain(leaky_relu(dilated(leaky_relu(hidden, SLOPE)), SLOPE))
         return hidden
 
+    def incremental(self) -> Incremental:
+        """Return the block for input in pieces."""
+        pairs = zip(self.convs1, self.convs2, strict=True)
+        return Chain(*(beside_itself(ACTIVATION, incremental(d), ACTIVATION, incremental(p)) for d, p in pairs))
+
     @staticmethod
     def reach(kernel: int, dilations: Sequence[int]) -> int:
         """Return the samples that the block sees on each side."""
@@ -54,6 +80,10 @@ class ResidualBlock2(nn.Module):
         for conv in self.convs:
             hidden = hidden + conv(leaky_relu(hidden, SLOPE))
         return hidden
+
+    def incremental(self) -> Incremental:
+        """Return the block for input in pieces."""
+        return Chain(*(beside_itself(ACTIVATION, incremental(conv)) for conv in self.convs))
 
     @staticmethod
     def reach(kernel: int, dilations: Sequence[int]) -> int:
@@ -135,6 +165,21 @@ class HiFiGANGenerator(nn.Module):
             hidden = sum(block(hidden) for block in blocks) / self.blocks_per_stage
         # The official code falls back to PyTorch's default slope, 0.01, for the last one.
         return tanh(self.conv_post(leaky_relu(hidden)))
+
+    def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole."""
+        plain = copy.deepcopy(self)
+        remove_weight_norm(plain)
+        return run(plain.incremental(), mels)
+
+    def incremental(self) -> Incremental:
+        """Return the network for input in pieces."""
+        layers: list[Incremental] = [Convolution(self.conv_pre)]
+        for stage, upsampling in enumerate(self.ups):
+            first = stage * self.blocks_per_stage
+            blocks = [incremental(block) for block in self.resblocks[first : first + self.blocks_per_stage]]
+            layers += [ACTIVATION, incremental(upsampling), Combination(blocks, mean)]
+        return Chain(*layers, Pointwise(leaky_relu), Convolution(self.conv_post), Pointwise(tanh))
 
 
 def hifigan_discriminators() -> dict[str, Discriminator]:

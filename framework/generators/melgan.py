@@ -1,13 +1,21 @@
 """MelGAN: the first GAN that turns mel spectrograms into speech without distillation (Kumar et al., 2019)."""
 
+import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import Tensor, nn
 
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
-from framework.generators.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
+from framework.generators.incremental import Combination, Incremental, incremental, run
+from framework.generators.layers import (
+    Upsampling,
+    normed_conv,
+    normed_upsampling,
+    receptive_field,
+    remove_weight_norm,
+)
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.feature_matching import FeatureMatching
 from framework.paradigms.adversarial import Adversarial
@@ -30,6 +38,10 @@ class ResidualBlock(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Transform `(batch, channels, time)`."""
         return self.shortcut(hidden) + self.block(hidden)
+
+    def incremental(self) -> Incremental:
+        """Return the block for input in pieces."""
+        return Combination(list(map(incremental, (self.shortcut, self.block))), lambda pair: pair[0] + pair[1])
 
 
 class MelGANGenerator(nn.Module):
@@ -73,6 +85,10 @@ class MelGANGenerator(nn.Module):
     def forward(self, mel: Tensor) -> Tensor:
         """Generate audio `(batch, 1, frames * hop)` in [-1, 1] from a log-mel `(batch, mels, frames)`."""
         return self.model(mel)
+
+    def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole."""
+        return run(incremental(remove_weight_norm(copy.deepcopy(self.model))), mels)
 
 
 class MelGAN(Adversarial):

@@ -18,6 +18,9 @@ from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
 
+LONG = 30.0
+"""Seconds from which on a network that can generates a recording piece by piece."""
+
 Terms = dict[str, Tensor]
 """Loss terms by name, unweighted scalars in float32."""
 
@@ -267,7 +270,13 @@ class System(Hyperparameters, L.LightningModule):
 
     def generate(self, batch: dict[str, Any]) -> Tensor:
         """Return an example of the network's own, from what `condition` finds in a batch."""
-        return self.judged(self.condition(self.whole_frames(batch)))
+        batch = self.whole_frames(batch)
+        stream = getattr(getattr(self.judged, "module", self.judged), "stream", None)
+        if stream and type(self).condition is System.condition:
+            audio = batch["audio"]
+            if audio.shape[-1] > LONG * self.preset.sample_rate:
+                return torch.cat(list(stream(self.front_end.pieces(audio))), dim=-1)
+        return self.judged(self.condition(batch))
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return the audio `(batch, 1, time)` of an example."""

@@ -1,0 +1,161 @@
+"""Convolutional networks that are given their input piece by piece and give the output of the whole, each sample once.
+
+Each layer keeps the last inputs that its next outputs depend on: nothing is computed twice, whatever the pieces'
+lengths, and the memory does not grow with the signal. Outputs come as late as the network sees ahead.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import conv1d, conv_transpose1d, pad
+
+
+class Incremental(Protocol):
+    """A layer that is called with one piece `(batch, channels, time)` of its input after the other."""
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        """Return the outputs that this piece makes known, perhaps none; with the last one, all the rest."""
+        ...
+
+
+class Pointwise:
+    """A function of each sample by itself."""
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        return self.function(piece)
+
+
+class Chain:
+    """Layers one after the other."""
+
+    def __init__(self, *layers: Incremental) -> None:
+        self.layers = layers
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        for layer in self.layers:
+            piece = layer(piece, last)
+        return piece
+
+
+class Combination:
+    """Branches of the same input, whose outputs are combined sample by sample: they wait for the one that sees most."""
+
+    def __init__(self, branches: Sequence[Incremental], combine: Callable[[Sequence[Tensor]], Tensor]) -> None:
+        self.branches, self.combine = branches, combine
+        self.waiting: list[Tensor] = []
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        outputs = [branch(piece, last) for branch in self.branches]
+        if self.waiting:
+            outputs = [torch.cat(pair, dim=-1) for pair in zip(self.waiting, outputs, strict=True)]
+        known = min(output.shape[-1] for output in outputs)
+        self.waiting = [output[..., known:] for output in outputs]
+        return self.combine([output[..., :known] for output in outputs])
+
+
+class Convolution:
+    """A convolution of stride 1, with zeros around the signal as the layer has them."""
+
+    def __init__(self, layer: nn.Conv1d) -> None:
+        self.layer, self.kept = layer, None
+        self.reach = (layer.kernel_size[0] - 1) * layer.dilation[0]
+        self.zeros = int(layer.padding[0])
+
+    kept: Tensor | None
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        layer = self.layer
+        piece = pad(piece, (self.zeros, 0)) if self.kept is None else torch.cat([self.kept, piece], dim=-1)
+        piece = pad(piece, (0, self.zeros)) if last else piece
+        self.kept = piece[..., max(piece.shape[-1] - self.reach, 0) :]
+        if piece.shape[-1] <= self.reach:
+            return piece.new_zeros(len(piece), layer.out_channels, 0)
+        return conv1d(piece, layer.weight, layer.bias, dilation=layer.dilation, groups=layer.groups)
+
+
+class Reflection:
+    """The signal with its beginning and its end reflected."""
+
+    def __init__(self, layer: nn.ReflectionPad1d) -> None:
+        self.length, self.kept, self.begun = layer.padding[0], None, False
+
+    kept: Tensor | None
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        if self.kept is not None:
+            piece = torch.cat([self.kept, piece], dim=-1)
+        if piece.shape[-1] <= self.length and not last:
+            self.kept = piece
+            return piece[..., :0]
+        fresh = piece[..., self.length + 1 :] if self.begun else pad(piece, (self.length, 0), mode="reflect")
+        self.kept, self.begun = piece[..., -self.length - 1 :], True
+        return torch.cat([fresh, piece[..., -self.length - 1 : -1].flip(-1)], dim=-1) if last else fresh
+
+
+class Upsampling:
+    """A transposed convolution."""
+
+    def __init__(self, layer: nn.ConvTranspose1d) -> None:
+        self.layer, self.kept = layer, None
+        self.rate, self.kernel, self.cut = layer.stride[0], layer.kernel_size[0], int(layer.padding[0])
+        self.first = self.inputs = self.outputs = 0
+
+    kept: Tensor | None
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        layer, before = self.layer, self.outputs
+        kept = piece if self.kept is None else torch.cat([self.kept, piece], dim=-1)
+        self.inputs += piece.shape[-1]
+        self.outputs = self.inputs * self.rate - self.cut
+        if last:
+            self.outputs += self.kernel - self.rate - self.cut + layer.output_padding[0]
+        self.outputs = max(self.outputs, before)
+        if self.outputs == before or not kept.shape[-1]:
+            self.kept, self.outputs = kept, before
+            return piece.new_zeros(len(piece), layer.out_channels, 0)
+        output = conv_transpose1d(kept, layer.weight, layer.bias, stride=self.rate)
+        # Where the first output of those that are kept would lie in the whole.
+        offset = self.first * self.rate - self.cut
+        needed = max(math.ceil((self.outputs + self.cut - self.kernel + 1) / self.rate), self.first)
+        self.kept, self.first = kept[..., needed - self.first :], needed
+        return output[..., before - offset : self.outputs - offset]
+
+
+def incremental(layer: nn.Module) -> Incremental:
+    """Return a layer as one that takes its input piece by piece; a module of other layers says how by a method.
+
+    Raises:
+        TypeError: a layer that is not known here.
+    """
+    if isinstance(layer, nn.Sequential):
+        return Chain(*map(incremental, layer))
+    if isinstance(layer, nn.Conv1d):
+        return Convolution(layer)
+    if isinstance(layer, nn.ConvTranspose1d):
+        return Upsampling(layer)
+    if isinstance(layer, nn.ReflectionPad1d):
+        return Reflection(layer)
+    if isinstance(layer, (nn.LeakyReLU, nn.Tanh)):
+        return Pointwise(layer)
+    if hasattr(layer, "incremental"):
+        parts: Incremental = cast(Any, layer).incremental()
+        return parts
+    raise TypeError(f"{type(layer).__name__} cannot be given its input piece by piece")
+
+
+@torch.no_grad()
+def run(layer: Incremental, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield what a layer makes of pieces `(batch, channels, time)`, those of its outputs that have samples."""
+    held: Tensor | None = None
+    for piece in pieces:
+        if held is not None and (output := layer(held, False)).shape[-1]:
+            yield output
+        held = piece
+    if held is not None:
+        yield layer(held, True)
