@@ -1,7 +1,9 @@
 """`ostinato status`: how far sweeps are, read from the runs' folders by whoever asks."""
 
 import argparse
+import functools
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -28,7 +30,8 @@ def run(arguments: list[str]) -> int | None:
     parser.add_argument("--runs", default="runs", help="Folder of all runs.")
     own = parser.parse_args(arguments)
     console = Console(highlight=False)
-    queue = jobs_in_queue()
+    # Asked only if there is a job: a controller that is down takes seconds to say so.
+    queue = functools.cache(jobs_in_queue)
     if own.sweep is None:
         names = sorted(path.stem for path in (Path(own.runs) / "sweeps").glob("*.json"))
         for name in names:
@@ -48,9 +51,9 @@ def run(arguments: list[str]) -> int | None:
     return None
 
 
-def state_of(run: PlannedRun, queue: dict[str, str]) -> str:
+def state_of(run: PlannedRun, queue: Callable[[], dict[str, str]]) -> str:
     """Return a run's state, or what Slurm says of its job where nothing trains yet."""
     state, job = run.state(), job_of(run)
-    if job in queue and state in ("new", "stopped", "failed"):
-        return f"{'queued' if queue[job] == 'pending' else queue[job]} ({job})"
+    if job and state in ("new", "stopped", "failed") and (told := queue().get(job)):
+        return f"{'queued' if told == 'pending' else told} ({job})"
     return state

@@ -55,12 +55,16 @@ class Losses(L.Callback):
         self.seen.append(round(trainer.callback_metrics["train/generator"].item(), 5))
 
 
+def parameters_of(system):
+    return sum(p.numel() for network in system.networks().values() for p in network.parameters())
+
+
 def first_losses(name):
     """Train the first steps; return the generator's losses."""
     torch.manual_seed(0)
     os.environ["PL_GLOBAL_SEED"] = "0"
     system = find(name)()
-    parameters = sum(p.numel() for network in system.networks().values() for p in network.parameters())
+    parameters = parameters_of(system)
     steps = 20 if parameters < SMALL else 2 if parameters < LARGE else 1
     data = Tone(system)
     losses = Losses()
@@ -86,6 +90,8 @@ def test_first_losses_are_those_known(name):
     except NotTrainedError:
         pytest.skip("it stands on another system, which has to be trained first")
     known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
+    if name.startswith("ablations.") and parameters_of(find(name)()) > LARGE:
+        pytest.skip("what it is an ablation of is looked at, and takes seconds")
     seen = first_losses(name)
     if os.environ.get("OSTINATO_GOLDEN") == "write":
         GOLDEN.write_text(json.dumps(dict(sorted((known | {name: seen}).items())), indent=1) + "\n")
@@ -93,5 +99,5 @@ def test_first_losses_are_those_known(name):
     assert name in known, f"no losses are known of {name}: OSTINATO_GOLDEN=write pytest -n 0 tests/experiments"
     # Rounding differs between processors, and grows from step to step where networks play against each other.
     expected = known[name][: len(seen)]
-    assert seen[:3] == pytest.approx(expected[:3], rel=2e-3)
-    assert seen == pytest.approx(expected, rel=0.1)
+    assert seen[:3] == pytest.approx(expected[:3], rel=2e-3, abs=1e-4)
+    assert seen == pytest.approx(expected, rel=0.1, abs=1e-3)

@@ -1,0 +1,54 @@
+"""Streaming synthesis: HiFi-GAN and MelGAN given a mel in pieces of 16 frames, beside the whole mel at once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from framework.bench.harness import BenchError, Contender, Contest
+from framework.generators.hifigan import HiFiGANGenerator
+from framework.generators.layers import remove_weight_norm
+from framework.generators.melgan import MelGANGenerator
+
+RATE, FRAMES, PIECE, TOLERANCE = 22050, 172, 16, 1e-6
+
+
+def contests(peers: dict[str, Path]) -> Iterator[Contest]:
+    """Yield a contest for each network."""
+    torch.manual_seed(0)
+    yield contest("HiFi-GAN V1", HiFiGANGenerator())
+    yield contest("HiFi-GAN V2", HiFiGANGenerator(channels=128))
+    yield contest("MelGAN", MelGANGenerator())
+
+
+def contest(title: str, network: HiFiGANGenerator | MelGANGenerator) -> Contest:
+    """Return the contest of a network."""
+    remove_weight_norm(network.eval())
+    mel = torch.randn(1, 80, FRAMES)
+
+    @torch.no_grad()
+    def whole() -> Tensor:
+        return network(mel)
+
+    def in_pieces() -> Tensor:
+        return torch.cat(list(network.stream(mel.split(PIECE, dim=-1))), dim=-1)
+
+    def check() -> str:
+        difference = float((whole() - in_pieces()).abs().max())
+        if difference > TOLERANCE:
+            raise BenchError(f"pieces differ from the whole by {difference:.1e}")
+        return f"largest difference of a sample {difference:.1e}"
+
+    def seconds(audio: Tensor) -> float:
+        return audio.shape[-1] / RATE
+
+    return Contest(
+        f"{title} in pieces of {PIECE} frames",
+        "seconds of audio",
+        "whole",
+        (Contender("whole", lambda: seconds(whole())), Contender("pieces", lambda: seconds(in_pieces()))),
+        check,
+        notes=f"{FRAMES} frames, batch 1; copying the network at the start of a stream is counted.",
+        memory=True,
+    )
