@@ -12,27 +12,11 @@ import numpy as np
 
 from datamodules.chorale_songs import OCTAVES, RANGES, STEPS
 from datamodules.chorales import Note
-from datamodules.song_layouts import FORM, Layout, chord_notes, chords_of, form_image, form_of, melody_of, tonics
+from datamodules.song_layouts import FORM, Form, Layout, chord_notes, chords_of, form_image, melody_of
 from datamodules.songs import PHRASE_TYPES, Song, chord_roll, folded, note_roll, stretched
 
 _VOICE = 2 * OCTAVES
 _SKELETON = _VOICE + 4
-
-
-class ChoraleForm(Layout):
-    """Phrases and their keys, a row a beat."""
-
-    def rows(self, song: Song) -> int:
-        return 1
-
-    def image(self, song: Song) -> np.ndarray:
-        return form_image(song.phrases, self.pitch)
-
-    def completed(self, song: Song, front: np.ndarray) -> Song:
-        return replace(song, phrases=form_of(front))
-
-    def heard(self, front: np.ndarray) -> list[tuple[Note, ...]]:
-        return [tonics(form_of(front))]
 
 
 class ChoraleSkeleton(Layout):
@@ -99,7 +83,7 @@ class InnerVoices(ChoraleVoices):
     given = ("soprano", "bass")
 
 
-CHORALE_FORM = ChoraleForm("form", FORM, FORM, 12, window=128, unit_rows=1, beat_rows=1)
+CHORALE_FORM = Form("form", FORM, FORM, 12, window=128, unit_rows=1, beat_rows=1)
 CHORALE_SKELETON = ChoraleSkeleton(
     "skeleton", _SKELETON, _SKELETON + FORM, 12, window=32, unit_rows=1, beat_rows=1, segments=2, segment_units=8
 )

@@ -12,35 +12,18 @@ from datamodules.chorales import Note
 from datamodules.pop909_songs import STEPS
 from datamodules.song_layouts import (
     FORM,
+    Form,
     Layout,
     chord_notes,
     chords_of,
     form_image,
-    form_of,
     melody_of,
     polyphony_of,
-    tonics,
 )
 from datamodules.songs import Chord, Song, chord_roll, note_roll, stretched
 
 PITCHES = 128
 _BASS, _CHORD, _MELODY = 24, 36, 48
-
-
-class SongForm(Layout):
-    """Keys and phrases, a row a measure."""
-
-    def rows(self, song: Song) -> int:
-        return 1
-
-    def image(self, song: Song) -> np.ndarray:
-        return form_image(song.phrases, self.pitch)
-
-    def completed(self, song: Song, front: np.ndarray) -> Song:
-        return replace(song, phrases=form_of(front))
-
-    def heard(self, front: np.ndarray) -> list[tuple[Note, ...]]:
-        return [tonics(form_of(front))]
 
 
 class Counterpoint(Layout):
@@ -97,7 +80,7 @@ class Accompaniment(Layout):
         return [polyphony_of(front)]
 
 
-SONG_FORM = SongForm("form", FORM, FORM, 16, window=256, unit_rows=1, beat_rows=0.25)
+SONG_FORM = Form("form", FORM, FORM, 16, window=256, unit_rows=1, beat_rows=0.25)
 COUNTERPOINT = Counterpoint(
     "counterpoint", 2, 2 + FORM, PITCHES, window=128, unit_rows=4, beat_rows=1, segments=3, segment_units=8
 )

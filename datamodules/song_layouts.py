@@ -7,7 +7,7 @@ those that the levels above made, its background.
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -104,6 +104,22 @@ class Layout(ABC):
             seen[:, begin : begin + self.segment_units * rows] = 0
             seen[:, begin : begin + (last - first) * rows] = image[:, first * rows : last * rows]
         return seen
+
+
+class Form(Layout):
+    """Keys and phrases, a row a unit of the form: a beat of a chorale, a measure of a song."""
+
+    def rows(self, song: Song) -> int:
+        return 1
+
+    def image(self, song: Song) -> np.ndarray:
+        return form_image(song.phrases, self.pitch)
+
+    def completed(self, song: Song, front: np.ndarray) -> Song:
+        return replace(song, phrases=form_of(front))
+
+    def heard(self, front: np.ndarray) -> list[tuple[Note, ...]]:
+        return [tonics(form_of(front))]
 
 
 def similar_segments(

@@ -66,11 +66,6 @@ class Autoencoder(Adversarial):
     The network returns, of audio, the audio again and what its bottleneck wants minimised besides.
     """
 
-    @property
-    def network(self) -> Any:
-        """The network that is judged, unwrapped."""
-        return self.averaged_generator.module if self.ema_decay else self.generator
-
     def condition(self, batch: dict[str, Any]) -> Tensor:
         """Return the audio `(batch, 1, time)`, which is all that the network is given."""
         return batch["audio"]

@@ -122,11 +122,6 @@ class CodeLanguageModel(System):
         if self.melody and hop != frame:
             raise ValueError(f"a frame of codes is {frame} samples, the data's f0_hop {hop}: set --data.f0_hop {frame}")
 
-    @property
-    def network(self) -> Any:
-        """The transformer that is judged and sampled from, unwrapped."""
-        return self.averaged_generator.module if self.ema_decay else self.generator
-
     @torch.no_grad()
     def example(self, batch: dict[str, Any]) -> Tensor:
         """Return the codes `(batch, books, frames)` of the batch's audio."""

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dac import DACDiscriminator
+from framework.generators.autoencoder import Autoencoder
 from framework.generators.codec import Codec, CodecNetwork
 from framework.generators.layers import normed_conv, normed_upsampling
 from framework.generators.quantisation import FactorisedCodebook, Quantised, ResidualQuantiser
@@ -175,15 +176,13 @@ class DACNetwork(CodecNetwork):
         return name.replace("quantizer.quantizers.", "quantiser.layers.")
 
 
-class DAC(Codec):
-    """The Descript audio codec (Kumar et al., 2023), by the official recipe; the defaults are those for 44.1 kHz.
+class DACRecipe(Autoencoder):
+    """The official training of an autoencoder of DAC's layers, whatever its bottleneck; at 44.1 kHz (section 3).
 
     Args:
         encoder_channels: Width of the encoder's first layer; each stage doubles it.
         decoder_channels: Width of the decoder's first layer; each stage halves it.
         rates: Factor of each of the encoder's stages; their product is a frame (samples).
-        codebook_dimensions: Of the space in which codes are looked up.
-        codebook_weight: Weight of the distance that moves codes to latents.
         mel_weight: Weight of the L1 distance of log-mels at several scales.
     """
 
@@ -192,17 +191,10 @@ class DAC(Codec):
     betas = (0.8, 0.99)
     learning_rate_decay = 0.999996
     decay_steps = 1
-    codebooks = 9
     encoder_channels: int = 64
     decoder_channels: int = 1536
     rates: tuple[int, ...] = (2, 4, 8, 8)
-    codebook_dimensions: int = 8
-    codebook_weight: float = 1.0
     mel_weight: float = 15.0
-
-    def build_generator(self) -> DACNetwork:
-        widths = self.encoder_channels, self.decoder_channels
-        return DACNetwork(*widths, self.rates, self.codebooks, self.codebook_size, self.codebook_dimensions)
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"dac": DACDiscriminator()}
@@ -212,6 +204,23 @@ class DAC(Codec):
 
     def build_losses(self) -> dict[str, nn.Module]:
         return {"mel": MultiScaleMelLoss(self.preset.sample_rate)}
+
+
+class DAC(DACRecipe, Codec):
+    """The Descript audio codec (Kumar et al., 2023), by the official recipe; the defaults are those for 44.1 kHz.
+
+    Args:
+        codebook_dimensions: Of the space in which codes are looked up.
+        codebook_weight: Weight of the distance that moves codes to latents.
+    """
+
+    codebooks = 9
+    codebook_dimensions: int = 8
+    codebook_weight: float = 1.0
+
+    def build_generator(self) -> DACNetwork:
+        widths = self.encoder_channels, self.decoder_channels
+        return DACNetwork(*widths, self.rates, self.codebooks, self.codebook_size, self.codebook_dimensions)
 
     def code_terms(self, quantised: Quantised) -> Terms:
         """Return the distances of latents and codes, each the sum over the codebooks."""

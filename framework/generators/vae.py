@@ -12,12 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from framework.discriminators.base import Discriminator
-from framework.discriminators.dac import DACDiscriminator
-from framework.generators.autoencoder import Autoencoder, AutoencoderNetwork
-from framework.generators.dac import DACDecoder, DACEncoder
-from framework.losses.feature_matching import FeatureMatching
-from framework.losses.multi_scale_mel import MultiScaleMelLoss
+from framework.generators.autoencoder import AutoencoderNetwork
+from framework.generators.dac import DACDecoder, DACEncoder, DACRecipe
 from framework.paradigms.system import Terms
 
 LEAST_DEVIATION = 1e-4
@@ -67,41 +63,19 @@ class VAENetwork(AutoencoderNetwork):
         return self.decoder.model
 
 
-class VAE(Autoencoder):
+class VAE(DACRecipe):
     """A variational autoencoder trained as DAC is, but for its codebooks.
 
     Args:
-        encoder_channels: Width of the encoder's first layer; each stage doubles it.
-        decoder_channels: Width of the decoder's first layer; each stage halves it.
-        rates: Factor of each of the encoder's stages; their product is a frame (samples).
         dimension: Channels of the latents.
-        mel_weight: Weight of the L1 distance of log-mels at several scales.
         divergence_weight: Weight of the divergence of a latent from a standard normal (beta).
     """
 
-    mel = "bigvgan_44k"
-    learning_rate = 1e-4
-    betas = (0.8, 0.99)
-    learning_rate_decay = 0.999996
-    decay_steps = 1
-    encoder_channels: int = 64
-    decoder_channels: int = 1536
-    rates: tuple[int, ...] = (2, 4, 8, 8)
     dimension: int = 64
-    mel_weight: float = 15.0
     divergence_weight: float = 0.01
 
     def build_generator(self) -> VAENetwork:
         return VAENetwork(self.encoder_channels, self.decoder_channels, self.rates, self.dimension)
-
-    def build_discriminators(self) -> dict[str, Discriminator]:
-        return {"dac": DACDiscriminator()}
-
-    def build_feature_matching(self) -> FeatureMatching:
-        return FeatureMatching(include_logits=False)
-
-    def build_losses(self) -> dict[str, nn.Module]:
-        return {"mel": MultiScaleMelLoss(self.preset.sample_rate)}
 
     def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
         """Return the audio again, and the divergence of its latents."""

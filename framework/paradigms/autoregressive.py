@@ -75,11 +75,6 @@ class Autoregressive(System):
                 f"{self.network.receptive_field}: set --data.segment to that or more"
             )
 
-    @property
-    def network(self) -> Any:
-        """The network that is judged and sampled from, unwrapped."""
-        return self.averaged_generator.module if self.ema_decay else self.generator
-
     def signal(self, audio: Tensor) -> Tensor:
         """Return what is modelled of audio, both `(batch, 1, time)`."""
         signal = self.gain * audio.float()

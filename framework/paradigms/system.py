@@ -132,6 +132,11 @@ class System(Hyperparameters, L.LightningModule):
         """The generator that is judged and listened to."""
         return self.averaged_generator if self.ema_decay else self.generator
 
+    @property
+    def network(self) -> Any:
+        """The generator that is judged, unwrapped: for what else it has than its output."""
+        return self.averaged_generator.module if self.ema_decay else self.generator
+
     def setup(self, stage: str) -> None:
         """Refuse data whose sample rate is not the front end's, and arithmetic that the losses do not survive."""
         rate = getattr(self.trainer.datamodule, "sample_rate", self.preset.sample_rate)  # type: ignore[attr-defined]
@@ -271,7 +276,7 @@ class System(Hyperparameters, L.LightningModule):
     def generate(self, batch: dict[str, Any]) -> Tensor:
         """Return an example of the network's own, from what `condition` finds in a batch."""
         batch = self.whole_frames(batch)
-        stream = getattr(getattr(self.judged, "module", self.judged), "stream", None)
+        stream = getattr(self.network, "stream", None)
         if stream and type(self).condition is System.condition:
             audio = batch["audio"]
             if audio.shape[-1] > LONG * self.preset.sample_rate:
