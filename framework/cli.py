@@ -28,6 +28,8 @@ usage: ostinato COMMAND [...]
                                      its audio, decoded piece by piece
   compose [--seed N] [--form ABA] [--output song.wav]
                                      a whole piece by four trained levels, played, mixed, and shown on a page
+  release NAME|RUN [--for-training] [--output FILE.safetensors]
+                                     a trained generator as one small file, to be used without Lightning
   inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
   sweep NAME [--dry] [--jobs N]      make the runs of a sweep, here or on a cluster; the same command again goes on
   status [SWEEP]                     how far sweeps are
@@ -41,7 +43,7 @@ ablations.hifigan_without_mpd (its last part is enough).
 """
 COMMANDS = (
     "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "listen", "synthesize", "encode", "decode",
-    "compose", "inspect", "sweep", "status", "pack", "data", "bench",
+    "compose", "release", "inspect", "sweep", "status", "pack", "data", "bench",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -91,6 +91,18 @@ class ExperimentCLI(LightningCLI):
         if self.command in ("encode", "decode"):
             parser.add_argument("--input", type=str, required=True, help="An audio file, or a file of codes.")
             parser.add_argument("--output", type=str, required=True, help="The file of codes, or the audio file.")
+        if self.command == "release":
+            parser.add_argument(
+                "--output", type=str | None, default=None, help="The file; NAME.safetensors if not said."
+            )
+            parser.add_argument(
+                "--for-training",
+                action="store_true",
+                help="Add what training goes on from: all networks as they are, and the optimisers' states.",
+            )
+        if self.command == "export":
+            parser.add_argument("--format", type=Literal["onnx", "torch"], required=True, help="Of the program.")
+            parser.add_argument("--output", type=str | None, default=None, help="The file; NAME.onnx or NAME.pt2.")
         if self.command == "synthesize":
             parser.add_argument("--input", type=str | None, default=None, help="An audio file, or a folder of them.")
             parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")

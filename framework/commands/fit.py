@@ -22,8 +22,8 @@ from framework.runs.checkpoints import (
 from framework.runs.folder import RunError, RunFolder
 from framework.runs.guards import SkippedSteps, StallWatchdog
 from framework.runs.identity import family, signature
-from framework.runs.importers import load_official
 from framework.runs.provenance import provenance
+from framework.runs.releasing import begin_from
 from framework.runs.signals import StopSignals
 from framework.strategies import is_main_process, strategy
 from framework.tracking.callbacks import AudioSamples, HeldOutDistances, StepCount, StepProgress, Throughput
@@ -56,7 +56,7 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
     if start and is_ours(weights := read_checkpoint(start)):
         check_fits(weights, cli.model, start)
     elif start:
-        load_official(cli.model.generator, start)
+        begin_from(cli.model, weights, start)
         start = None
     trainer = make_trainer(cli, folder)
     data = OneClip(cli.datamodule) if cli.config["overfit_one_clip"] else cli.datamodule

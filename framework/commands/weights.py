@@ -6,6 +6,7 @@ from framework.commands.experiment import ExperimentCLI
 from framework.commands.parser import UsageError
 from framework.runs.checkpoints import is_ours, load_weights_of, newest_checkpoint, read_checkpoint
 from framework.runs.importers import load_official
+from framework.runs.releasing import load_judged
 
 
 def load_weights(cli: ExperimentCLI) -> str:
@@ -27,6 +28,8 @@ def load_weights(cli: ExperimentCLI) -> str:
     checkpoint = read_checkpoint(path)
     if is_ours(checkpoint):
         load_weights_of(checkpoint, cli.model, path)
+    elif "released" in checkpoint:
+        load_judged(cli.model, checkpoint, path)
     else:
         load_official(cli.model.generator, path)
     return str(path)

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-import lightning as L
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -18,6 +17,12 @@ from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
 
+try:
+    from lightning import LightningDataModule, LightningModule
+except ImportError:
+    # A released system is used without (see `framework/release.py`).
+    from framework.paradigms.plain import LightningDataModule, LightningModule  # type: ignore[assignment]
+
 LONG = 30.0
 """Seconds from which on a network that can generates a recording piece by piece."""
 
@@ -25,7 +30,7 @@ Terms = dict[str, Tensor]
 """Loss terms by name, unweighted scalars in float32."""
 
 
-class System(Hyperparameters, L.LightningModule):
+class System(Hyperparameters, LightningModule):
     """A generator of audio with its training recipe; an experiment is a subclass of one.
 
     A paradigm says by `terms` (or, where networks take turns, by `training_step`) what is minimised. Each named term
@@ -67,7 +72,7 @@ class System(Hyperparameters, L.LightningModule):
     monitor: ClassVar[str] = "validation/log_mel_error"
     """What the best checkpoint is chosen by; lower is better."""
 
-    data: type[L.LightningDataModule]
+    data: type[LightningDataModule]
     mel: str = "hifigan_22k"
     ema_decay: float = 0.0
     learning_rate: float = 2e-4

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from framework.runs.agreement import Vote
+from framework.runs.released import as_checkpoint, is_released
 
 LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
 
@@ -40,6 +41,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             # torch's archive writer turns the disk's error into a RuntimeError of its own.
             part.unlink(missing_ok=True)
             print(f"warning: {path} could not be written ({error}): make room; the run goes on", file=sys.stderr)
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **settings: Any) -> dict[str, Any]:
+        """Read a checkpoint, or a system that was released for training."""
+        return as_checkpoint(path) if is_released(path) else super().load_checkpoint(path, *arguments, **settings)
 
 
 class Checkpoints(Callback):
@@ -106,12 +111,15 @@ class CheckpointError(ValueError):
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint without running code from it.
+    """Read a checkpoint, or a released system as one, without running code from it.
 
     Raises:
         CheckpointError: when the file is missing, cut short, or no checkpoint.
+        ReleaseError: the same of a released system.
     """
     path = Path(path)
+    if is_released(path):
+        return as_checkpoint(path)
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:

@@ -1,0 +1,55 @@
+"""`ostinato release`: a trained system as one small file, to be used without Lightning."""
+
+from pathlib import Path
+from typing import Any
+
+from framework.commands.trained import Trained, open_trained
+from framework.runs.checkpoints import is_ours, read_checkpoint
+from framework.runs.identity import family, signature
+from framework.runs.released import SUFFIX, ReleaseError
+from framework.runs.releasing import release
+
+
+def run(arguments: list[str]) -> None:
+    """Write the judged generator of a run to `--output`, and with `--for-training` what training goes on from.
+
+    Raises:
+        ReleaseError: the checkpoint has nothing to train on from.
+    """
+    trained = open_trained("release", arguments)
+    settings, checkpoint = trained.cli.config, read_checkpoint(trained.path)
+    path = Path(settings["output"] or f"{trained.name}{SUFFIX}")
+    if settings["for_training"] and not is_ours(checkpoint):
+        raise ReleaseError(f"{trained.path} has no discriminators and optimisers: release a run's own checkpoint")
+    release(trained.cli.model, path, facts(trained, checkpoint), checkpoint if settings["for_training"] else None)
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {trained.path}, step {checkpoint.get('global_step', 0)}")
+    print(f'use it:    framework.release.load("{path}").synthesize(audio)')
+    print(f"or:        ostinato synthesize {trained.name} --ckpt_path {path} --input FILE_OR_DIR --output DIR")
+    print(f"fine-tune: ostinato fit {trained.name} --ckpt_path {path} --data FOLDER")
+
+
+def facts(trained: Trained, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    """Return what is known of a trained system beside what it is itself."""
+    experiment, identity = trained.cli.experiment, trained.identity
+    known: dict[str, Any] = {
+        "experiment": f"{experiment.__module__}:{experiment.__qualname__}",
+        "step": checkpoint.get("global_step", 0),
+        "run": identity and signature(identity),
+        "family": identity and family(identity),
+        "data": None,
+    }
+    if identity:
+        data = {"class": identity["data"]["class"], "manifest": identity["data"]["manifest"]}
+        known["data"] = data | {"licence": licence(trained.cli.datamodule, data["manifest"])}
+    return known
+
+
+def licence(data: Any, manifest: str) -> str | None:
+    """Return the licence of data with this manifest, if they are there and it was given when they were packed."""
+    try:
+        if data.fingerprint() != manifest:
+            return None
+        found = {(part.manifest or {}).get("licence") for part in getattr(data, "parts", ())}
+    except (ValueError, OSError):
+        return None
+    return "; ".join(sorted(filter(None, found))) or None

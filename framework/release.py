@@ -1,0 +1,189 @@
+"""Using a released system (`ostinato release`): torch, torchaudio, scipy, soundfile and safetensors are enough.
+
+    system = load("hifigan_bach.safetensors")
+    audio = system.synthesize(recording)  # (batch, 1, time), or a log-mel (batch, mels, frames)
+
+Lightning, W&B and webdataset are not imported, and need not be installed. Only a system whose class is not the
+framework's but an experiment's own needs what its experiment imports.
+"""
+
+import contextlib
+import functools
+import importlib
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from framework.generators.layers import remove_weight_norm
+from framework.runs.identity import of_project
+from framework.runs.released import ReleaseError, read_release
+
+
+@dataclass(frozen=True)
+class Released:
+    """A system as it was released, to be used and not to be trained.
+
+    Args:
+        system: The whole of it; `to` moves it to another device.
+        metadata: What is known of it: experiment, hyperparameters, step, run, data and their licence, versions.
+    """
+
+    system: Any
+    metadata: dict[str, Any]
+
+    @property
+    def generator(self) -> nn.Module:
+        """The judged generator, its weight normalisation folded."""
+        return self.system.generator
+
+    @property
+    def front_end(self) -> nn.Module:
+        """The mel front end: audio `(batch, 1, time)` -> log-mel `(batch, mels, frames)`."""
+        return self.system.front_end
+
+    @property
+    def sample_rate(self) -> int:
+        """Sample rate (Hz)."""
+        return self.system.preset.sample_rate
+
+    def to(self, device: torch.device | str) -> "Released":
+        """Move it to a device and return it."""
+        self.system.to(device)
+        return self
+
+    def synthesize(self, source: Tensor) -> Tensor:
+        """Return what the run's `synthesize` makes of audio `(1, 1, time)`, or of its log-mel `(batch, mels, frames)`.
+
+        What it draws at random follows from torch's generators.
+
+        Raises:
+            ValueError: neither the one nor the other.
+        """
+        preset, source = self.system.preset, source.to(self.system.device)
+        if source.dim() != 3 or source.shape[1] not in (1, preset.n_mels):
+            raise ValueError(
+                f"audio (1, 1, time) or log-mels (batch, {preset.n_mels}, frames) are wanted, not {tuple(source.shape)}"
+            )
+        if source.shape[1] == 1:
+            return self.system.synthesize(self.system.analyse(source))
+        frames = source.shape[-1] - (preset.padding == "center")
+        silence = source.new_zeros(len(source), 1, frames * preset.hop_length)
+        front_end, self.system.front_end = self.front_end, GivenMel(source)
+        try:
+            return self.system.synthesize({"audio": silence})
+        finally:
+            self.system.front_end = front_end
+
+
+class GivenMel(nn.Module):
+    """A front end that has one log-mel `(batch, mels, frames)`, whatever it is asked for."""
+
+    def __init__(self, mel: Tensor) -> None:
+        super().__init__()
+        self.mel = mel
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Return the mel."""
+        return self.mel
+
+    def pieces(self, audio: Tensor, frames: int = 1024) -> Iterator[Tensor]:
+        """Yield the mel in pieces of so many frames."""
+        yield from self.mel.split(frames, dim=-1)
+
+
+def load(path: str | Path) -> Released:
+    """Return a released system, on the CPU and in evaluation.
+
+    Raises:
+        ReleaseError: the file is missing, damaged, or of another version; or its system is not here as it was.
+    """
+    weights, metadata = read_release(path)
+    version = f"{path} was released by ostinato {metadata['packages']['ostinato']}, and this is another version"
+    try:
+        system = bare(metadata["system"], metadata["hyperparameters"])
+    except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
+        raise ReleaseError(f"{version}: {metadata['system']} cannot be built ({error})") from error
+    stored, own = metadata["front_end"], asdict(system.preset)
+    differing = [name for name in own if as_stored(own[name]) != stored.get(name)]
+    if differing:
+        name = differing[0]
+        raise ReleaseError(
+            f"{version}: {name} of its mel was {stored.get(name)}, of {system.preset.name} here {own[name]}"
+        )
+    if complaint := unlike(system.state_dict(), weights):
+        raise ReleaseError(f"{version}: {complaint}")
+    system.load_state_dict(weights)
+    return Released(system, metadata)
+
+
+def bare(system: str, hyperparameters: dict[str, Any]) -> Any:
+    """Return a system by its class and values without what only training needs, its weight normalisation folded.
+
+    Raises:
+        ImportError, AttributeError: the class is not there.
+        TypeError: it has other hyperparameters.
+    """
+    made = untrained(system)(**hyperparameters | {"ema_decay": 0.0})
+    remove_weight_norm(made.generator)
+    return made.eval().requires_grad_(False)
+
+
+def unlike(own: dict[str, Tensor], other: dict[str, Tensor]) -> str:
+    """Return the first weight that differs in shape, or that one of the two lacks; empty if none does."""
+    for name in [*own, *other]:
+        here, there = (tuple(weights[name].shape) if name in weights else None for weights in (own, other))
+        if here != there:
+            return f"{name} is {there or 'missing'} there and {here or 'missing'} here"
+    return ""
+
+
+def as_stored(value: Any) -> Any:
+    """Return a value as JSON gives it back."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+@functools.cache
+def untrained(name: str) -> Any:
+    """Return a system's class by `module:name`, but with neither losses nor discriminators.
+
+    It is made without Lightning, unless that was imported before or the class's module needs it.
+
+    Raises:
+        ImportError, AttributeError: it is not there.
+    """
+    try:
+        with without_lightning():
+            return _untrained(*name.split(":"))
+    except ImportError:
+        return _untrained(*name.split(":"))
+
+
+def _untrained(module: str, name: str) -> Any:
+    cls = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    nothing: dict[str, Any] = {n: lambda self: {} for n in ("build_losses", "build_discriminators") if hasattr(cls, n)}
+    return cls.variant(**nothing)  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def without_lightning() -> Iterator[None]:
+    """Import systems as plain torch modules.
+
+    What was imported so is forgotten behind, as it cannot be trained: who imports it again gets what can.
+    """
+    if "lightning" in sys.modules:
+        yield
+        return
+    before = set(sys.modules)
+    sys.modules["lightning"] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules["lightning"]
+        for name in set(sys.modules) - before:
+            if of_project(name):
+                del sys.modules[name]

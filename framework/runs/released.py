@@ -1,0 +1,139 @@
+"""The file of a released system: weights as safetensors, and in its header what they are, as JSON."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+SUFFIX, FORMAT, KEY = ".safetensors", 1, "ostinato"
+TRAINING = "training/"
+"""Prefix of the names of the tensors that only training needs."""
+
+
+class ReleaseError(ValueError):
+    """A file is no released system, or none of this version; the message names it and the remedy."""
+
+
+def is_released(path: str | Path) -> bool:
+    """Say whether a path is one of a released system, rather than of a checkpoint."""
+    return Path(path).suffix == SUFFIX
+
+
+def write_release(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any], checkpoint: Any = None) -> None:
+    """Write weights and facts, and a checkpoint to train on from, so that a kill leaves no half of a file.
+
+    Raises:
+        ReleaseError: the name has another ending, or the disk is full.
+    """
+    if not is_released(path):
+        raise ReleaseError(f"{path}: a released system is a {SUFFIX} file: name it so")
+    tensors = {name: weights[name].detach().cpu().clone().contiguous() for name in sorted(weights)}
+    header = {"format": FORMAT, **facts, "sha256": content_hash(tensors)}
+    if checkpoint is not None:
+        header["training"] = packed(checkpoint, TRAINING.rstrip("/"), tensors)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, {KEY: json.dumps(header)})
+        with open(part, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise ReleaseError(f"{path} could not be written ({error}): make room, or name another --output") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_release(path: str | Path, training: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights of a released system and what is said of them; with `training`, also what training needs.
+
+    No code is run from the file.
+
+    Raises:
+        ReleaseError: it is missing, damaged, of another program or of another version.
+    """
+    if not Path(path).is_file():
+        raise ReleaseError(f"{path}: no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get(KEY, "null"))
+            names = [name for name in file.keys() if training or not name.startswith(TRAINING)]  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ReleaseError(f"{path} is cut short or no safetensors file ({error}): get it again") from error
+    if not isinstance(header, dict):
+        raise ReleaseError(f"{path} was not written by `ostinato release`: load it by the program that wrote it")
+    if header.get("format") != FORMAT:
+        raise ReleaseError(
+            f"{path} has format {header.get('format')}, this version of ostinato reads format {FORMAT}: "
+            "install the version that is named in it, or release the run again"
+        )
+    if content_hash({n: v for n, v in tensors.items() if not n.startswith(TRAINING)}) != header.get("sha256"):
+        raise ReleaseError(f"{path} is damaged, its weights are not those that were released: get it again")
+    return tensors, header
+
+
+def as_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Return a released system as the checkpoint of a run, as far as it holds one.
+
+    Without what training needs, there are `released` (the weights), `hyper_parameters`, `front_end` and `global_step`.
+
+    Raises:
+        ReleaseError: as when it is read.
+    """
+    tensors, header = read_release(path, training=True)
+    if "training" in header:
+        return unpacked(header["training"], tensors)
+    named = {"hyper_parameters": "hyperparameters", "front_end": "front_end", "global_step": "step"}
+    return {"released": tensors} | {name: header[fact] for name, fact in named.items()}
+
+
+def content_hash(tensors: Mapping[str, Tensor]) -> str:
+    """Return a hash of names, types, shapes and values."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return nested values as JSON, their tensors put aside under names.
+
+    Raises:
+        TypeError: for anything but dictionaries, sequences, tensors, numbers, strings and None.
+    """
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().clone().contiguous()
+        return {"tensor": name}
+    if isinstance(value, Mapping):
+        # As pairs: optimisers count their parameters, and JSON has strings alone as names.
+        return {"pairs": [[key, packed(item, f"{name}/{key}", tensors)] for key, item in value.items()]}
+    if isinstance(value, (list, tuple)):
+        items = [packed(item, f"{name}/{number}", tensors) for number, item in enumerate(value)]
+        return {"tuple": items} if isinstance(value, tuple) else items
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    raise TypeError(f"{name}: a {type(value).__name__} cannot be released")
+
+
+def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
+    """Return the values that were packed."""
+    if isinstance(value, list):
+        return [unpacked(item, tensors) for item in value]
+    if not isinstance(value, dict):
+        return value
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    pairs: Iterable[Any] = content
+    if kind == "tuple":
+        return tuple(unpacked(item, tensors) for item in pairs)
+    return {key: unpacked(item, tensors) for key, item in pairs}

@@ -1,0 +1,141 @@
+"""Making a released system of a trained one, and the other way round."""
+
+import copy
+import importlib.metadata
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn.utils.parametrize import is_parametrized
+
+from framework.generators.layers import remove_weight_norm
+from framework.generators.pretrained import Pretrained
+from framework.paradigms.system import System
+from framework.release import load, unlike
+from framework.runs.checkpoints import CheckpointError
+from framework.runs.importers import load_official
+from framework.runs.released import ReleaseError, write_release
+
+ONLY_TRAINED_WITH = ("averaged_generator", "discriminators", "losses", "adversarial_loss", "feature_matching")
+NO_SYNTHESIS = {f"build_{part}" for part in ONLY_TRAINED_WITH} | {"terms", "setup", "training_step", "hyperparameters"}
+CONTINUED = (
+    "pytorch-lightning_version", "epoch", "global_step", "loops", "state_dict", "optimizer_states", "lr_schedulers",
+    "hparams_name", "hyper_parameters", "front_end",
+)  # fmt: skip
+"""What of a checkpoint goes on on any data: not the position in those it was made on, nor what was best on them."""
+
+
+def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: dict[str, Any] | None = None) -> None:
+    """Write a system's judged generator with all that it takes to use it, and read it again.
+
+    Args:
+        system: A trained one.
+        path: Of the file.
+        facts: What else is known of it.
+        checkpoint: To train on from: adds all networks as they are, and the optimisers' states.
+
+    Raises:
+        ReleaseError: it cannot be built from its class and hyperparameters alone.
+    """
+    if any(isinstance(module, Pretrained) for module in system.modules()):
+        raise ReleaseError(
+            f"{type(system).__name__} works on the codes of another run: release that autoencoder instead"
+        )
+    weights = judged_weights(system)
+    described = {
+        "system": class_path(type(system)),
+        "hyperparameters": {n: getattr(system, n) for n, p in system.hyperparameters.items() if p.is_argument},
+        "front_end": asdict(system.preset),
+        "sample_rate": system.preset.sample_rate,
+        "averaged": bool(system.ema_decay),
+        "parameters": sum(parameter.numel() for parameter in system.network.parameters()),
+        "packages": {name: importlib.metadata.version(name) for name in ("ostinato", "torch")},
+    }
+    write_release(path, weights, {**facts, **described}, continued(checkpoint) if checkpoint else None)
+    try:
+        load(path)
+    except ReleaseError:
+        path.unlink()
+        raise
+
+
+def class_path(system: type[System]) -> str:
+    """Return the class that synthesizes the same: the framework's, if all below it set values or train otherwise."""
+    for cls in system.__mro__:
+        own = {name for name in vars(cls) if not name.startswith("_")}
+        named = f"{cls.__module__}:{cls.__qualname__}"
+        if (
+            cls.__module__.startswith("framework.")
+            or own - set(vars(cls).get("_own_hyperparameters", ())) - NO_SYNTHESIS
+        ):
+            break
+    return named
+
+
+def judged_weights(system: System) -> dict[str, Tensor]:
+    """Return the weights and buffers that synthesis needs, by the names of a system without averages."""
+    network = remove_weight_norm(copy.deepcopy(system.network))
+    own = {f"generator.{name}": value for name, value in network.state_dict().items()}
+    left_out = {"generator", *ONLY_TRAINED_WITH}
+    return own | {n: v for n, v in system.state_dict().items() if n.partition(".")[0] not in left_out}
+
+
+def continued(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a checkpoint goes on on any data, from the beginning of an epoch of those."""
+    loops = copy.deepcopy(checkpoint["loops"])
+    batches = loops["fit_loop"]["epoch_loop.batch_progress"]
+    batches["current"] = dict.fromkeys(batches["current"], 0)
+    return {name: checkpoint[name] for name in CONTINUED} | {"loops": loops}
+
+
+def load_judged(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Load released weights for synthesis; the weight normalisation of the judged generator goes.
+
+    Raises:
+        CheckpointError: they are another network's, or of another mel front end.
+    """
+    check(system, checkpoint, path)
+    weights, prefix = checkpoint["released"], "generator."
+    network = remove_weight_norm(system.network)
+    network.load_state_dict({n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)})
+    system.load_state_dict({n: v for n, v in weights.items() if not n.startswith(prefix)}, strict=False)
+
+
+def begin_from(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Begin a training with the released or official weights of a generator, which keeps its weight normalisation.
+
+    Raises:
+        CheckpointError, OfficialCheckpointError: they are another network's.
+    """
+    if "released" not in checkpoint:
+        load_official(system.generator, path)
+        return
+    check(system, checkpoint, path)
+    weights = dict(checkpoint["released"])
+    for name, module in system.named_modules():
+        if is_parametrized(module, "weight") and f"{name}.weight" in weights:
+            # What is assigned is taken apart into direction and length.
+            module.weight = weights.pop(f"{name}.weight")
+    system.load_state_dict(weights, strict=False)
+
+
+def check(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Refuse the released weights of another network, or for another mel front end.
+
+    Raises:
+        CheckpointError: naming the first parameter that differs.
+        ValueError: naming each field of the front end that differs.
+    """
+    system.on_load_checkpoint({"front_end": as_here(checkpoint["front_end"])})
+    if complaint := unlike(judged_weights(system), checkpoint["released"]):
+        raise CheckpointError(
+            f"{path} holds another network than {type(system).__name__}: {complaint}; "
+            "use the experiment and the values it was trained with"
+        )
+
+
+def as_here(values: dict[str, Any]) -> dict[str, Any]:
+    """Return values as they are beside JSON, which has no tuples."""
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
