@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,7 @@ from framework.discriminators.dac import DACDiscriminator
 from framework.generators.autoencoder import Autoencoder
 from framework.generators.codec import Codec, CodecNetwork
 from framework.generators.layers import normed_conv, normed_upsampling
-from framework.generators.quantisation import FactorisedCodebook, Quantised, ResidualQuantiser
-from framework.generators.vocos import VocosDecoder
+from framework.generators.quantisation import Codebook, FactorisedCodebook, Quantised, ResidualQuantiser
 from framework.losses.feature_matching import FeatureMatching
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
 from framework.paradigms.system import Terms
@@ -135,41 +135,26 @@ class DACDecoder(nn.Module):
 
 
 class DACNetwork(CodecNetwork):
-    """Encoder, codebooks and decoder of the Descript audio codec (section 3).
+    """Encoder, codebooks and decoder of the Descript audio codec (section 3), or parts that take their place.
 
     Args:
-        encoder_channels: Width of the encoder's first layer; each stage doubles it.
-        decoder_channels: Width of the decoder's first layer; each stage halves it.
-        rates: Factor of each of the encoder's stages, the decoder's from the last; their product is a frame.
-        codebooks: Number of codebooks.
-        codebook_size: Codes of each.
-        codebook_dimensions: Of the space in which codes are looked up.
+        encoder: Audio -> latents; its layers are its `block`.
+        quantiser: The codebooks.
+        decoder: Latents -> audio; its layers are its `model`.
+        samples_per_frame: Samples that one frame of codes stands for.
     """
 
-    encoder: DACEncoder
-    decoder: DACDecoder | VocosDecoder
-
     def __init__(
-        self,
-        encoder_channels: int = 64,
-        decoder_channels: int = 1536,
-        rates: Sequence[int] = (2, 4, 8, 8),
-        codebooks: int = 9,
-        codebook_size: int = 1024,
-        codebook_dimensions: int = 8,
+        self, encoder: nn.Module, quantiser: ResidualQuantiser, decoder: nn.Module, samples_per_frame: int
     ) -> None:
-        latents = encoder_channels * 2 ** len(rates)
-        books = [FactorisedCodebook(latents, codebook_size, codebook_dimensions) for _ in range(codebooks)]
-        super().__init__(ResidualQuantiser(books), math.prod(rates))
-        self.dimension = latents
-        self.encoder = DACEncoder(encoder_channels, rates, latents)
-        self.decoder = DACDecoder(latents, decoder_channels, rates[::-1])
+        super().__init__(quantiser, samples_per_frame)
+        self.encoder, self.decoder = encoder, decoder
 
     def encoder_layers(self) -> nn.Sequential:
-        return self.encoder.block
+        return cast(nn.Sequential, self.encoder.block)
 
     def decoder_layers(self) -> nn.Sequential:
-        return self.decoder.model
+        return cast(nn.Sequential, self.decoder.model)
 
     def official_names(self, name: str) -> str:
         """Translate a name of the official state dict."""
@@ -196,6 +181,14 @@ class DACRecipe(Autoencoder):
     rates: tuple[int, ...] = (2, 4, 8, 8)
     mel_weight: float = 15.0
 
+    def build_encoder(self, outputs: int) -> nn.Module:
+        """Return the network from audio `(batch, 1, time)` to `(batch, outputs, frames)`."""
+        return DACEncoder(self.encoder_channels, self.rates, outputs)
+
+    def build_decoder(self, inputs: int) -> nn.Module:
+        """Return the network from latents `(batch, inputs, frames)` to audio `(batch, 1, time)`."""
+        return DACDecoder(inputs, self.decoder_channels, self.rates[::-1])
+
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"dac": DACDiscriminator()}
 
@@ -219,8 +212,13 @@ class DAC(DACRecipe, Codec):
     codebook_weight: float = 1.0
 
     def build_generator(self) -> DACNetwork:
-        widths = self.encoder_channels, self.decoder_channels
-        return DACNetwork(*widths, self.rates, self.codebooks, self.codebook_size, self.codebook_dimensions)
+        latents = self.encoder_channels * 2 ** len(self.rates)
+        quantiser = ResidualQuantiser([self.build_codebook(latents) for _ in range(self.codebooks)])
+        return DACNetwork(self.build_encoder(latents), quantiser, self.build_decoder(latents), math.prod(self.rates))
+
+    def build_codebook(self, latents: int) -> Codebook:
+        """Return one codebook of latents of so many channels."""
+        return FactorisedCodebook(latents, self.codebook_size, self.codebook_dimensions)
 
     def code_terms(self, quantised: Quantised) -> Terms:
         """Return the distances of latents and codes, each the sum over the codebooks."""

@@ -187,7 +187,7 @@ class DiffWave(Diffusion):
     cycle: int = 10
     upsample_scales: tuple[int, int] = (16, 16)
 
-    def build_generator(self) -> DiffWaveNetwork:
+    def build_generator(self) -> nn.Module:
         mels = self.preset.n_mels
         return DiffWaveNetwork(self.levels, self.channels, self.layers, self.cycle, mels, self.upsample_scales)
 

@@ -13,8 +13,6 @@ from framework.generators.layers import normed_conv
 SMOOTHING = 1e-5
 """Laplace smoothing of the sizes of clusters."""
 KMEANS_STEPS = 50
-DEAD_BELOW = 2.0
-"""Codes that so few vectors of a batch fall to, on average, are given to one of the batch."""
 
 
 class Quantised(NamedTuple):
@@ -43,6 +41,7 @@ class AveragedCodebook(nn.Module):
         channels: Of the latents.
         size: Codes.
         decay: Of the moving averages.
+        dead_below: Codes that fewer vectors of a batch fall to, on average, are given to one of the batch.
     """
 
     passes_residual: ClassVar[bool] = False
@@ -52,9 +51,9 @@ class AveragedCodebook(nn.Module):
     embed: Tensor
     embed_avg: Tensor
 
-    def __init__(self, channels: int, size: int, decay: float = 0.99) -> None:
+    def __init__(self, channels: int, size: int, decay: float = 0.99, dead_below: float = 2.0) -> None:
         super().__init__()
-        self.size, self.decay = size, decay
+        self.size, self.decay, self.dead_below = size, decay, dead_below
         self.register_buffer("inited", torch.zeros(1))
         self.register_buffer("cluster_size", torch.zeros(size))
         self.register_buffer("embed", torch.zeros(size, channels))
@@ -104,11 +103,11 @@ class AveragedCodebook(nn.Module):
         sums, counts = self.sums(vectors, codes)
         self.cluster_size.lerp_(counts, 1 - self.decay)
         self.embed_avg.lerp_(sums, 1 - self.decay)
-        dead = self.cluster_size < DEAD_BELOW
+        dead = self.cluster_size < self.dead_below
         if dead.any():
             # The official code replaces the vectors alone, and their averages undo it in the same step.
-            self.embed_avg[dead] = DEAD_BELOW * drawn(vectors, self.size)[dead]
-            self.cluster_size[dead] = DEAD_BELOW
+            self.embed_avg[dead] = self.dead_below * drawn(vectors, self.size)[dead]
+            self.cluster_size[dead] = self.dead_below
         total = self.cluster_size.sum()
         smoothed = (self.cluster_size + SMOOTHING) / (total + self.size * SMOOTHING) * total
         self.embed.copy_(self.embed_avg / smoothed[:, None])
@@ -156,6 +155,9 @@ class FactorisedCodebook(nn.Module):
         return self.out_proj(self.codebook(codes).transpose(1, 2))
 
 
+Codebook = AveragedCodebook | FactorisedCodebook
+
+
 class ResidualQuantiser(nn.Module):
     """Codebooks one after the other; the first of them alone are a lower bitrate.
 
@@ -163,7 +165,7 @@ class ResidualQuantiser(nn.Module):
         books: The codebooks, all of one size.
     """
 
-    def __init__(self, books: Sequence[AveragedCodebook | FactorisedCodebook]) -> None:
+    def __init__(self, books: Sequence[Codebook]) -> None:
         super().__init__()
         self.layers = nn.ModuleList(books)
         self.size = books[0].size

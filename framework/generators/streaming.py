@@ -7,7 +7,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor, nn
 
-from framework.generators.vocos import FourierHead
+from framework.generators.vocos import FourierHead, ShortTimeFourier
 
 
 class SkipLSTM(nn.Module):
@@ -55,6 +55,9 @@ def reach(layers: nn.Module) -> tuple[int, Fraction]:
         if isinstance(layer, FourierHead):
             span += inputs * math.ceil(layer.n_fft / layer.hop_length)
             inputs /= layer.hop_length
+        elif isinstance(layer, ShortTimeFourier):
+            span += inputs * layer.n_fft
+            inputs *= layer.hop_length
         elif isinstance(layer, nn.ConvTranspose1d):
             span += inputs * math.ceil(layer.kernel_size[0] / layer.stride[0])
             inputs /= layer.stride[0]

@@ -5,40 +5,31 @@ decoder of a codec with a Gaussian in the place of the codebooks, trained agains
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
 from framework.generators.autoencoder import AutoencoderNetwork
-from framework.generators.dac import DACDecoder, DACEncoder, DACRecipe
+from framework.generators.dac import DACRecipe
 from framework.paradigms.system import Terms
 
 LEAST_DEVIATION = 1e-4
 
 
 class VAENetwork(AutoencoderNetwork):
-    """Encoder to the mean and deviation of a Gaussian, and decoder of DAC's shape (section 3 of its paper).
+    """Encoder to the mean and deviation of a Gaussian, and decoder, of DAC's shape (section 3 of its paper) or others.
 
     Args:
-        encoder_channels: Width of the encoder's first layer; each stage doubles it.
-        decoder_channels: Width of the decoder's first layer; each stage halves it.
-        rates: Factor of each of the encoder's stages; their product is a frame (samples).
-        dimension: Channels of the latents.
+        encoder: Audio -> means and deviations; its layers are its `block`.
+        decoder: Latents -> audio; its layers are its `model`.
+        samples_per_frame: Samples that a latent stands for.
     """
 
-    encoder: DACEncoder
-    decoder: DACDecoder
-
-    def __init__(
-        self, encoder_channels: int, decoder_channels: int, rates: Sequence[int] = (2, 4, 8, 8), dimension: int = 64
-    ) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, samples_per_frame: int) -> None:
         super().__init__()
-        self.samples_per_frame = math.prod(rates)
-        self.encoder = DACEncoder(encoder_channels, rates, 2 * dimension)
-        self.decoder = DACDecoder(dimension, decoder_channels, rates[::-1])
+        self.encoder, self.decoder, self.samples_per_frame = encoder, decoder, samples_per_frame
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Return audio again from latents drawn, and the divergence from a standard normal, nats a latent."""
@@ -57,10 +48,10 @@ class VAENetwork(AutoencoderNetwork):
         return latent.chunk(2, dim=1)[0]
 
     def encoder_layers(self) -> nn.Sequential:
-        return self.encoder.block
+        return cast(nn.Sequential, self.encoder.block)
 
     def decoder_layers(self) -> nn.Sequential:
-        return self.decoder.model
+        return cast(nn.Sequential, self.decoder.model)
 
 
 class VAE(DACRecipe):
@@ -75,7 +66,8 @@ class VAE(DACRecipe):
     divergence_weight: float = 0.01
 
     def build_generator(self) -> VAENetwork:
-        return VAENetwork(self.encoder_channels, self.decoder_channels, self.rates, self.dimension)
+        encoder, decoder = self.build_encoder(2 * self.dimension), self.build_decoder(self.dimension)
+        return VAENetwork(encoder, decoder, math.prod(self.rates))
 
     def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
         """Return the audio again, and the divergence of its latents."""

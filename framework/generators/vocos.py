@@ -5,7 +5,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv_transpose1d, fold, gelu
+from torch.nn.functional import conv_transpose1d, fold, gelu, pad
 
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
@@ -72,31 +72,28 @@ class VocosBackbone(nn.Module):
         return self.final_layer_norm(hidden.transpose(1, 2))
 
 
-class FourierHead(nn.Module):
-    """Magnitudes and phases of a short-time Fourier transform, inverted (section 3.3).
-
-    The phase is an angle that may wrap: it enters by its cosine and sine.
+class ShortTimeFourier(nn.Module):
+    """Short-time Fourier transform with a Hann window, and its inverse.
 
     Args:
-        channels: Width of the hidden states.
-        n_fft: Length of the transform and its Hann window (samples).
+        n_fft: Length of the transform and its window (samples).
         hop_length: Samples between two frames.
-        padding: `center`, whose first frame is centred on the first sample and which makes (frames - 1) * hop samples;
-            or `same`, which makes frames * hop.
+        padding: `center`, whose first frame is centred on the first sample and of which (frames - 1) * hop samples come
+            back; or `same`, of frames * hop samples.
     """
 
     window: Tensor
 
-    def __init__(self, channels: int, n_fft: int, hop_length: int, padding: Padding) -> None:
+    def __init__(self, n_fft: int, hop_length: int, padding: Padding) -> None:
         super().__init__()
         self.n_fft, self.hop_length, self.padding = n_fft, hop_length, padding
-        self.out = nn.Linear(channels, n_fft + 2)
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return audio `(batch, 1, time)` of hidden states `(batch, frames, channels)`."""
-        log_magnitude, phase = self.out(hidden).float().transpose(1, 2).chunk(2, dim=1)
-        return self.invert(torch.polar(log_magnitude.exp().clamp(max=LOUDEST), phase)).unsqueeze(1)
+    def analyse(self, audio: Tensor) -> Tensor:
+        """Return the spectrum `(batch, bins, frames)` of audio `(batch, time)`, with silence around it."""
+        around = self.n_fft // 2 if self.padding == "center" else (self.n_fft - self.hop_length) // 2
+        sizes = self.n_fft, self.hop_length, self.n_fft, self.window
+        return torch.stft(pad(audio, (around, around)), *sizes, center=False, return_complex=True)
 
     def invert(self, spectrum: Tensor) -> Tensor:
         """Return the audio `(batch, time)` of a spectrum `(batch, bins, frames)`."""
@@ -113,6 +110,28 @@ class FourierHead(nn.Module):
         added = fold(frames, (1, time), (1, self.n_fft), stride=(1, self.hop_length)).flatten(1)
         edge = (self.n_fft - self.hop_length) // 2
         return added[:, edge : time - edge]
+
+
+class FourierHead(ShortTimeFourier):
+    """Magnitudes and phases of a short-time Fourier transform, inverted (section 3.3).
+
+    The phase is an angle that may wrap: it enters by its cosine and sine.
+
+    Args:
+        channels: Width of the hidden states.
+        n_fft: Length of the transform and its window (samples).
+        hop_length: Samples between two frames.
+        padding: `center` makes (frames - 1) * hop samples, `same` frames * hop.
+    """
+
+    def __init__(self, channels: int, n_fft: int, hop_length: int, padding: Padding) -> None:
+        super().__init__(n_fft, hop_length, padding)
+        self.out = nn.Linear(channels, n_fft + 2)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return audio `(batch, 1, time)` of hidden states `(batch, frames, channels)`."""
+        log_magnitude, phase = self.out(hidden).float().transpose(1, 2).chunk(2, dim=1)
+        return self.invert(torch.polar(log_magnitude.exp().clamp(max=LOUDEST), phase)).unsqueeze(1)
 
 
 class CosineHead(nn.Module):

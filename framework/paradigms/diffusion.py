@@ -88,8 +88,9 @@ class Diffusion(System):
     def loss(self, network: Any, clean: Tensor, noise: Tensor, levels: Tensor, condition: dict[str, Tensor]) -> Tensor:
         """Return the distance between what the network predicts at levels `(batch,)` and what it should."""
         predicted = network(self.noise_schedule(clean, noise, levels), levels, **condition).float()
-        target = self.objective.target(clean, noise, *self.noise_schedule.scales(levels, clean))
-        return (l1_loss if self.distance == "l1" else mse_loss)(predicted, target)
+        scales = self.noise_schedule.scales(levels, clean)
+        target, unit = self.objective.target(clean, noise, *scales), self.objective.unit(*scales)
+        return (l1_loss if self.distance == "l1" else mse_loss)(predicted / unit, target / unit)
 
     @torch.no_grad()
     def measure(self, batch: dict[str, Any]) -> Terms:

@@ -120,6 +120,10 @@ class Objective:
         """Return the clean example that a prediction amounts to."""
         raise NotImplementedError
 
+    def unit(self, signal: Any, sigma: Any) -> Any:
+        """Return in units of what errors of the prediction are counted, given the factors of signal and noise."""
+        return 1.0
+
 
 class PredictNoise(Objective):
     """Epsilon prediction (Ho et al., 2020, section 3.2)."""
@@ -132,13 +136,25 @@ class PredictNoise(Objective):
 
 
 class PredictClean(Objective):
-    """x0 prediction."""
+    """x0 prediction.
+
+    Args:
+        deviation: Standard deviation of the data, where errors are to count in units of the deviation that the best
+            linear guess leaves: little noise has to be removed as thoroughly as much (Karras et al., 2022, table 1,
+            loss weighting). None counts them all alike.
+    """
+
+    def __init__(self, deviation: float | None = None) -> None:
+        self.deviation = deviation
 
     def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
         return clean
 
     def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
         return predicted
+
+    def unit(self, signal: Any, sigma: Any) -> Any:
+        return 1.0 if self.deviation is None else linear_guess(self.deviation, signal, sigma)[1]
 
 
 class PredictVelocity(Objective):
@@ -164,17 +180,24 @@ class PredictResidual(Objective):
         self.deviation = deviation
 
     def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
-        kept, left = self.scales(signal, sigma)
+        kept, left = linear_guess(self.deviation, signal, sigma)
         return (clean - kept * (signal * clean + sigma * noise)) / left
 
     def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
-        kept, left = self.scales(signal, sigma)
+        kept, left = linear_guess(self.deviation, signal, sigma)
         return kept * noisy + left * predicted
 
-    def scales(self, signal: Any, sigma: Any) -> tuple[Any, Any]:
-        """Return the factor of the noisy example in the guess, and the deviation of what the guess leaves."""
-        variance = (self.deviation * signal) ** 2 + sigma**2
-        return signal * self.deviation**2 / variance, self.deviation * sigma / variance**0.5
+
+def linear_guess(deviation: Any, signal: Any, sigma: Any) -> tuple[Any, Any]:
+    """Return the factor of the noisy example in the best linear guess of the clean one, and the deviation of its error.
+
+    Args:
+        deviation: Standard deviation of the data.
+        signal: Factor of the clean example in the noisy one.
+        sigma: Factor of the noise.
+    """
+    variance = (deviation * signal) ** 2 + sigma**2
+    return signal * deviation**2 / variance, deviation * sigma / variance**0.5
 
 
 class Sampler:

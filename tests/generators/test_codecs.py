@@ -9,8 +9,9 @@ from reference.weights import load_reference, official_state
 from torch.utils.data import DataLoader
 
 from framework.generators.codec import BitrateError
-from framework.generators.dac import DAC, DACNetwork
+from framework.generators.dac import DAC, DACDecoder, DACEncoder, DACNetwork
 from framework.generators.encodec import Encodec, EncodecNetwork
+from framework.generators.fourier import SpectrumEncoder
 from framework.generators.quantisation import AveragedCodebook, FactorisedCodebook, ResidualQuantiser, perplexity
 from framework.generators.vocos import VocosDecoder
 from framework.losses.balancer import Balancer
@@ -49,14 +50,23 @@ class TinyEncodec(Encodec):
         return {}
 
 
-class TinyWithVocos(TinyDAC):
-    def build_generator(self):
-        network = super().build_generator()
-        network.decoder = VocosDecoder(network.dimension, network.samples_per_frame, 8, 16, 2)
-        return network
+class TinySpectral(TinyDAC):
+    def build_encoder(self, outputs):
+        return SpectrumEncoder(outputs, 8, 8, 16, 2)
+
+    def build_decoder(self, inputs):
+        return VocosDecoder(inputs, 8, 8, 16, 2)
 
 
-TINY = [TinyDAC, TinyEncodec, TinyWithVocos]
+TINY = [TinyDAC, TinyEncodec, TinySpectral]
+
+
+def dac_network(encoder_channels, decoder_channels, rates, codebooks, codebook_size):
+    latents = encoder_channels * 2 ** len(rates)
+    books = [FactorisedCodebook(latents, codebook_size, 8) for _ in range(codebooks)]
+    decoder = DACDecoder(latents, decoder_channels, rates[::-1])
+    encoder = DACEncoder(encoder_channels, rates, latents)
+    return DACNetwork(encoder, ResidualQuantiser(books), decoder, math.prod(rates))
 
 
 @torch.no_grad()
@@ -77,7 +87,7 @@ def test_encodec_equals_official():
 @torch.no_grad()
 def test_dac_equals_official():
     reference = load_reference("dac_small")
-    network = DACNetwork(8, 96, codebooks=3, codebook_size=64).eval()
+    network = dac_network(8, 96, (2, 4, 8, 8), 3, 64).eval()
     load_official(network, {"state_dict": official_state(reference["keys"]), "metadata": {}})
     audio, quantised = network(reference["x"])
     assert torch.equal(quantised.codes, reference["codes"])
@@ -94,7 +104,7 @@ def test_dac_equals_official():
 @pytest.mark.parametrize(("rates", "books", "size"), [((2, 4, 8, 8), 9, 76_651_890), ((2, 4, 5, 8), 32, 74_708_706)])
 def test_dac_has_the_published_size(rates, books, size):
     with torch.device("meta"):
-        network = DACNetwork(64, 1536, rates, books)
+        network = dac_network(64, 1536, rates, books, 1024)
     assert parameters(network) == size
 
 
