@@ -6,8 +6,6 @@ import itertools
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lightning as L
-
 from datamodules.bad_clips import BadClips
 from datamodules.held_out import HeldOut
 from datamodules.index import cached_index
@@ -18,6 +16,7 @@ from datamodules.reader import Reader
 from datamodules.remote import RemoteCache, is_remote, local_path
 from datamodules.shards import SPLITS, read_manifest
 from framework.hyperparameters import Hyperparameters, added, runtime
+from framework.lightning import LightningDataModule
 
 _IN_BATCHES = {"audio", "scale", "key", "clip", "start", "position", "bad", "f0"}
 
@@ -30,7 +29,7 @@ class _Source(NamedTuple):
     record: dict[str, Any] | None
 
 
-class AudioData(Hyperparameters, L.LightningDataModule):
+class AudioData(Hyperparameters, LightningDataModule):
     """Audio from packed shards, in an order that depends on the seed alone.
 
     A training batch has `audio` float32 (batch, 1, segment), `key` (names of the clips), `clip` (their numbers, for

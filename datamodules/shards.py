@@ -17,7 +17,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import soundfile
-from webdataset import TarWriter
 
 from datamodules.remote import is_remote, local_path, read_url
 
@@ -111,6 +110,9 @@ class ShardWriter:
     def _open(self) -> None:
         self._part = self.folder / f".{self._number:06d}.tar.part"
         self._file = open(self._part, "w+b")  # noqa: SIM115
+        # Only who packs needs it, not who uses a system that was trained on such data.
+        from webdataset import TarWriter
+
         self._tar = TarWriter(self._file, user="", group="", mtime=0, encoder=False)
         self._hash = hashlib.sha256()
         self._record: dict[str, Any] = {"clips": 0, "seconds": 0.0, "longest": 0.0, "sample_rates": []}

@@ -6,7 +6,6 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-import lightning as L
 import numpy as np
 import torch
 from torch.utils.data import Dataset
@@ -17,12 +16,13 @@ from datamodules.plan import VALIDATION, Plan, uniform
 from datamodules.song_layouts import Layout, window
 from datamodules.songs import Song
 from framework.hyperparameters import Hyperparameters, runtime
+from framework.lightning import LightningDataModule
 
 # What a random number is drawn for, beside the plan's own purposes.
 _SHIFT, _SEGMENTS = 101, 102
 
 
-class SongLevel(Hyperparameters, L.LightningDataModule):
+class SongLevel(Hyperparameters, LightningDataModule):
     """Windows of songs at one level: what it makes, what the levels above made, and earlier segments to look back at.
 
     A batch has `image` float32 (batch, channels, window, pitch) with the level's own channels first, `segments`

@@ -3,15 +3,15 @@
     system = load("hifigan_bach.safetensors")
     audio = system.synthesize(recording)  # (batch, 1, time), or a log-mel (batch, mels, frames)
 
-Lightning, W&B and webdataset are not imported, and need not be installed. Only a system whose class is not the
-framework's but an experiment's own needs what its experiment imports.
+Lightning, W&B and webdataset are not imported, and need not be installed. A system whose class is not the framework's
+but an experiment's own also needs its experiment's file and what that imports.
 """
 
 import contextlib
 import functools
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,15 @@ from torch import Tensor, nn
 from framework.generators.layers import remove_weight_norm
 from framework.runs.identity import of_project
 from framework.runs.released import ReleaseError, read_release
+
+ONLY_TRAINED_WITH = (
+    "averaged_generator",
+    "discriminators",
+    "losses",
+    "adversarial_loss",
+    "feature_matching",
+    "balancer",
+)
 
 
 @dataclass(frozen=True)
@@ -115,9 +124,9 @@ def load(path: str | Path) -> Released:
         raise ReleaseError(
             f"{version}: {name} of its mel was {stored.get(name)}, of {system.preset.name} here {own[name]}"
         )
-    if complaint := unlike(system.state_dict(), weights):
+    if complaint := unlike(used(system.state_dict()), weights):
         raise ReleaseError(f"{version}: {complaint}")
-    system.load_state_dict(weights)
+    system.load_state_dict(weights, strict=False)
     return Released(system, metadata)
 
 
@@ -133,7 +142,12 @@ def bare(system: str, hyperparameters: dict[str, Any]) -> Any:
     return made.eval().requires_grad_(False)
 
 
-def unlike(own: dict[str, Tensor], other: dict[str, Tensor]) -> str:
+def used(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return what of a system's weights and buffers synthesis needs."""
+    return {name: value for name, value in weights.items() if name.partition(".")[0] not in ONLY_TRAINED_WITH}
+
+
+def unlike(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
     """Return the first weight that differs in shape, or that one of the two lacks; empty if none does."""
     for name in [*own, *other]:
         here, there = (tuple(weights[name].shape) if name in weights else None for weights in (own, other))

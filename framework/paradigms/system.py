@@ -16,12 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
-
-try:
-    from lightning import LightningDataModule, LightningModule
-except ImportError:
-    # A released system is used without (see `framework/release.py`).
-    from framework.paradigms.plain import LightningDataModule, LightningModule  # type: ignore[assignment]
+from framework.lightning import LightningDataModule, LightningModule
 
 LONG = 30.0
 """Seconds from which on a network that can generates a recording piece by piece."""

@@ -13,12 +13,11 @@ from torch.nn.utils.parametrize import is_parametrized
 from framework.generators.layers import remove_weight_norm
 from framework.generators.pretrained import Pretrained
 from framework.paradigms.system import System
-from framework.release import load, unlike
+from framework.release import ONLY_TRAINED_WITH, bare, unlike, used
 from framework.runs.checkpoints import CheckpointError
 from framework.runs.importers import load_official
 from framework.runs.released import ReleaseError, write_release
 
-ONLY_TRAINED_WITH = ("averaged_generator", "discriminators", "losses", "adversarial_loss", "feature_matching")
 NO_SYNTHESIS = {f"build_{part}" for part in ONLY_TRAINED_WITH} | {"terms", "setup", "training_step", "hyperparameters"}
 CONTINUED = (
     "pytorch-lightning_version", "epoch", "global_step", "loops", "state_dict", "optimizer_states", "lr_schedulers",
@@ -28,7 +27,7 @@ CONTINUED = (
 
 
 def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: dict[str, Any] | None = None) -> None:
-    """Write a system's judged generator with all that it takes to use it, and read it again.
+    """Write a system's judged generator with all that it takes to use it.
 
     Args:
         system: A trained one.
@@ -44,9 +43,10 @@ def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: di
             f"{type(system).__name__} works on the codes of another run: release that autoencoder instead"
         )
     weights = judged_weights(system)
+    values = {name: getattr(system, name) for name, p in system.hyperparameters.items() if p.is_argument}
     described = {
-        "system": class_path(type(system)),
-        "hyperparameters": {n: getattr(system, n) for n, p in system.hyperparameters.items() if p.is_argument},
+        "system": class_path(type(system), values, weights),
+        "hyperparameters": values,
         "front_end": asdict(system.preset),
         "sample_rate": system.preset.sample_rate,
         "averaged": bool(system.ema_decay),
@@ -54,32 +54,42 @@ def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: di
         "packages": {name: importlib.metadata.version(name) for name in ("ostinato", "torch")},
     }
     write_release(path, weights, {**facts, **described}, continued(checkpoint) if checkpoint else None)
-    try:
-        load(path)
-    except ReleaseError:
-        path.unlink()
-        raise
 
 
-def class_path(system: type[System]) -> str:
-    """Return the class that synthesizes the same: the framework's, if all below it set values or train otherwise."""
+def class_path(system: type[System], values: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
+    """Return the class that synthesizes the same: the framework's, if all below it set values or train otherwise.
+
+    A system that takes its network's shape from its data needs the experiment that names them.
+
+    Raises:
+        ReleaseError: none of them builds a network of these weights.
+    """
+    complaint = ""
+    for cls in (synthesizing(system), system):
+        path = f"{cls.__module__}:{cls.__qualname__}"
+        try:
+            complaint = unlike(used(bare(path, dict(values)).state_dict()), weights)
+        except (ImportError, AttributeError, TypeError, ValueError) as error:
+            complaint = str(error)
+        if not complaint:
+            return path
+    raise ReleaseError(f"{path} does not build the trained network by itself ({complaint}): put it in experiments/")
+
+
+def synthesizing(system: type[System]) -> type:
+    """Return the nearest class that is the framework's, or has methods or constants that synthesis may depend on."""
     for cls in system.__mro__:
         own = {name for name in vars(cls) if not name.startswith("_")}
-        named = f"{cls.__module__}:{cls.__qualname__}"
-        if (
-            cls.__module__.startswith("framework.")
-            or own - set(vars(cls).get("_own_hyperparameters", ())) - NO_SYNTHESIS
-        ):
-            break
-    return named
+        if cls.__module__.startswith("framework.") or own - {*vars(cls)["_own_hyperparameters"], *NO_SYNTHESIS}:
+            return cls
+    raise TypeError(f"{system.__name__} is no system")
 
 
 def judged_weights(system: System) -> dict[str, Tensor]:
     """Return the weights and buffers that synthesis needs, by the names of a system without averages."""
     network = remove_weight_norm(copy.deepcopy(system.network))
     own = {f"generator.{name}": value for name, value in network.state_dict().items()}
-    left_out = {"generator", *ONLY_TRAINED_WITH}
-    return own | {n: v for n, v in system.state_dict().items() if n.partition(".")[0] not in left_out}
+    return own | {n: v for n, v in used(system.state_dict()).items() if not n.startswith("generator.")}
 
 
 def continued(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
