@@ -33,8 +33,8 @@ class DiffWaveBach(DiffWave):
     warmup_steps = 100
     schedule = "cosine"
     gradient_clip = 1.0
-    max_steps = 3_000
-    val_check_interval = 1_000
+    max_steps = 2_000
+    val_check_interval = 500
 
     def build_schedule(self) -> NoiseSchedule:
         return NoiseSchedule.quadratic(self.levels, self.first_beta, self.last_beta)

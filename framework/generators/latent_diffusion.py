@@ -96,7 +96,7 @@ class LatentDiffusion(UnconditionalDiffWave):
     @property
     def dimension(self) -> int:
         """Channels of the latents."""
-        return self.latents.network.decoder_layers()[0].in_channels
+        return self.latents.network.dimension
 
     def resolved(self) -> dict[str, Any]:
         """Return all that can change a result: the autoencoder is among it by what it is, not by where."""

@@ -25,11 +25,13 @@ class VAENetwork(AutoencoderNetwork):
         encoder: Audio -> means and deviations; its layers are its `block`.
         decoder: Latents -> audio; its layers are its `model`.
         samples_per_frame: Samples that a latent stands for.
+        dimension: Channels of the latents.
     """
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, samples_per_frame: int) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, samples_per_frame: int, dimension: int) -> None:
         super().__init__()
-        self.encoder, self.decoder, self.samples_per_frame = encoder, decoder, samples_per_frame
+        self.encoder, self.decoder = encoder, decoder
+        self.samples_per_frame, self.dimension = samples_per_frame, dimension
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Return audio again from latents drawn, and the divergence from a standard normal, nats a latent."""
@@ -67,7 +69,7 @@ class VAE(DACRecipe):
 
     def build_generator(self) -> VAENetwork:
         encoder, decoder = self.build_encoder(2 * self.dimension), self.build_decoder(self.dimension)
-        return VAENetwork(encoder, decoder, math.prod(self.rates))
+        return VAENetwork(encoder, decoder, math.prod(self.rates), self.dimension)
 
     def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
         """Return the audio again, and the divergence of its latents."""
