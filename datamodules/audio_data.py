@@ -18,7 +18,7 @@ from datamodules.shards import SPLITS, read_manifest
 from framework.hyperparameters import Hyperparameters, added, runtime
 from framework.lightning import LightningDataModule
 
-_IN_BATCHES = {"audio", "scale", "key", "clip", "start", "position", "bad", "f0"}
+_IN_BATCHES = {"audio", "scale", "key", "clip", "start", "position", "bad", "f0", "score"}
 
 
 class _Source(NamedTuple):
@@ -38,8 +38,9 @@ class AudioData(Hyperparameters, LightningDataModule):
     does not change with workers or devices, and a run continues behind the last batch it was trained on.
 
     Where they are asked for, batches have `f0` float32 (batch, frames): the pitch in Hz at every `f0_hop`-th sample, 0
-    where there is none, `ceil(time / f0_hop)` frames; and each of `labels` as int64 (batch,). A held-out batch has one
-    clip, `audio` and `key`, and these.
+    where there is none, `ceil(time / f0_hop)` frames; `score` float32 (batch, 128, frames): 1 where a MIDI number
+    sounds, at every `score_hop`-th sample; and each of `labels` as int64 (batch,). A held-out batch has one clip,
+    `audio` and `key`, and these.
 
     A subclass says where its shards are by overriding `folder`, or `manifest` and `shards`.
 
@@ -59,6 +60,7 @@ class AudioData(Hyperparameters, LightningDataModule):
         bad_share: Part of the clips that may be unusable before the run stops; others take their places until then.
         cache_gigabytes: Room for copies of remote shards.
         f0_hop: Samples between two values of a batch's `f0`; 0 for a batch without.
+        score_hop: Samples between two frames of a batch's `score`; 0 for a batch without.
         labels: Names of integers in the clips' json that a batch has as tensors.
     """
 
@@ -76,6 +78,7 @@ class AudioData(Hyperparameters, LightningDataModule):
     bad_share: float = runtime(0.05)
     cache_gigabytes: float = runtime(50.0)
     f0_hop: int = added(0)
+    score_hop: int = added(0)
     labels: tuple[str, ...] = added(())
 
     def build(self) -> None:
@@ -87,8 +90,9 @@ class AudioData(Hyperparameters, LightningDataModule):
         for name in ("sample_rate", "segment", "batch_size", "crops_per_clip", "validation_seconds"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{self._name}.{name} = {getattr(self, name)}: must be positive")
-        if self.f0_hop < 0:
-            raise ValueError(f"{self._name}.f0_hop = {self.f0_hop}: must be a number of samples, or 0 for no f0")
+        for name in ("f0_hop", "score_hop"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{self._name}.{name} = {getattr(self, name)}: must be samples, or 0 for none")
         if taken := set(self.labels) & _IN_BATCHES:
             raise ValueError(f"{self._name}.labels: {min(taken)!r} is the name of something else in a batch")
         self._position: Position = (0, 0)
@@ -283,7 +287,7 @@ class AudioData(Hyperparameters, LightningDataModule):
 
     @property
     def _labels(self) -> Labels:
-        return Labels(self._name, self.f0_hop, self.labels)
+        return Labels(self._name, self.f0_hop, self.score_hop, self.labels)
 
     @property
     def _name(self) -> str:

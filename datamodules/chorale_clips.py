@@ -17,7 +17,7 @@ from datamodules.chorales import VOICES, Chorale, Note
 from datamodules.soundfont import INSTRUMENTS, Performance, render
 from framework.audio.pitch_grid import FRAME_RATE
 
-VERSION = 2
+VERSION = 3
 """To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""
 
 LICENCE = (
@@ -70,6 +70,7 @@ def clips(chorale: Chorale, split: str, recipe: Recipe) -> list[Clip]:
         "programs": list(INSTRUMENTS[family]),
         "velocities": velocities,
         "key_signature": chorale.key,
+        "tonality": chorale.tonality,
         "time_signature": chorale.time_signature,
         "tempo": tempo,
         "frame_rate": FRAME_RATE,

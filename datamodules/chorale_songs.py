@@ -77,9 +77,8 @@ def on_grid(voice: Sequence[Note], beats: int) -> tuple[Note, ...]:
 
 def homeward(chorale: Chorale, voices: dict[str, tuple[Note, ...]]) -> int:
     """Return by how many semitones a chorale goes to C major or A minor: the fewest with all voices in their ranges."""
-    name, mode = chorale.key.split()
-    tonic = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}[name[0]] + name.count("#") - name.count("b")
-    shift = ((9 if mode == "minor" else 0) - tonic + 5) % 12 - 5
+    minor, tonic = divmod(chorale.tonality, 12)
+    shift = (9 * minor - tonic + 5) % 12 - 5
 
     def outside(semitones: int) -> int:
         places = (note.midi + semitones - RANGES[name] for name, notes in voices.items() for note in notes)

@@ -54,6 +54,13 @@ class Chorale:
     fermatas: tuple[float, ...] = ()
 
     @property
+    def tonality(self) -> int:
+        """The written key as a number: 0 to 11 is C major to B major, 12 to 23 C minor to B minor."""
+        tonic, mode = self.key.split()
+        accidentals = tonic.count("#") - tonic.count("b")
+        return (_SEMITONES[tonic[0]] + accidentals) % 12 + 12 * (mode == "minor")
+
+    @property
     def quarters(self) -> float:
         """Length in quarters, to the end of the last note."""
         return max(voice[-1].end for voice in self.voices)

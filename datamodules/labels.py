@@ -1,4 +1,4 @@
-"""What is known of a clip beside its sound: its pitch, and numbers that its json says."""
+"""What is known of a clip beside its sound: its pitch, the notes that sound, and numbers that its json says."""
 
 import io
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from datamodules.index import BadClipError
 from datamodules.reader import Reader
-from framework.audio.pitch_grid import at_hops
+from framework.audio.pitch_grid import MIDI_NUMBERS, at_hops
 
 
 class Labels(NamedTuple):
@@ -19,36 +19,49 @@ class Labels(NamedTuple):
     Attributes:
         data: Name of the data set, for messages.
         f0_hop: Samples between two values of the pitch; 0 for no pitch.
+        score_hop: Samples between two frames of the notes that sound; 0 for no notes.
         fields: Integers in a clip's json.
     """
 
     data: str
     f0_hop: int
+    score_hop: int
     fields: tuple[str, ...]
 
     def read(self, reader: Reader, clips: Sequence[int], starts: Sequence[int], samples: int) -> dict[str, Tensor]:
-        """Return the labels of segments: `f0` float32 (clips, frames) in Hz, and int64 (clips,) for each field.
+        """Return the labels of segments.
+
+        These are `f0` float32 (clips, frames) in Hz, `score` float32 (clips, 128, frames), which is 1 where a MIDI
+        number sounds, and int64 (clips,) for each field.
 
         Args:
             reader: Where the clips are.
             clips: Their numbers.
             starts: Where in the clips the segments begin, in samples at the reader's rate.
-            samples: Length of the segments; there are `ceil(samples / f0_hop)` frames.
+            samples: Length of the segments; there are `ceil(samples / hop)` frames of each hop.
 
         Raises:
             ValueError: a clip lacks what is asked for; the message names the remedy.
         """
-        if not self.f0_hop and not self.fields:
+        if self.empty:
             return {}
         facts = [reader.metadata(clip) for clip in clips]
         found: dict[str, Tensor] = {}
         if self.f0_hop:
             rows = [self._f0(reader, *row, samples) for row in zip(clips, starts, facts, strict=True)]
             found["f0"] = torch.from_numpy(np.stack(rows))
+        if self.score_hop:
+            rolls = [self._score(reader, *row, samples) for row in zip(clips, starts, facts, strict=True)]
+            found["score"] = torch.from_numpy(np.stack(rolls))
         for field in self.fields:
             values = [self._value(reader.key(clip), known, field) for clip, known in zip(clips, facts, strict=True)]
             found[field] = torch.tensor(values, dtype=torch.int64)
         return found
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is asked for."""
+        return not (self.f0_hop or self.score_hop or self.fields)
 
     def check(self, reader: Reader) -> None:
         """Look at the first sound clip, so that what is missing everywhere is told before anything begins.
@@ -56,31 +69,46 @@ class Labels(NamedTuple):
         Raises:
             ValueError: it lacks what is asked for.
         """
-        if not self.f0_hop and not self.fields:
+        if self.empty:
             return
         for clip in range(len(reader)):
             try:
                 reader.clip(clip, 1)
             except BadClipError:
                 continue
-            self.read(reader, [clip], [0], self.f0_hop or 1)
+            self.read(reader, [clip], [0], max(self.f0_hop, self.score_hop, 1))
             return
 
     def _f0(self, reader: Reader, clip: int, start: int, facts: dict[str, Any], samples: int) -> np.ndarray:
-        contents = reader.member(clip, "f0.npy")
-        rate = facts.get("frame_rate")
-        if contents is None or not isinstance(rate, (int, float)):
+        voices, rate = self._voices(reader, clip, facts, f"f0_hop = {self.f0_hop}")
+        if len(voices) > 1:
             raise ValueError(
-                f"{self.data}: the clip {reader.key(clip)} has no f0, which f0_hop = {self.f0_hop} asks for: "
-                "pack the recordings with `ostinato pack --f0`, or set f0_hop to 0"
-            )
-        f0 = load_f0(contents)
-        if f0.ndim > 1:
-            raise ValueError(
-                f"{self.data}: the clip {reader.key(clip)} has {len(f0)} voices at a time and so no one f0: "
+                f"{self.data}: the clip {reader.key(clip)} has {len(voices)} voices at a time and so no one f0: "
                 "train on single voices (datamodules.stems.BachStems), or set f0_hop to 0"
             )
-        return at_hops(f0, rate, reader.sample_rate, int(start), -(-samples // self.f0_hop), self.f0_hop)
+        return at_hops(voices[0], rate, reader.sample_rate, int(start), -(-samples // self.f0_hop), self.f0_hop)
+
+    def _score(self, reader: Reader, clip: int, start: int, facts: dict[str, Any], samples: int) -> np.ndarray:
+        voices, rate = self._voices(reader, clip, facts, f"score_hop = {self.score_hop}")
+        times = int(start) + self.score_hop * np.arange(-(-samples // self.score_hop))
+        # The nearest value, not between two: a change of note would pass through all that lie between.
+        places = np.rint(times * (rate / reader.sample_rate)).astype(int)
+        roll = np.zeros((MIDI_NUMBERS, len(times)), np.float32)
+        for voice in voices:
+            f0 = np.append(voice, 0.0)[np.minimum(places, len(voice))]
+            sounding = np.flatnonzero(f0)
+            numbers = np.rint(69 + 12 * np.log2(f0[sounding] / 440)).astype(int)
+            roll[numbers.clip(0, MIDI_NUMBERS - 1), sounding] = 1
+        return roll
+
+    def _voices(self, reader: Reader, clip: int, facts: dict[str, Any], asker: str) -> tuple[np.ndarray, float]:
+        contents, rate = reader.member(clip, "f0.npy"), facts.get("frame_rate")
+        if contents is None or not isinstance(rate, (int, float)):
+            raise ValueError(
+                f"{self.data}: the clip {reader.key(clip)} has no f0, which {asker} asks for: "
+                f"pack the recordings with `ostinato pack --f0`, or set {asker.split()[0]} to 0"
+            )
+        return np.atleast_2d(load_f0(contents)), rate
 
     def _value(self, key: str, facts: dict[str, Any], field: str) -> int:
         value = facts.get(field)

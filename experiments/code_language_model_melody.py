@@ -8,11 +8,11 @@ class CodeLanguageModelMelody(CodeLanguageModel):
     """A violin that plays what pitch it is given, as text of the small codec (`fit codec_bach` first)."""
 
     data = BachStems.variant(
-        sample_rate=22050, instruments=("violin",), f0_hop=256, segment=62720, batch_size=4, validation_clips=4
+        sample_rate=22050, instruments=("violin",), score_hop=256, segment=62720, batch_size=4, validation_clips=4
     )
     mel = "hifigan_22k"
     autoencoder = "codec_bach"
-    melody = True
+    scored = True
     books = 4
     context = 256
     max_steps = 20_000

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+MIDI_NUMBERS = 128
 FRAME_RATE = 100
 """Values per second of the f0 that is stored; value `k` is the pitch at `k / 100` seconds."""
 

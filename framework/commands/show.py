@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.catalogue import shown
 from framework.commands.experiment import ExperimentCLI, open_experiment
 
@@ -82,4 +83,6 @@ def example(cli: ExperimentCLI, time: int | None = None) -> dict[str, Any]:
     batch: dict[str, Any] = {"audio": 0.1 * torch.randn(1, 1, time), "key": ["noise"]}
     if getattr(data, "f0_hop", 0):
         batch["f0"] = torch.full((1, -(-time // data.f0_hop)), 220.0)
+    if getattr(data, "score_hop", 0):
+        batch["score"] = torch.zeros(1, MIDI_NUMBERS, -(-time // data.score_hop))
     return batch | {label: torch.zeros(1, dtype=torch.int64) for label in getattr(data, "labels", ())}

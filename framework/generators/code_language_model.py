@@ -9,16 +9,14 @@ from torch.nn.functional import cross_entropy, pad
 from tqdm import tqdm
 
 from framework.generators.code_transformer import (
-    PITCHES,
     Cache,
     CodeTransformer,
     chosen,
     delayed,
-    midi_numbers,
     undelayed,
 )
 from framework.generators.codec import CodecNetwork
-from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same
+from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same, check_score, score_of
 from framework.hyperparameters import runtime
 from framework.paradigms.system import System, Terms
 
@@ -42,7 +40,7 @@ class CodeLanguageModel(System):
         context: Most steps that it sees.
         label: Name in the batch of the label that conditions, as `instrument`; empty for none.
         labels: How many labels there are.
-        melody: Whether each frame is given the pitch that sounds in it, the data's `f0`; none where there is no such.
+        scored: Whether each frame is given the notes that sound in it, the data's `score`; none where there is no such.
         synthesized_label: The label of what is generated without a recording.
         temperature: 1 draws as learnt, 0 takes the likeliest codes.
         top_k: Only the likeliest so many codes are drawn from; 0 for all.
@@ -67,7 +65,7 @@ class CodeLanguageModel(System):
     context: int = 512
     label: str = ""
     labels: int = 0
-    melody: bool = False
+    scored: bool = False
     synthesized_label: int = runtime(0)
     temperature: float = runtime(1.0)
     top_k: int = runtime(0)
@@ -99,17 +97,17 @@ class CodeLanguageModel(System):
     def build_generator(self) -> CodeTransformer:
         codec, labels = self.codec.network, self.labels if self.label else 0
         shape = self.channels, self.layers, self.heads, self.context
-        return CodeTransformer(codec.books, codec.quantiser.size, *shape, labels, self.melody)
+        return CodeTransformer(codec.books, codec.quantiser.size, *shape, labels, self.scored)
 
     def resolved(self) -> dict[str, Any]:
         """Return all that can change a result: the codec is among it by what it is, not by where."""
         return super().resolved() | {"autoencoder": self.codec.fingerprint}
 
     def setup(self, stage: str) -> None:
-        """Refuse segments of more steps than the context, and pitches at another rate than the codes.
+        """Refuse segments of more steps than the context, and a score at another rate than the codes.
 
         Raises:
-            ValueError: naming the longest segment, or the `f0_hop` that the codes have.
+            ValueError: naming the longest segment, or the `score_hop` that the codes have.
         """
         super().setup(stage)
         frame, books = self.codec.network.samples_per_frame, self.codec.network.books
@@ -117,10 +115,8 @@ class CodeLanguageModel(System):
         segment = getattr(self.trainer.datamodule, "segment", 0)  # type: ignore[attr-defined]
         if stage == "fit" and segment > longest:
             raise ValueError(f"a segment of {segment} samples is longer than the context: set --data.segment {longest}")
-
-        hop = getattr(self.trainer.datamodule, "f0_hop", frame)  # type: ignore[attr-defined]
-        if self.melody and hop != frame:
-            raise ValueError(f"a frame of codes is {frame} samples, the data's f0_hop {hop}: set --data.f0_hop {frame}")
+        if self.scored:
+            check_score(self.codec, self.trainer.datamodule)  # type: ignore[attr-defined]
 
     @torch.no_grad()
     def example(self, batch: dict[str, Any]) -> Tensor:
@@ -133,16 +129,14 @@ class CodeLanguageModel(System):
         return self.codec.network.decode(example)
 
     def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return the labels `(batch,)` and the pitches `(batch, frames)`, if the transformer takes them.
+        """Return the labels `(batch,)` and the score `(batch, 128, frames)`, if the transformer takes them.
 
         Raises:
             ValueError: a label that it does not have.
         """
         found: dict[str, Tensor] = {}
-        if self.melody:
-            audio = batch["audio"]
-            frames = math.ceil(audio.shape[-1] / self.codec.network.samples_per_frame)
-            found["pitches"] = midi_numbers(batch.get("f0", audio.new_zeros(len(audio), frames)))
+        if self.scored:
+            found["score"] = score_of(batch, self.codec.network.samples_per_frame)
         if self.label:
             found["labels"] = labels = batch[self.label]
             if labels.min() < 0 or labels.max() >= self.labels:
@@ -226,8 +220,8 @@ class CodeLanguageModel(System):
 
 
 def of_steps(condition: dict[str, Tensor], start: int, end: int) -> dict[str, Tensor]:
-    """Return what steps from one to another are given; behind the last frame there is no pitch."""
-    if "pitches" not in condition:
+    """Return what steps from one to another are given; behind the last frame nothing sounds."""
+    if "score" not in condition:
         return condition
-    pitches = condition["pitches"][:, start:end]
-    return condition | {"pitches": pad(pitches, (0, end - start - pitches.shape[1]), value=PITCHES)}
+    score = condition["score"][..., start:end]
+    return condition | {"score": pad(score, (0, end - start - score.shape[-1]))}

@@ -6,8 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
-PITCHES = 128
-"""MIDI numbers; the one behind the last stands for no pitch."""
+from framework.audio.pitch_grid import MIDI_NUMBERS
 
 
 class Cache:
@@ -69,7 +68,7 @@ class CodeTransformer(nn.Module):
         heads: Of the attention.
         context: Most steps that are seen.
         labels: Number of labels of a class-conditional model; 0 for none.
-        melody: Whether each step is given a pitch.
+        scored: Whether each step is given the notes that sound in it.
     """
 
     positions: Tensor
@@ -83,13 +82,13 @@ class CodeTransformer(nn.Module):
         heads: int,
         context: int,
         labels: int = 0,
-        melody: bool = False,
+        scored: bool = False,
     ) -> None:
         super().__init__()
         self.books, self.size, self.context = books, size, context
         self.embeddings = nn.ModuleList(nn.Embedding(size + 1, channels) for _ in range(books))
         self.label_embedding = nn.Embedding(labels, channels) if labels else None
-        self.pitch_embedding = nn.Embedding(PITCHES + 1, channels) if melody else None
+        self.note_embedding = nn.Linear(MIDI_NUMBERS, channels, bias=False) if scored else None
         self.layers = nn.ModuleList(TransformerLayer(channels, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(channels)
         self.heads = nn.ModuleList(nn.Linear(channels, size, bias=False) for _ in range(books))
@@ -102,7 +101,7 @@ class CodeTransformer(nn.Module):
         self,
         tokens: Tensor,
         labels: Tensor | None = None,
-        pitches: Tensor | None = None,
+        score: Tensor | None = None,
         cache: Cache | None = None,
     ) -> Tensor:
         """Return the logits behind each step; with a cache, of steps that follow those in it, which it takes up.
@@ -110,7 +109,7 @@ class CodeTransformer(nn.Module):
         Args:
             tokens: Tokens `(batch, books, steps)`.
             labels: Labels `(batch,)`, of a class-conditional model.
-            pitches: MIDI numbers `(batch, steps)` of what the steps' logits are to be, of a model with a melody.
+            score: What sounds in the steps whose logits are wanted `(batch, 128, steps)`, of a model with a score.
             cache: The steps before.
 
         Raises:
@@ -124,8 +123,8 @@ class CodeTransformer(nn.Module):
         hidden = embedded.sum(0) + self.positions[begun:end]
         if self.label_embedding is not None and labels is not None:
             hidden = hidden + self.label_embedding(labels).unsqueeze(1)
-        if self.pitch_embedding is not None and pitches is not None:
-            hidden = hidden + self.pitch_embedding(pitches)
+        if self.note_embedding is not None and score is not None:
+            hidden = hidden + self.note_embedding(score.transpose(1, 2))
         for number, layer in enumerate(self.layers):
             hidden = layer(hidden, number, cache)
         if cache is not None:
@@ -158,12 +157,6 @@ def undelayed(tokens: Tensor) -> Tensor:
     """Return the codes `(batch, books, frames)` of delayed tokens."""
     books, frames = tokens.shape[1], tokens.shape[-1] - tokens.shape[1] + 1
     return torch.stack([tokens[:, book, book : book + frames] for book in range(books)], dim=1)
-
-
-def midi_numbers(f0: Tensor) -> Tensor:
-    """Return the MIDI numbers, `PITCHES` for none, of pitches in Hz, 0 for none; both `(batch, frames)`."""
-    numbers = (69 + 12 * (f0.clamp(min=1) / 440).log2()).round().clamp(0, PITCHES - 1).long()
-    return torch.where(f0 > 0, numbers, PITCHES)
 
 
 def chosen(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:

@@ -133,7 +133,7 @@ class DiffWaveNetwork(nn.Module):
         super().__init__()
         self.input_projection = conv(1, channels)
         self.diffusion_embedding = LevelEmbedding(levels)
-        self.spectrogram_upsampler = MelUpsampler(upsample_scales) if n_mels else None
+        self.spectrogram_upsampler: nn.Module | None = MelUpsampler(upsample_scales) if n_mels else None
         self.label_embedding = nn.Embedding(labels, EMBEDDING) if labels else None
         width = EMBEDDING if labels else 0
         self.residual_layers = nn.ModuleList(

@@ -5,11 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.generators.diffwave import DiffWaveNetwork, UnconditionalDiffWave, conv
-from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same
+from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same, check_score, score_of
 from framework.generators.quantisation import gathered
 from framework.generators.vae import VAENetwork
-from framework.hyperparameters import runtime
+from framework.hyperparameters import added, runtime
 
 
 class LatentDenoiser(DiffWaveNetwork):
@@ -22,10 +23,17 @@ class LatentDenoiser(DiffWaveNetwork):
         layers: Residual layers.
         cycle: Layers after which the dilation begins at 1 again.
         labels: Number of labels of a class-conditional model; 0 for none.
+        scored: Whether each frame is given the notes that sound in it, in the place of the mel.
     """
 
-    def __init__(self, dimension: int, levels: int, channels: int, layers: int, cycle: int, labels: int) -> None:
-        super().__init__(levels, channels, layers, cycle, n_mels=0, labels=labels)
+    def __init__(
+        self, dimension: int, levels: int, channels: int, layers: int, cycle: int, labels: int, scored: bool
+    ) -> None:
+        super().__init__(levels, channels, layers, cycle, MIDI_NUMBERS if scored else 0, (1, 1), labels)
+        if scored:
+            # Notes come at the latents' own rate; the network has no hop that samples are counted by.
+            self.spectrogram_upsampler = nn.Identity()
+            del self.hop_length
         self.input_projection = conv(dimension, channels)
         self.output_projection = conv(channels, dimension)
         nn.init.zeros_(self.output_projection.weight)
@@ -71,6 +79,7 @@ class LatentDiffusion(UnconditionalDiffWave):
 
     Args:
         autoencoder: Its run's folder, a checkpoint, or its experiment's name for the run that was trained last.
+        scored: Whether each frame is given the notes that sound in it, the data's `score`; none where there is no such.
     """
 
     levels = 200
@@ -79,6 +88,7 @@ class LatentDiffusion(UnconditionalDiffWave):
     sampler = "ancestral"
     clamped = "nothing"
     autoencoder: str = runtime("")
+    scored: bool = added(False)
 
     def build(self) -> None:
         """Load the autoencoder and make the network.
@@ -104,7 +114,23 @@ class LatentDiffusion(UnconditionalDiffWave):
 
     def build_generator(self) -> LatentDenoiser:
         labels = self.labels if self.label else 0
-        return LatentDenoiser(self.dimension, self.levels, self.channels, self.layers, self.cycle, labels)
+        size = self.channels, self.layers, self.cycle
+        return LatentDenoiser(self.dimension, self.levels, *size, labels, self.scored)
+
+    def setup(self, stage: str) -> None:
+        """Refuse a score at another rate than the latents.
+
+        Raises:
+            ValueError: naming the `score_hop` that the latents have.
+        """
+        super().setup(stage)
+        if self.scored:
+            check_score(self.latents, self.trainer.datamodule)  # type: ignore[attr-defined]
+
+    def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the labels `(batch,)` and the score `(batch, 128, frames)`, if the network takes them."""
+        found = super().condition(batch)
+        return found | {"mel": score_of(batch, self.latents.network.samples_per_frame)} if self.scored else found
 
     @torch.no_grad()
     def example(self, batch: dict[str, Any]) -> Tensor:

@@ -4,8 +4,9 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.generators.autoencoder import Autoencoder
 from framework.runs.checkpoints import load_weights_of, newest_checkpoint, read_checkpoint
 from framework.runs.folder import RunFolder
@@ -101,6 +102,23 @@ def check_rate(autoencoder: Pretrained, sample_rate: int) -> None:
             f"{autoencoder.source} codes audio at {autoencoder.preset.sample_rate} Hz, this is for {sample_rate} Hz: "
             f"set --model.mel {autoencoder.preset.name}, and the data's sample rate"
         )
+
+
+def check_score(autoencoder: Pretrained, data: Any) -> None:
+    """Refuse data whose score has frames of another length than the autoencoder's.
+
+    Raises:
+        ValueError: naming the `score_hop` that they have.
+    """
+    frame, hop = autoencoder.network.samples_per_frame, getattr(data, "score_hop", 0)
+    if hop != frame:
+        raise ValueError(f"a frame is {frame} samples, the data's score_hop {hop}: set --data.score_hop {frame}")
+
+
+def score_of(batch: dict[str, Any], frame: int) -> Tensor:
+    """Return a batch's score `(batch, 128, frames)`, of silence where it has none."""
+    audio = batch["audio"]
+    return batch.get("score", audio.new_zeros(len(audio), MIDI_NUMBERS, -(-audio.shape[-1] // frame)))
 
 
 def check_same(autoencoder: Pretrained, checkpoint: dict[str, Any]) -> None:

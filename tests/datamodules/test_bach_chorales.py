@@ -1,5 +1,7 @@
+import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -27,6 +29,25 @@ def test_it_trains_and_validates(cache):
     held_out = [key for batch in data.val_dataloader() for key in batch["key"]]
     assert held_out == [key for batch in data.val_dataloader() for key in batch["key"]]
     assert not set(held_out) & set(batch["key"])
+
+
+def test_the_score_is_that_of_the_notes(cache):
+    data = small(cache, score_hop=256, labels=("tonality",))
+    batch, reader = next(iter(data.train_dataloader())), data.reader("train")
+    assert batch["score"].shape == (4, 128, 16)
+    for clip, start, score, tonality in zip(*(batch[n] for n in ("clip", "start", "score", "tonality")), strict=True):
+        times = (int(start) + 256 * np.arange(16)) / 22050
+        expected = np.zeros((128, 16))
+        for _, onset, duration, midi in np.load(io.BytesIO(reader.member(int(clip), "notes.npy"))):
+            expected[int(midi), (onset <= times) & (times < onset + duration)] = 1
+        # The pitch is kept at 100 frames a second: a change may come one frame of the score early or late.
+        wrong = np.flatnonzero((expected != score.numpy()).any(0))
+        changes = np.append(np.flatnonzero((np.diff(expected) != 0).any(0)), np.inf)
+        assert expected.sum() > 16
+        assert all(np.abs(changes + 0.5 - frame).min() < 1 for frame in wrong)
+        tonic, mode = reader.metadata(int(clip))["key_signature"].split()
+        assert ["C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B"][tonality % 12] == tonic
+        assert ("major", "minor")[tonality // 12] == mode
 
 
 def test_it_is_packed_once_and_known_by_its_manifest(cache, monkeypatch):

@@ -8,7 +8,7 @@ import yaml
 
 from framework.generators import pretrained
 from framework.generators.code_language_model import CodeLanguageModel, PromptError
-from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, midi_numbers, undelayed
+from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
 from framework.generators.dac import DAC
 from framework.generators.latent_diffusion import LatentDiffusion
 from framework.generators.pretrained import NotTrainedError, Pretrained
@@ -224,20 +224,38 @@ def test_codes_are_learnt_measured_and_continued(runs):
 
 
 @torch.no_grad()
-def test_a_melody_is_heard_frame_by_frame(runs):
+def test_a_score_is_heard_frame_by_frame(runs):
     torch.manual_seed(0)
-    assert midi_numbers(torch.tensor([[440.0, 0.0, 261.63, 27.5]])).tolist() == [[69, 128, 60, 21]]
-    system = TinyModel(autoencoder=str(runs[0] / "tiny_codec" / "b"), melody=True, context=40, temperature=0.0).eval()
+    system = TinyModel(autoencoder=str(runs[0] / "tiny_codec" / "b"), scored=True, context=40, temperature=0.0).eval()
     for embedding in system.generator.embeddings:
         torch.nn.init.zeros_(embedding.weight)
     clips = batch(20 * 16)
-    low = clips | {"f0": torch.full((2, 20), 220.0)}
-    late = clips | {"f0": torch.cat([low["f0"][:, :11], torch.full((2, 9), 880.0)], dim=1)}
+    silence = torch.zeros(2, 128, 20)
+    low, late = (clips | {"score": silence.clone()} for _ in range(2))
+    low["score"][:, 57] = 1
+    late["score"][:, 57, :11] = late["score"][:, 81, 11:] = 1
     first, second = system.generate(low), system.generate(late)
     assert torch.equal(first[..., :9], second[..., :9])
     assert not torch.equal(first, second)
     assert not torch.allclose(system.measure(low)["bits_per_code"], system.measure(late)["bits_per_code"])
-    assert torch.equal(system.generate(clips), system.generate(clips | {"f0": torch.zeros(2, 20)}))
+    assert torch.equal(system.generate(clips), system.generate(clips | {"score": silence}))
+
+
+@torch.no_grad()
+def test_latents_are_denoised_after_a_score(runs):
+    torch.manual_seed(0)
+    system = TinyDiffusion(autoencoder=str(runs[0] / "tiny_vae" / "a"), scored=True).eval()
+    torch.nn.init.normal_(system.generator.output_projection.weight)
+    clips, levels = batch(20 * 16), torch.tensor([0, 3])
+    latents, score = system.example(clips), torch.zeros(2, 128, 20)
+    score[:, 60, 10:] = 1
+    silent, played = (
+        system.generator(latents, levels, **system.condition(b)) for b in (clips, clips | {"score": score})
+    )
+    assert played.shape == latents.shape
+    # The score enters behind the first convolution; the second, of dilation 2, sees two frames ahead.
+    assert torch.equal(silent[..., :8], played[..., :8])
+    assert (silent[..., 8:] - played[..., 8:]).abs().amin() > 0
 
 
 def test_prompts_that_cannot_be_continued_are_refused(runs):
