@@ -30,6 +30,8 @@ usage: ostinato COMMAND [...]
                                      a whole piece by four trained levels, played, mixed, and shown on a page
   release NAME|RUN [--for-training] [--output FILE.safetensors]
                                      a trained generator as one small file, to be used without Lightning
+  export NAME|RUN --format onnx|torch [--output FILE]
+                                     a vocoder as a program for other runtimes, checked against itself
   inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
   sweep NAME [--dry] [--jobs N]      make the runs of a sweep, here or on a cluster; the same command again goes on
   status [SWEEP]                     how far sweeps are
@@ -43,7 +45,7 @@ ablations.hifigan_without_mpd (its last part is enough).
 """
 COMMANDS = (
     "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "listen", "synthesize", "encode", "decode",
-    "compose", "release", "inspect", "sweep", "status", "pack", "data", "bench",
+    "compose", "release", "export", "inspect", "sweep", "status", "pack", "data", "bench",
 )  # fmt: skip
 
 

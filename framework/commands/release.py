@@ -30,6 +30,8 @@ def run(arguments: list[str]) -> None:
 
 def facts(trained: Trained, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return what is known of a trained system beside what it is itself."""
+    if "header" in checkpoint:
+        return {name: checkpoint["header"][name] for name in ("experiment", "step", "run", "family", "data")}
     experiment, identity = trained.cli.experiment, trained.identity
     known: dict[str, Any] = {
         "experiment": f"{experiment.__module__}:{experiment.__qualname__}",

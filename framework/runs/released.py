@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 SUFFIX, FORMAT, KEY = ".safetensors", 1, "ostinato"
+READABLE = 0o644
+"""A release is for others too; safetensors writes for oneself."""
 TRAINING = "training/"
 """Prefix of the names of the tensors that only training needs."""
 
@@ -44,6 +46,7 @@ def write_release(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
         save_file(tensors, part, {KEY: json.dumps(header)})
         with open(part, "rb") as file:
             os.fsync(file.fileno())
+        part.chmod(READABLE)
         os.replace(part, path)
     except (OSError, SafetensorError) as error:
         raise ReleaseError(f"{path} could not be written ({error}): make room, or name another --output") from error
@@ -83,16 +86,17 @@ def read_release(path: str | Path, training: bool = False) -> tuple[dict[str, Te
 def as_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return a released system as the checkpoint of a run, as far as it holds one.
 
-    Without what training needs, there are `released` (the weights), `hyper_parameters`, `front_end` and `global_step`.
+    Without what training needs, there are `released` (the weights), `hyper_parameters`, `front_end` and `global_step`;
+    in any case `header`, what is said of it.
 
     Raises:
         ReleaseError: as when it is read.
     """
     tensors, header = read_release(path, training=True)
     if "training" in header:
-        return unpacked(header["training"], tensors)
+        return unpacked(header.pop("training"), tensors) | {"header": header}
     named = {"hyper_parameters": "hyperparameters", "front_end": "front_end", "global_step": "step"}
-    return {"released": tensors} | {name: header[fact] for name, fact in named.items()}
+    return {"released": tensors, "header": header} | {name: header[fact] for name, fact in named.items()}
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -1,0 +1,167 @@
+"""What of a system is exported, and its graph for any number of clips and frames."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import singledispatch
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+
+from framework.export.fourier import RealFourierHead
+from framework.generators.autoencoder import Autoencoder
+from framework.generators.diffwave import DiffWave
+from framework.generators.layers import remove_weight_norm
+from framework.generators.vocos import FourierHead
+from framework.paradigms.autoregressive import Autoregressive
+from framework.paradigms.system import System
+
+TRACED = (2, 40)
+"""Clips and frames of the example whose graph is taken."""
+
+Inputs = tuple[Tensor, ...]
+
+
+class ExportError(ValueError):
+    """A system that is no program of a fixed graph, or a program that does not do what the system does."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A network as it is exported.
+
+    Args:
+        network: Inputs -> audio.
+        inputs: Names of its inputs.
+        frame_axis: Of each input the samples or frames that a frame of the conditioning is along its last axis; 0 for
+            an input that has a value a clip.
+        example: Of clips and frames the inputs.
+    """
+
+    network: nn.Module
+    inputs: tuple[str, ...]
+    frame_axis: tuple[int, ...]
+    example: Callable[[int, int], Inputs]
+
+
+@singledispatch
+def program(system: System) -> Program:
+    """Return what is exported of a system: of a vocoder the generator, log-mel -> audio.
+
+    Raises:
+        ExportError: it is no vocoder.
+    """
+    if type(system).condition is not System.condition or not system.copies:
+        raise ExportError(
+            f"{type(system).__name__} is neither a vocoder nor a codec: `ostinato release` makes a file of any system"
+        )
+    return Program(
+        system.network, ("mel",), (1,), lambda clips, frames: (system.front_end(noise(system, clips, frames)),)
+    )
+
+
+@program.register
+def _(system: Autoregressive) -> Program:
+    raise ExportError(
+        f"{type(system).__name__} draws one sample after the other, which no fixed graph does: `ostinato synthesize` "
+        "does, and `ostinato release` makes a file for use without Lightning"
+    )
+
+
+@program.register
+def _(system: DiffWave) -> Program:
+    """Return the denoising network: the sampler calls it once a step."""
+    hop = system.preset.hop_length
+
+    def example(clips: int, frames: int) -> Inputs:
+        audio = noise(system, clips, frames)
+        batch = system.analyse(audio)
+        condition = system.condition({n: v.expand(clips) if v.dim() == 1 else v for n, v in batch.items()})
+        levels = torch.linspace(0, len(system.noise_schedule) - 1, clips + 2)[1:-1]
+        return audio, levels, *condition.values()
+
+    names = tuple(system.condition(system.analyse(noise(system, 1, 8))))
+    scales = {"mel": 1, "labels": 0}
+    network = Denoiser(system.network, *names or ("",))
+    return Program(network, ("noisy", "levels", *names), (hop, 0, *(scales[n] for n in names)), example)
+
+
+@program.register
+def _(system: Autoencoder) -> Program:
+    """Return the decoder: codes (or latents) -> audio."""
+
+    def example(clips: int, frames: int) -> Inputs:
+        return (system.encode(0.1 * torch.randn(clips, 1, frames * system.network.samples_per_frame)),)
+
+    return Program(Decoder(system.network), ("codes",), (1,), example)
+
+
+class Denoiser(nn.Module):
+    """A denoising network whose condition, of the name given, comes third; without one, there is none."""
+
+    def __init__(self, network: nn.Module, name: str) -> None:
+        super().__init__()
+        self.network, self.name = network, name
+
+    def forward(self, noisy: Tensor, levels: Tensor, condition: Tensor | None = None) -> Tensor:
+        """Return what the network predicts."""
+        return self.network(noisy, levels, **({} if condition is None else {self.name: condition}))
+
+
+class Decoder(nn.Module):
+    """An autoencoder's second half: codes -> audio."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network: Any = copy.deepcopy(network)
+        del self.network.encoder
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Decode."""
+        return self.network.decode(codes)
+
+
+def noise(system: System, clips: int, frames: int) -> Tensor:
+    """Return quiet noise `(clips, 1, frames * hop)`."""
+    return 0.1 * torch.randn(clips, 1, frames * system.preset.hop_length)
+
+
+def exportable(network: nn.Module) -> nn.Module:
+    """Return a network that computes the same in operations that other runtimes have."""
+    plain = remove_weight_norm(copy.deepcopy(network))
+    for module in list(plain.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, FourierHead):
+                setattr(module, name, RealFourierHead(child))
+    return plain.eval().requires_grad_(False)
+
+
+def traced(exported: Program) -> ExportedProgram:
+    """Return a network's graph, for any number of clips and frames.
+
+    Raises:
+        ExportError: it does what no fixed graph can.
+    """
+    if any(isinstance(module, nn.RNNBase) for module in exported.network.modules()):
+        raise ExportError(
+            "recurrent layers would be unrolled for one length: `ostinato release` makes a file of any system"
+        )
+    clips, frames = Dim("clips"), Dim("frames", min=8)
+    # What is not contiguous would stay so.
+    inputs = tuple(given.contiguous() for given in exported.example(*TRACED))
+    dynamic: Any = tuple(
+        {0: clips} | ({x.dim() - 1: frames if scale == 1 else scale * frames} if scale else {})
+        for x, scale in zip(inputs, exported.frame_axis, strict=True)
+    )
+    try:
+        return torch.export.export(exportable(exported.network), inputs, dynamic_shapes=dynamic, strict=False)
+    except Exception as error:
+        name = type(exported.network).__name__
+        raise ExportError(f"{name} cannot be exported by torch.export: {beginning(error)}") from error
+
+
+def beginning(error: Exception) -> str:
+    """Return the beginning of what an error says, in one line."""
+    return " ".join((str(error).strip() or type(error).__name__).split())[:200]
