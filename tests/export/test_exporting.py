@@ -1,0 +1,73 @@
+"""Exported programs against the networks they are of, at lengths that were not exported."""
+
+import pytest
+import torch
+
+from framework.export import exporting
+from framework.export.exporting import export
+from framework.export.formats import Format
+from framework.export.fourier import RealFourierHead
+from framework.export.programs import ExportError, program
+from framework.generators.diffwave import DiffWave
+from framework.generators.hifigan import HiFiGAN
+from framework.generators.vocos import FourierHead
+from framework.generators.wavenet import WaveNet
+
+TINY = {
+    "channels": 8, "upsample_rates": (256,), "upsample_kernels": (512,), "residual_block": 2, "kernels": (3,),
+    "dilations": ((1,),),
+}  # fmt: skip
+
+
+@torch.no_grad()
+def test_onnx_makes_the_networks_audio_of_a_length_that_was_not_exported(tmp_path):
+    for package in ("onnx", "onnxscript"):
+        pytest.importorskip(package)
+    runtime = pytest.importorskip("onnxruntime")
+    system, path = HiFiGAN(**TINY).eval(), tmp_path / "tiny.onnx"
+    report = export(system, path, "onnx", {"step": 3})
+    assert report.snr > 100
+    assert report.bytes == path.stat().st_size
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    assert session.get_modelmeta().custom_metadata_map["ostinato"] == '{"step": 3}'
+    mel = torch.randn(3, 80, 71)
+    (audio,) = session.run(["audio"], {"mel": mel.numpy()})
+    torch.testing.assert_close(torch.from_numpy(audio), system.judged(mel), atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_a_denoising_network_is_exported_with_its_level_and_mel(tmp_path):
+    system, path = DiffWave(channels=4, layers=1).eval(), tmp_path / "tiny.pt2"
+    torch.nn.init.normal_(system.generator.output_projection.weight)
+    export(system, path, "torch", {})
+    run = torch.export.load(path).module()
+    inputs = torch.randn(1, 1, 33 * 256), torch.tensor([7.5]), torch.rand(1, 80, 33)
+    torch.testing.assert_close(run(*inputs), system.judged(*inputs), atol=1e-5, rtol=0)
+
+
+def test_a_program_that_makes_other_audio_is_not_kept(tmp_path, monkeypatch):
+    def silent(path):
+        return lambda inputs: torch.zeros(len(inputs[0]), 1, inputs[0].shape[-1] * 256)
+
+    def written(exported, graph, path, facts):
+        path.write_bytes(b"a program")
+
+    monkeypatch.setattr(exporting, "traced", lambda exported: None)
+    monkeypatch.setitem(exporting.FORMATS, "torch", Format(".pt2", written, silent))
+    with pytest.raises(ExportError, match="other audio than the network: 0 dB"):
+        export(HiFiGAN(**TINY).eval(), tmp_path / "tiny.pt2", "torch", {})
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_draws_its_own_past_is_refused():
+    with pytest.raises(ExportError, match="draws one sample after the other"):
+        program(WaveNet(layers=2, cycle=2, residual_channels=4, gate_channels=4, skip_channels=4))
+
+
+@pytest.mark.parametrize("padding", ["same", "center"])
+@pytest.mark.parametrize("n_fft", [64, 56])
+@torch.no_grad()
+def test_the_fourier_transform_in_real_numbers_is_the_complex_one(padding, n_fft):
+    head = FourierHead(8, n_fft, 16, padding)
+    hidden = torch.randn(2, 9, 8)
+    torch.testing.assert_close(RealFourierHead(head)(hidden), head(hidden), atol=1e-6, rtol=0)
