@@ -33,7 +33,7 @@ class DiffWaveBach(DiffWave):
     warmup_steps = 100
     schedule = "cosine"
     gradient_clip = 1.0
-    max_steps = 2_000
+    max_steps = 1_500
     val_check_interval = 500
 
     def build_schedule(self) -> NoiseSchedule:

@@ -116,9 +116,7 @@ class SpectrumDenoiser(nn.Module):
         self.envelope = SpectralEnvelope(preset)
         self.level_embedding = LevelEmbedding(len(schedule))
         self.level_projection = nn.Linear(HIDDEN, channels)
-        # The backbone's own first convolution, of kernel 7, would be most of the work.
-        self.spectrum_projection = nn.Conv1d(4 * self.spectrum.bins, channels, 1)
-        self.backbone = VocosBackbone(2 * channels, channels, hidden, layers)
+        self.backbone = VocosBackbone(4 * self.spectrum.bins + channels, channels, hidden, layers)
         self.out = FrameProjection(channels, 3 * self.spectrum.bins)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -129,8 +127,7 @@ class SpectrumDenoiser(nn.Module):
         # The mel of whole frames lacks the one that is centred on the end.
         guess = pad(self.envelope(mel).log(), (0, spectrum.shape[-1] - mel.shape[-1]), mode="replicate")
         level = self.level_projection(self.level_embedding(levels)).unsqueeze(-1).expand(-1, -1, spectrum.shape[-1])
-        projected = self.spectrum_projection(torch.cat([features(spectrum), guess / 2], dim=1))
-        hidden = self.backbone(torch.cat([projected, level], dim=1))
+        hidden = self.backbone(torch.cat([features(spectrum), guess / 2, level], dim=1))
         correction, real, imaginary = self.out(hidden).float().chunk(3, dim=1)
         below, above = self.signal[levels.floor().long()], self.signal[levels.ceil().long()]
         signal = torch.lerp(below, above, (levels - levels.floor()).to(below)).view(-1, 1, 1)
