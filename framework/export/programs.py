@@ -14,12 +14,16 @@ from framework.export.fourier import RealFourierHead
 from framework.generators.autoencoder import Autoencoder
 from framework.generators.diffwave import DiffWave
 from framework.generators.layers import remove_weight_norm
-from framework.generators.vocos import FourierHead
+from framework.generators.vocos import FourierHead, ShortTimeFourier
 from framework.paradigms.autoregressive import Autoregressive
 from framework.paradigms.system import System
 
 TRACED = (2, 40)
 """Clips and frames of the example whose graph is taken."""
+NO_GRAPH: dict[type[nn.Module], str] = {
+    nn.RNNBase: "its recurrent layers would be unrolled for one",
+    ShortTimeFourier: "its network works on complex spectra",
+}
 
 Inputs = tuple[Tensor, ...]
 
@@ -144,10 +148,12 @@ def traced(exported: Program) -> ExportedProgram:
     Raises:
         ExportError: it does what no fixed graph can.
     """
-    if any(isinstance(module, nn.RNNBase) for module in exported.network.modules()):
-        raise ExportError(
-            "recurrent layers would be unrolled for one length: `ostinato release` makes a file of any system"
-        )
+    network = exportable(exported.network)
+    for kind, reason in NO_GRAPH.items():
+        if any(isinstance(module, kind) for module in network.modules()):
+            raise ExportError(
+                f"it cannot be exported for all lengths: {reason}; `ostinato release` makes a file of any system"
+            )
     clips, frames = Dim("clips"), Dim("frames", min=8)
     # What is not contiguous would stay so.
     inputs = tuple(given.contiguous() for given in exported.example(*TRACED))
@@ -156,7 +162,7 @@ def traced(exported: Program) -> ExportedProgram:
         for x, scale in zip(inputs, exported.frame_axis, strict=True)
     )
     try:
-        return torch.export.export(exportable(exported.network), inputs, dynamic_shapes=dynamic, strict=False)
+        return torch.export.export(network, inputs, dynamic_shapes=dynamic, strict=False)
     except Exception as error:
         name = type(exported.network).__name__
         raise ExportError(f"{name} cannot be exported by torch.export: {beginning(error)}") from error
