@@ -1,8 +1,7 @@
 """HiFi-GAN: a vocoder that upsamples mel spectrograms by transposed convolutions (Kong et al., 2020)."""
 
-import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn, tanh
@@ -11,13 +10,13 @@ from torch.nn.functional import leaky_relu
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
-from framework.generators.incremental import Chain, Combination, Convolution, Incremental, Pointwise, incremental, run
+from framework.generators.channels_last import Vocoder
+from framework.generators.incremental import Chain, Combination, Incremental, Pointwise, incremental
 from framework.generators.layers import (
     Upsampling,
     normed_conv,
     normed_upsampling,
     receptive_field,
-    remove_weight_norm,
 )
 from framework.losses.mel import MelLoss
 from framework.paradigms.adversarial import Adversarial
@@ -94,7 +93,7 @@ class ResidualBlock2(nn.Module):
 RESIDUAL_BLOCKS: dict[int, type[ResidualBlock1] | type[ResidualBlock2]] = {1: ResidualBlock1, 2: ResidualBlock2}
 
 
-class HiFiGANGenerator(nn.Module):
+class HiFiGANGenerator(Vocoder):
     """Generator of HiFi-GAN (section 2.2): log-mel `(batch, mels, frames)` -> audio `(batch, 1, frames * hop)`.
 
     Each stage upsamples by a transposed convolution and averages residual blocks of different kernels and dilations
@@ -166,20 +165,14 @@ class HiFiGANGenerator(nn.Module):
         # The official code falls back to PyTorch's default slope, 0.01, for the last one.
         return tanh(self.conv_post(leaky_relu(hidden)))
 
-    def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole."""
-        plain = copy.deepcopy(self)
-        remove_weight_norm(plain)
-        return run(plain.incremental(), mels)
-
     def incremental(self) -> Incremental:
         """Return the network for input in pieces."""
-        layers: list[Incremental] = [Convolution(self.conv_pre)]
+        layers: list[Incremental] = [incremental(self.conv_pre)]
         for stage, upsampling in enumerate(self.ups):
             first = stage * self.blocks_per_stage
             blocks = [incremental(block) for block in self.resblocks[first : first + self.blocks_per_stage]]
             layers += [ACTIVATION, incremental(upsampling), Combination(blocks, mean)]
-        return Chain(*layers, Pointwise(leaky_relu), Convolution(self.conv_post), Pointwise(tanh))
+        return Chain(*layers, Pointwise(leaky_relu), incremental(self.conv_post), Pointwise(tanh))
 
 
 def hifigan_discriminators() -> dict[str, Discriminator]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv_transpose1d, pad
+from torch.nn.functional import conv1d, conv2d, conv_transpose1d, conv_transpose2d, pad
 
 
 class Incremental(Protocol):
@@ -62,10 +62,10 @@ class Combination:
 class Convolution:
     """A convolution of stride 1, with zeros around the signal as the layer has them."""
 
-    def __init__(self, layer: nn.Conv1d) -> None:
+    def __init__(self, layer: nn.Conv1d | nn.Conv2d) -> None:
         self.layer, self.kept = layer, None
-        self.reach = (layer.kernel_size[0] - 1) * layer.dilation[0]
-        self.zeros = int(layer.padding[0])
+        self.reach = (layer.kernel_size[-1] - 1) * layer.dilation[-1]
+        self.zeros = int(layer.padding[-1])
 
     kept: Tensor | None
 
@@ -75,14 +75,15 @@ class Convolution:
         piece = pad(piece, (0, self.zeros)) if last else piece
         self.kept = piece[..., max(piece.shape[-1] - self.reach, 0) :]
         if piece.shape[-1] <= self.reach:
-            return piece.new_zeros(len(piece), layer.out_channels, 0)
-        return conv1d(piece, layer.weight, layer.bias, dilation=layer.dilation, groups=layer.groups)
+            return nothing(piece, layer.out_channels)
+        convolve = conv1d if isinstance(layer, nn.Conv1d) else conv2d
+        return convolve(piece, layer.weight, layer.bias, dilation=layer.dilation, groups=layer.groups)  # type: ignore[arg-type]
 
 
 class Reflection:
     """The signal with its beginning and its end reflected."""
 
-    def __init__(self, layer: nn.ReflectionPad1d) -> None:
+    def __init__(self, layer: nn.ReflectionPad1d | nn.ReflectionPad2d) -> None:
         self.length, self.kept, self.begun = layer.padding[0], None, False
 
     kept: Tensor | None
@@ -93,7 +94,7 @@ class Reflection:
         if piece.shape[-1] <= self.length and not last:
             self.kept = piece
             return piece[..., :0]
-        fresh = piece[..., self.length + 1 :] if self.begun else pad(piece, (self.length, 0), mode="reflect")
+        fresh = piece[..., self.length + 1 :] if self.begun else reflected(piece, self.length)
         self.kept, self.begun = piece[..., -self.length - 1 :], True
         return torch.cat([fresh, piece[..., -self.length - 1 : -1].flip(-1)], dim=-1) if last else fresh
 
@@ -101,9 +102,9 @@ class Reflection:
 class Upsampling:
     """A transposed convolution."""
 
-    def __init__(self, layer: nn.ConvTranspose1d) -> None:
+    def __init__(self, layer: nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
         self.layer, self.kept = layer, None
-        self.rate, self.kernel, self.cut = layer.stride[0], layer.kernel_size[0], int(layer.padding[0])
+        self.rate, self.kernel, self.cut = layer.stride[-1], layer.kernel_size[-1], int(layer.padding[-1])
         self.first = self.inputs = self.outputs = 0
 
     kept: Tensor | None
@@ -114,12 +115,13 @@ class Upsampling:
         self.inputs += piece.shape[-1]
         self.outputs = self.inputs * self.rate - self.cut
         if last:
-            self.outputs += self.kernel - self.rate - self.cut + layer.output_padding[0]
+            self.outputs += self.kernel - self.rate - self.cut + layer.output_padding[-1]
         self.outputs = max(self.outputs, before)
         if self.outputs == before or not kept.shape[-1]:
             self.kept, self.outputs = kept, before
-            return piece.new_zeros(len(piece), layer.out_channels, 0)
-        output = conv_transpose1d(kept, layer.weight, layer.bias, stride=self.rate)
+            return nothing(piece, layer.out_channels)
+        upsample = conv_transpose1d if isinstance(layer, nn.ConvTranspose1d) else conv_transpose2d
+        output = upsample(kept, layer.weight, layer.bias, stride=layer.stride)  # type: ignore[arg-type]
         # Where the first output of those that are kept would lie in the whole.
         offset = self.first * self.rate - self.cut
         needed = max(math.ceil((self.outputs + self.cut - self.kernel + 1) / self.rate), self.first)
@@ -127,19 +129,31 @@ class Upsampling:
         return output[..., before - offset : self.outputs - offset]
 
 
+def nothing(piece: Tensor, channels: int) -> Tensor:
+    """Return what has no samples, of so many channels, beside a piece."""
+    return piece.new_zeros(len(piece), channels, *piece.shape[2:-1], 0)
+
+
+def reflected(piece: Tensor, length: int) -> Tensor:
+    """Return a signal with so much of its beginning reflected in front of it."""
+    return torch.cat([piece[..., 1 : length + 1].flip(-1), piece], dim=-1)
+
+
 def incremental(layer: nn.Module) -> Incremental:
     """Return a layer as one that takes its input piece by piece; a module of other layers says how by a method.
+
+    A layer is over time `(batch, channels, time)`, or over images of height 1 `(batch, channels, 1, time)`.
 
     Raises:
         TypeError: a layer that is not known here.
     """
     if isinstance(layer, nn.Sequential):
         return Chain(*map(incremental, layer))
-    if isinstance(layer, nn.Conv1d):
+    if isinstance(layer, nn.Conv1d | nn.Conv2d):
         return Convolution(layer)
-    if isinstance(layer, nn.ConvTranspose1d):
+    if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
         return Upsampling(layer)
-    if isinstance(layer, nn.ReflectionPad1d):
+    if isinstance(layer, nn.ReflectionPad1d | nn.ReflectionPad2d):
         return Reflection(layer)
     if isinstance(layer, (nn.LeakyReLU, nn.Tanh)):
         return Pointwise(layer)

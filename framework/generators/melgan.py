@@ -1,20 +1,19 @@
 """MelGAN: the first GAN that turns mel spectrograms into speech without distillation (Kumar et al., 2019)."""
 
-import copy
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
-from framework.generators.incremental import Combination, Incremental, incremental, run
+from framework.generators.channels_last import Vocoder
+from framework.generators.incremental import Combination, Incremental, incremental
 from framework.generators.layers import (
     Upsampling,
     normed_conv,
     normed_upsampling,
     receptive_field,
-    remove_weight_norm,
 )
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.feature_matching import FeatureMatching
@@ -44,7 +43,7 @@ class ResidualBlock(nn.Module):
         return Combination(list(map(incremental, (self.shortcut, self.block))), lambda pair: pair[0] + pair[1])
 
 
-class MelGANGenerator(nn.Module):
+class MelGANGenerator(Vocoder):
     """Generator of MelGAN (section 2.1): log-mel `(batch, mels, frames)` -> audio `(batch, 1, frames * hop)`.
 
     Args:
@@ -86,9 +85,9 @@ class MelGANGenerator(nn.Module):
         """Generate audio `(batch, 1, frames * hop)` in [-1, 1] from a log-mel `(batch, mels, frames)`."""
         return self.model(mel)
 
-    def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole."""
-        return run(incremental(remove_weight_norm(copy.deepcopy(self.model))), mels)
+    def incremental(self) -> Incremental:
+        """Return the network for input in pieces."""
+        return incremental(self.model)
 
 
 class MelGAN(Adversarial):

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
+from framework.generators.channels_last import Vocoder
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
 from framework.lightning import LightningDataModule, LightningModule
 
@@ -275,13 +276,13 @@ class System(Hyperparameters, LightningModule):
 
     def generate(self, batch: dict[str, Any]) -> Tensor:
         """Return an example of the network's own, from what `condition` finds in a batch."""
-        batch = self.whole_frames(batch)
-        stream = getattr(self.network, "stream", None)
-        if stream and type(self).condition is System.condition:
-            audio = batch["audio"]
-            if audio.shape[-1] > LONG * self.preset.sample_rate:
-                return torch.cat(list(stream(self.front_end.pieces(audio))), dim=-1)
-        return self.judged(self.condition(batch))
+        batch, network = self.whole_frames(batch), self.network
+        if not isinstance(network, Vocoder):
+            return self.judged(self.condition(batch))
+        if type(self).condition is System.condition and batch["audio"].shape[-1] > LONG * self.preset.sample_rate:
+            return torch.cat(list(network.stream(self.front_end.pieces(batch["audio"]))), dim=-1)
+        mel = self.condition(batch)
+        return (network.prepared() if mel.device.type == "cpu" else self.judged)(mel)
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return the audio `(batch, 1, time)` of an example."""

@@ -1,0 +1,83 @@
+"""Convolutional vocoders as they are fastest on a CPU where no gradient is wanted: channels innermost in memory."""
+
+import copy
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from framework.generators.incremental import incremental, run
+
+
+class Vocoder(nn.Module):
+    """A network of convolutions over time, log-mel `(batch, mels, frames)` -> audio `(batch, 1, time)`."""
+
+    _prepared: "ChannelsLast | None" = None
+
+    def prepared(self) -> "ChannelsLast":
+        """Return the network for synthesis on a CPU, with the weights that it has now."""
+        device = next(self.parameters()).device
+        if self._prepared is None or next(self._prepared.parameters()).device != device:
+            # Beside the modules, being no part of the network.
+            object.__setattr__(self, "_prepared", ChannelsLast(self))
+        assert self._prepared is not None
+        # Each time: fused optimisers change weights without leaving a sign of it.
+        self._prepared.refresh()
+        return self._prepared
+
+    def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole."""
+        for audio in run(incremental(self.prepared().network), map(as_image, mels)):
+            yield audio.squeeze(2)
+
+
+class ChannelsLast(nn.Module):
+    """A network over time with its weight norms folded, whose layers see images of height 1 with channels innermost.
+
+    The output is that of the network but for rounding (some -130 dB). Convolution libraries for CPUs work on blocks of
+    channels: so nothing has to be moved between one layer and the next.
+
+    Args:
+        network: Convolutions, transposed ones, reflections, and what works on tensors of any number of dimensions.
+    """
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.pairs: list[tuple[nn.Module, nn.Module]] = []
+        self.network = self.over_images(network)
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Take the weights that the network has now."""
+        for layer, image in self.pairs:
+            image.weight.copy_(layer.weight.unsqueeze(2))  # type: ignore[operator, union-attr]
+            if layer.bias is not None:
+                image.bias.copy_(layer.bias)  # type: ignore[operator, union-attr, arg-type]
+
+    def over_images(self, layer: nn.Module) -> nn.Module:
+        """Return a layer over time, or a network of such, as one over images of height 1; its weights come later."""
+        if isinstance(layer, nn.ReflectionPad1d):
+            return nn.ReflectionPad2d((*layer.padding, 0, 0))
+        if not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+            network = copy.copy(layer)
+            network._modules = {name: self.over_images(child) for name, child in layer.named_children()}
+            return network
+        sizes: dict[str, Any] = {name: (1, getattr(layer, name)[0]) for name in ("kernel_size", "stride", "dilation")}
+        sizes |= {"padding": (0, int(layer.padding[0])), "groups": layer.groups, "bias": layer.bias is not None}
+        if isinstance(layer, nn.ConvTranspose1d):
+            sizes |= {"output_padding": (0, layer.output_padding[0])}
+        kind = nn.ConvTranspose2d if isinstance(layer, nn.ConvTranspose1d) else nn.Conv2d
+        image = kind(layer.in_channels, layer.out_channels, **sizes, device=layer.weight.device)
+        image = image.to(memory_format=torch.channels_last)
+        self.pairs.append((layer, image.requires_grad_(False)))
+        return image
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Return the network's output `(batch, channels, time)` for a signal of the same form."""
+        return self.network(as_image(signal)).squeeze(2)
+
+
+def as_image(signal: Tensor) -> Tensor:
+    """Return a signal `(batch, channels, time)` as `(batch, channels, 1, time)`, channels innermost in memory."""
+    return signal.unsqueeze(2).to(memory_format=torch.channels_last)
