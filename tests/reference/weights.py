@@ -50,8 +50,17 @@ def fill_tensorflow_variable(name: str, shape: tuple[int, ...]) -> np.ndarray:
     return values.astype(np.float32)
 
 
+def uniform(name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Return an input that is not stored, as float32 between -1 and 1, from its name."""
+    return np.random.RandomState(_seed(name)).uniform(-1, 1, shape).astype(np.float32)
+
+
+def _seed(name: str) -> int:
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF
+
+
 def _standard_normal(name: str, shape: tuple[int, ...]) -> np.ndarray:
     """Draw from numpy's frozen legacy generator, seeded with the name's CRC-32; shape () gives a scalar array."""
-    generator = np.random.RandomState(zlib.crc32(name.encode()) & 0x7FFFFFFF)
+    generator = np.random.RandomState(_seed(name))
     values = generator.standard_normal(shape or (1,))
     return values if shape else values[0:1].reshape(())
