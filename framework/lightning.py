@@ -21,7 +21,10 @@ except ImportError:
             """Do nothing: there will be no checkpoint."""
 
     class LightningDataModule:  # type: ignore[no-redef]
-        """What experiments name their data by."""
+        """What an experiment's data are described by."""
+
+        def save_hyperparameters(self, **_: Any) -> None:
+            """Do nothing."""
 
 
 __all__ = ["LightningDataModule", "LightningModule"]

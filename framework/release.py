@@ -1,10 +1,11 @@
-"""Using a released system (`ostinato release`): torch, torchaudio, scipy, soundfile and safetensors are enough.
+"""Using a released system (`ostinato release`), for which few packages are enough.
 
     system = load("hifigan_bach.safetensors")
     audio = system.synthesize(recording)  # (batch, 1, time), or a log-mel (batch, mels, frames)
 
-Lightning, W&B and webdataset are not imported, and need not be installed. A system whose class is not the framework's
-but an experiment's own also needs its experiment's file and what that imports.
+It takes torch, torchaudio, numpy, safetensors, docstring-parser, soundfile, pillow and tqdm. Lightning, W&B and
+webdataset are not imported, and need not be installed. A system whose class is not the framework's but an experiment's
+own also needs its experiment's file and what that imports, as mido.
 """
 
 import contextlib
@@ -116,6 +117,8 @@ def load(path: str | Path) -> Released:
     try:
         system = bare(metadata["system"], metadata["hyperparameters"])
     except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
+        if isinstance(error, ImportError) and error.name and not of_project(error.name):
+            raise ReleaseError(f"{path} needs {error.name}, which is not installed: pip install it") from error
         raise ReleaseError(f"{version}: {metadata['system']} cannot be built ({error})") from error
     stored, own = metadata["front_end"], asdict(system.preset)
     differing = [name for name in own if as_stored(own[name]) != stored.get(name)]
