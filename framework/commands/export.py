@@ -25,5 +25,6 @@ def run(arguments: list[str]) -> None:
     known = facts(trained, read_checkpoint(trained.path)) | {"front_end": asdict(system.preset)}
     report = export(system, path, format, known)
     print(f"{path}: {report.bytes / 1e6:.2f} MB, of {trained.path}")
-    print(f"checked at three lengths: differences up to {report.difference:.1e}, SNR at least {report.snr:.0f} dB")
+    like = f"differences up to {report.difference:.1e}, SNR at least {report.snr:.0f} dB"
+    print(f"checked at three lengths: {like if report.difference else 'the same samples, bit for bit'}")
     print(f"seconds for a second of audio: {report.exported:.3g}, in PyTorch {report.eager:.3g}")
