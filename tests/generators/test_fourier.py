@@ -10,6 +10,11 @@ from framework.paradigms.noise_schedules import NoiseSchedule, PredictClean, Pre
 MEL = preset("diffwave_22k")
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    torch.manual_seed(0)
+
+
 @pytest.mark.parametrize(("padding", "frames"), [("center", 11), ("same", 10)])
 def test_noise_has_coefficients_of_variance_1_and_comes_back(padding, frames):
     noise = torch.randn(8, 1, 2560)
