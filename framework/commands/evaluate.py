@@ -18,7 +18,8 @@ from framework.commands.experiment import ExperimentCLI, file_hash, on_recording
 from framework.commands.parser import UsageError
 from framework.commands.stored import StoredRun, is_path, stored_run
 from framework.commands.weights import load_weights
-from framework.evaluation.evaluation import Evaluation, EvaluationError, Subject, evaluate
+from framework.evaluation.evaluating import evaluate
+from framework.evaluation.evaluation import Evaluation, EvaluationError, Subject
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.table import evaluation_table
 from framework.paradigms.system import System
@@ -117,7 +118,7 @@ def subject_of(cli: ExperimentCLI, run: str, identity: dict[str, Any]) -> Subjec
             f"the data has {data.sample_rate} Hz, the system {rate} Hz: set --data.sample_rate {rate}"
         )
     described = {"class": type(data).__name__, "fingerprint": data.fingerprint(), "split": split}
-    described |= {"seconds": data.validation_seconds, "peak": data.peak}
+    described |= {"seconds": getattr(data, "validation_seconds", None), "peak": getattr(data, "peak", None)}
     return Subject(run, family(identity), cli.experiment.__module__, 0, "", described, cli.config["seed"])
 
 
@@ -128,9 +129,8 @@ def measured(opened: Opened) -> Evaluation:
         EvaluationError: it is being evaluated by another process.
     """
     cli, settings = opened.cli, opened.cli.config
-    metrics = metrics_named(
-        settings["metrics"], settings["embedder"], partial(training_clips, cli.model, cli.datamodule)
-    )
+    training = partial(training_clips, cli.model, cli.datamodule)
+    metrics = metrics_named(settings["metrics"], settings["embedder"], training, cli.model.traits)
     batches = cli.datamodule.held_out(settings["split"], settings["clips"])
     on_gpu = torch.cuda.is_available() and cli.trainer_arguments["accelerator"] != "cpu"
     cli.model.to("cuda" if on_gpu else "cpu")

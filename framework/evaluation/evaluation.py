@@ -1,36 +1,20 @@
-"""The evaluation of one run: what it makes of the held-out clips, measured by many metrics and kept for comparison.
+"""The evaluation of one run as it is kept: what it made of the held-out clips, measured by many metrics.
 
 An evaluation is a folder, `<run>/evaluation/<name>/`, with the audio of each clip, `audio/<clip>/truth.wav`,
 `generated.wav` and `griffin_lim.wav`, and with `values.json`, which holds the fields of `Evaluation`.
 """
 
 import json
-import math
-import shutil
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from tqdm import tqdm
-
-from framework.audio.files import safe_name, save_audio
-from framework.audio.griffin_lim import GriffinLim
-from framework.evaluation.cost import CostMeter
-from framework.evaluation.metrics.metric import Clip, Metric, NotMeasurableError, SetMetric
-from framework.evaluation.statistics import Interval, bootstrap, jackknife
+from framework.audio.files import safe_name
+from framework.evaluation.statistics import Interval, bootstrap
 from framework.runs.folder import write_atomically
 
 VERSION = 1
 FILE = "values.json"
-NOT_FINITE = "NaN or infinite samples"
-
-UNITS = {"bits_per_sample": "bits"}
-"""Of what systems measure themselves; the rest has none."""
 
 
 class EvaluationError(ValueError):
@@ -77,7 +61,8 @@ class Evaluation:
         seed: See `Subject`.
         sample_rate: Of the audio (Hz).
         clips: Names of the held-out clips.
-        metrics: `{name: {"values", "title", "unit", "better": "lower" | "higher", "source"}}`.
+        metrics: `{name: {"values", "title", "unit", "better": "lower" | "higher" | "nearer", "source"}}`;
+            nearer to what is held out.
         distributions: Distances between sets of clips, `{name: {"value", "low", "high", "clips", "title", "unit",
             "better", "source", "columns": {column: {"value", "low", "high"}}}}`.
         missing: Why metrics that were asked for are not there.
@@ -145,192 +130,3 @@ def load_evaluation(path: str | Path) -> Evaluation:
     if version != VERSION or values.keys() != known:
         raise EvaluationError(f"{path} is of another version ({version}, here {VERSION}): evaluate again")
     return Evaluation(path.parent, **values)
-
-
-def evaluate(
-    system: Any,
-    batches: Iterable[dict[str, Any]],
-    metrics: Sequence[Metric | SetMetric],
-    folder: Path,
-    subject: Subject,
-) -> Evaluation:
-    """Generate each held-out clip, measure it, and keep audio and values in `folder`.
-
-    A clip has the random numbers that it has in every validation, which are a function of the run's seed and the
-    clip's place. Generated audio with NaN or infinite samples has no value of any metric.
-
-    Args:
-        system: The system, on any device.
-        batches: Batches of one clip: `key`, `audio` `(1, 1, time)`, and what else the system is conditioned on.
-        metrics: What to measure; what does not apply to the system, or lacks a package, is listed as missing.
-        folder: Where to; what an earlier evaluation left there is removed.
-        subject: What is evaluated.
-
-    Raises:
-        EvaluationError: there is no clip, the true audio is not finite, or none of what is generated is.
-    """
-    (folder / FILE).unlink(missing_ok=True)
-    shutil.rmtree(folder / "audio", ignore_errors=True)
-    found = Evaluation(
-        folder,
-        **{f.name: getattr(subject, f.name) for f in fields(subject) if f.name != "seconds_per_step"},
-        sample_rate=system.preset.sample_rate,
-    )
-    was_training = system.training
-    system.eval()
-    try:
-        with torch.no_grad():
-            clips = _Pass(system, found, metrics)
-            for number, batch in enumerate(tqdm(batches, desc="clips", unit="clip", disable=None, leave=False)):
-                clips.clip(number, batch)
-            check(found)
-            clips.distances_of_sets()
-    finally:
-        system.train(was_training)
-    found.cost = {
-        "parameters": sum(p.numel() for p in system.generator.parameters()),
-        "real_time_factor": clips.meter.real_time_factor,
-        "seconds_per_step": subject.seconds_per_step,
-        "device": device_name(system.device),
-        "peak_memory": clips.meter.peak_memory,
-    }
-    found.save()
-    return found
-
-
-def check(found: Evaluation) -> None:
-    """Refuse an evaluation of nothing.
-
-    Raises:
-        EvaluationError: there was no clip, or none of what was generated is finite.
-    """
-    if not found.clips:
-        raise EvaluationError(f"{found.data['class']} has no {found.data['split']} clips: name other data by --data")
-    if len(found.notes.get("audio", ())) == len(found.clips):
-        raise EvaluationError(f"{found.checkpoint}: all {len(found.clips)} clips have {NOT_FINITE}: it has diverged")
-
-
-class _Pass:
-    """One pass over the clips, which fills an evaluation."""
-
-    def __init__(self, system: Any, found: Evaluation, metrics: Sequence[Metric | SetMetric]) -> None:
-        self.system, self.found = system, found
-        self.griffin_lim = GriffinLim(system.preset).to(system.device)
-        self.meter = CostMeter(system.device, system.preset.sample_rate)
-        found.missing = {m.name: why for m in metrics if (why := inapplicable(m, system))}
-        able = [metric for metric in metrics if metric.name not in found.missing]
-        self.of_clips = [metric for metric in able if isinstance(metric, Metric)]
-        self.of_sets = [metric for metric in able if isinstance(metric, SetMetric)]
-        self.embedded: dict[tuple[str, str], dict[str, Tensor]] = {}
-        for metric in self.of_clips:
-            found.metrics[metric.name] = {"values": [], **described(metric)}
-
-    def clip(self, number: int, batch: dict[str, Any]) -> None:
-        """Generate a clip, keep its audio and measure it."""
-        system, found = self.system, self.found
-        batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        key, real = batch["key"][0], system.truth(batch).float()
-        if not torch.isfinite(real).all():
-            raise EvaluationError(f"the held-out clip {key} has {NOT_FINITE}: repair it or take it out of the data")
-        system.on_validation_batch_start(batch, number)
-        with self.meter.clip(real.shape[-1]):
-            fake = system.synthesize(batch)
-        audio = {"generated": fake, "truth": real}
-        if system.copies:
-            time, hop = real.shape[-1], system.preset.hop_length
-            padded = nn.functional.pad(real, (0, -time % hop))
-            audio["griffin_lim"] = self.griffin_lim(system.front_end(padded))[..., :time]
-        for name, made in audio.items():
-            save_audio(found.audio(key) / f"{name}.wav", made[0], found.sample_rate)
-        self.measure_itself(key, batch)
-        self.score(key, audio)
-        found.clips.append(key)
-
-    def measure_itself(self, key: str, batch: dict[str, Any]) -> None:
-        """Take down what the system measures of a clip, such as its likelihood."""
-        for name, value in self.system.measure(batch).items():
-            entry = {"values": [], "title": name.replace("_", " "), "unit": UNITS.get(name, ""), "better": "lower"}
-            entry |= {"source": f"{type(self.system).__name__}.measure"}
-            number = float(value)
-            self.found.metrics.setdefault(name, entry)["values"].append(number if math.isfinite(number) else None)
-
-    def score(self, key: str, audio: dict[str, Tensor]) -> None:
-        """Measure the generated audio of a clip and the audio beside it."""
-        found, time = self.found, min(made.shape[-1] for made in audio.values())
-        cut = {name: Clip(made[..., :time].float(), self.system.preset) for name, made in audio.items()}
-        finite = bool(torch.isfinite(cut["generated"].audio).all())
-        if not finite:
-            found.notes.setdefault("audio", {})[key] = NOT_FINITE
-        for name, made in cut.items():
-            for metric in self.of_clips:
-                skip = (name == "generated" and not finite) or (name == "truth" and metric.compares)
-                value = metric.perfect if name == "truth" else None
-                value = value if skip else self.value(metric, key, made, cut["truth"])
-                if name == "generated":
-                    found.metrics[metric.name]["values"].append(value)
-                else:
-                    found.columns.setdefault(name, {}).setdefault(metric.name, []).append(value)
-            for of_set in self.of_sets:
-                if finite or name != "generated":
-                    self.embedded.setdefault((of_set.name, name), {})[key] = of_set.embed(made).double().cpu()
-
-    def value(self, metric: Metric, key: str, made: Clip, true: Clip) -> float | None:
-        """Return a metric of a clip; None, with a note, where it has none."""
-        try:
-            value = metric.measure(made, true)
-        except NotMeasurableError as error:
-            self.found.notes.setdefault(metric.name, {})[key] = str(error)
-            return None
-        if math.isfinite(value):
-            return float(value)
-        self.found.notes.setdefault(metric.name, {})[key] = f"is {value}"
-        return None
-
-    def distances_of_sets(self) -> None:
-        """Measure the generated set and Griffin-Lim's against the true one, on the clips that are finite."""
-        for metric in self.of_sets:
-            columns = {name: clips for (m, name), clips in self.embedded.items() if m == metric.name}
-            kept = list(columns["generated"])
-            intervals = {
-                name: jackknife(partial(_distance, metric, columns, name, kept), len(kept))
-                for name in columns
-                if name != "truth" or metric.alone
-            }
-            values = {name: _plain(interval) for name, interval in intervals.items()}
-            entry = {**values.pop("generated"), "clips": len(kept), **described(metric), "columns": values}
-            self.found.distributions[metric.name] = entry
-
-
-def _distance(
-    metric: SetMetric, columns: dict[str, dict[str, Tensor]], name: str, kept: list[str], chosen: np.ndarray
-) -> float:
-    keys = [kept[clip] for clip in chosen]
-    made, true = (torch.cat([columns[column][key] for key in keys]) for column in (name, "truth"))
-    return metric.distance(made, true)
-
-
-def _plain(interval: Interval) -> dict[str, float | None]:
-    ends = {"value": interval.mean, "low": interval.low, "high": interval.high}
-    return {name: value if math.isfinite(value) else None for name, value in ends.items()}
-
-
-def described(metric: Metric | SetMetric) -> dict[str, str]:
-    """Return what is kept of a metric beside its values."""
-    return {name: getattr(metric, name) for name in ("title", "unit", "better", "source")}
-
-
-def inapplicable(metric: Metric | SetMetric, system: Any) -> str | None:
-    """Return why a metric cannot be had of a system, or None."""
-    if isinstance(metric, Metric) and metric.compares and not system.copies:
-        return f"{type(system).__name__} makes audio of its own: there is no true clip to compare with"
-    if isinstance(metric, SetMetric):
-        again = f"{type(system).__name__} generates recordings again: this is of systems that make audio of their own"
-        return again if metric.own and system.copies else None
-    return metric.lacking()
-
-
-def device_name(device: torch.device) -> str:
-    """Return what generates: the name of the GPU, or `cpu` with its threads."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type}, {torch.get_num_threads()} threads"

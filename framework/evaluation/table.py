@@ -5,7 +5,7 @@ import math
 from framework.evaluation.evaluation import Evaluation
 from framework.evaluation.statistics import Interval
 
-ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}"}
+ARROWS = {"lower": "\N{DOWNWARDS ARROW}", "higher": "\N{UPWARDS ARROW}", "nearer": "\N{ALMOST EQUAL TO} truth"}
 TITLES = {"griffin_lim": "Griffin-Lim", "truth": "truth"}
 
 

@@ -1,5 +1,6 @@
 """DCGAN: convolutions all the way from noise to an image (Radford et al., 2016), here of music."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from datamodules.chorales import Note
+from datamodules.pianorolls import Pianorolls
 from datamodules.roll_pictures import roll_picture
 from datamodules.soundfont import Performance, render
 from framework.audio.griffin_lim import GriffinLim
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dcgan import DCGANDiscriminator, draw_weights
+from framework.evaluation.metrics.metric import Trait
+from framework.generators.musegan_tracks import described, traits_of
 from framework.hyperparameters import runtime
 from framework.losses.adversarial import AdversarialLoss, NonSaturating
 from framework.paradigms.noise_driven import NoiseDriven
@@ -134,6 +138,21 @@ class PianorollDCGAN(DCGAN):
     def example(self, batch: dict[str, Any]) -> Tensor:
         """Return the pianorolls `(batch, tracks, steps, pitches)` in [-1, 1]."""
         return 2 * batch["pianoroll"] - 1
+
+    @property
+    def traits(self) -> tuple[Trait, ...]:  # type: ignore[override]
+        """What MuseGAN's paper measures of windows of these tracks."""
+        return traits_of(self.grid.tracks)
+
+    @functools.cached_property
+    def grid(self) -> Pianorolls:
+        """The data's tracks, steps and pitches."""
+        data: Any = self.data
+        return data()
+
+    def describe(self, example: Tensor, batch: dict[str, Any]) -> dict[str, float]:
+        """Return what MuseGAN's paper measures, on average over the tracks."""
+        return described((example[0] > 0).cpu().numpy(), self.grid)
 
     def voices(self, roll: Tensor) -> list[list[Note]]:
         """Return the notes, in steps, of each track of a pianoroll `(tracks, steps, pitches)`: what is above 0."""

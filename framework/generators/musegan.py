@@ -20,9 +20,10 @@ from framework.audio.files import save_audio
 from framework.discriminators.base import Discriminator
 from framework.discriminators.musegan import MuseGANDiscriminator, TutorialDiscriminator
 from framework.discriminators.musegan_paper import PaperDiscriminator
+from framework.evaluation.metrics.metric import Trait
 from framework.generators.musegan_networks import MuseGANGenerator, TutorialGenerator
 from framework.generators.musegan_paper import PaperGenerator
-from framework.generators.musegan_tracks import measured, notes_of, program_of
+from framework.generators.musegan_tracks import described, measured, notes_of, program_of, traits_of
 from framework.hyperparameters import runtime
 from framework.losses.adversarial import AdversarialLoss, WassersteinGP
 from framework.paradigms.adversarial import Adversarial
@@ -176,6 +177,15 @@ class MuseGAN(Adversarial):
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return what is generated from: nothing but noise, whatever the recording."""
         return {"key": [""]}
+
+    @property
+    def traits(self) -> tuple[Trait, ...]:  # type: ignore[override]
+        """What the paper measures of a window of these tracks."""
+        return traits_of(self.grid.tracks)
+
+    def describe(self, example: Tensor, batch: dict[str, Any]) -> dict[str, float]:
+        """Return what the paper measures, on average over the tracks."""
+        return described((self.from_network(example[0]) > 0.5).cpu().numpy(), self.grid)
 
     def features(self, example: Tensor) -> np.ndarray:
         """Return what the paper measures of each example, by name in columns; nan where there is nothing to measure."""

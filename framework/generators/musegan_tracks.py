@@ -1,6 +1,7 @@
 """Tracks of a pianoroll: what they are played with, which notes they have, and what the paper measures of them."""
 
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -8,12 +9,37 @@ from datamodules.chorales import Note
 from datamodules.pianorolls import Pianorolls
 from datamodules.soundfont import PERCUSSION
 from framework.evaluation.metrics import symbolic
+from framework.evaluation.metrics.metric import Trait
 
 PROGRAMS = {
     "drums": PERCUSSION, "guitar": 25, "bass": 43, "strings": 48, "melody": 73, "bridge": 48,
     "soprano": 40, "alto": 40, "tenor": 41,
 }  # fmt: skip
 """General MIDI programs of the tracks; the piano plays all others."""
+
+_DONG = "Dong et al. (2018), section 6.1"
+TRAITS = (
+    Trait("empty_bars", "empty bars", f"{_DONG}, mean over tracks"),
+    Trait("pitch_classes", "pitch classes a bar", f"{_DONG}, mean over tracks"),
+    Trait("qualified", "qualified notes", f"{_DONG}, mean over tracks"),
+    Trait("tonal_distance", "tonal distance", f"{_DONG}, mean over neighbouring tracks"),
+)
+"""Of pianorolls of pitched tracks."""
+DRUM_TRAITS = (Trait("drum_pattern", "drum pattern", _DONG),)
+
+
+def traits_of(tracks: Sequence[str]) -> tuple[Trait, ...]:
+    """Return what is said of pianorolls of these tracks."""
+    return TRAITS + (DRUM_TRAITS if any(program_of(name) == PERCUSSION for name in tracks) else ())
+
+
+def described(roll: np.ndarray, grid: Pianorolls) -> dict[str, float]:
+    """Return the paper's metrics of a boolean roll (tracks, bars * steps, pitches), each the mean over its tracks."""
+    values: dict[str, list[float]] = {}
+    for name, value in measured(roll.reshape(len(roll), grid.bars, -1, roll.shape[-1]), grid).items():
+        values.setdefault(name.partition("/")[0], []).append(value)
+    known = {name: [v for v in of_tracks if np.isfinite(v)] for name, of_tracks in values.items()}
+    return {name: float(np.mean(of_tracks)) for name, of_tracks in known.items() if of_tracks}
 
 
 def measured(roll: np.ndarray, grid: Pianorolls) -> dict[str, float]:

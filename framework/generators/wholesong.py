@@ -1,5 +1,6 @@
 """Whole-song hierarchical generation: a cascade of diffusion models over images of a song (Wang et al., 2024)."""
 
+from dataclasses import asdict
 from typing import Any, ClassVar
 
 import numpy as np
@@ -9,7 +10,11 @@ from torch import Tensor, nn
 
 from datamodules.chorales import Note
 from datamodules.roll_pictures import roll_picture
+from datamodules.song_layouts import FORM, form_of
+from datamodules.songs import Song
 from datamodules.soundfont import Performance, render
+from framework.evaluation.metrics.metric import Trait
+from framework.evaluation.metrics.structure import FORM_TRAITS, TRAITS, form_traits, structure
 from framework.generators.unet import UNet
 from framework.generators.wholesong_networks import SegmentEncoder, WholeSongNetwork
 from framework.hyperparameters import runtime
@@ -125,6 +130,27 @@ class WholeSongLevel(Diffusion):
     def heard(self, example: Tensor) -> list[list[tuple[Note, ...]]]:
         """Return the voices of each example, whose notes are in rows; none, where there is no song in it."""
         return [self.layout.heard(front) for front in self.from_network(example).float().cpu().numpy()]
+
+    @property
+    def traits(self) -> tuple[Trait, ...]:  # type: ignore[override]
+        """The structure of the piece: of the form by itself, or of what is written to it."""
+        return TRAITS if self.layout.channels > self.layout.front else FORM_TRAITS
+
+    def describe(self, example: Tensor, batch: dict[str, Any]) -> dict[str, float]:
+        """Return the structure of a window; nothing where the form has no phrase."""
+        layout = self.layout
+        front = self.from_network(example[0]).float().cpu().numpy()
+        form = front if layout.channels == layout.front else batch["image"][0, -FORM:].cpu().numpy()
+        try:
+            phrases = form_of(form)
+        except ValueError:
+            return {}
+        if form is front:
+            return form_traits(phrases)
+        # The form is written at the level's own rows, which are the grid of its notes.
+        voices = {str(number): notes for number, notes in enumerate(layout.heard(front))}
+        measured = asdict(structure(Song("", 1, 1, phrases, voices=voices), melody="0"))
+        return measured | {"notes_a_beat": measured["notes_a_beat"] * layout.beat_rows}
 
     def pictures(self, generated: Tensor, real: Tensor) -> dict[str, Image.Image]:
         """Return the pianorolls of a generated and a real front, one above the other."""

@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
+from framework.evaluation.metrics.metric import Trait
 from framework.generators.channels_last import Vocoder
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
 from framework.lightning import LightningDataModule, LightningModule
@@ -67,6 +68,8 @@ class System(Hyperparameters, LightningModule):
     """Whether `synthesize` gives the very clip of the batch again, so that a distance to it means something."""
     monitor: ClassVar[str] = "validation/log_mel_error"
     """What the best checkpoint is chosen by; lower is better."""
+    traits: ClassVar[tuple[Trait, ...]] = ()
+    """What `describe` says of an example; these are then the metrics of an evaluation, in place of audio's."""
 
     data: type[LightningDataModule]
     mel: str = "hifigan_22k"
@@ -323,6 +326,10 @@ class System(Hyperparameters, LightningModule):
 
     def measure(self, batch: dict[str, Any]) -> Terms:
         """Return numbers of a held-out clip beside its distances, such as a likelihood; lower is better."""
+        return {}
+
+    def describe(self, example: Tensor, batch: dict[str, Any]) -> dict[str, float]:
+        """Return what an example of one clip is like, by the names of `traits`; nan where it cannot be said."""
         return {}
 
     def validation_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from datamodules.audio_folder import AudioFolder
 from framework.cli import main
 from framework.commands.experiment import open_experiment
 from framework.evaluation.distances import log_mel_error
-from framework.evaluation.evaluation import EvaluationError, Subject, evaluate, load_evaluation
-from framework.evaluation.metrics.metric import Metric
+from framework.evaluation.evaluating import evaluate
+from framework.evaluation.evaluation import EvaluationError, Subject, load_evaluation
+from framework.evaluation.metrics.metric import Metric, Trait
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.statistics import bootstrap
 from framework.evaluation.table import evaluation_table
@@ -48,6 +49,18 @@ class Own(Half):
     """The same, but not meant as copies."""
 
     copies = False
+
+
+class Plain(Own):
+    """Makes examples that are judged by what they are like: their mean, of silence none."""
+
+    traits = (Trait("level", "level", "here"),)
+
+    def generate(self, batch):
+        return batch["audio"] * 0 + (math.nan if "broken" in batch["key"][0] else 2)
+
+    def describe(self, example, batch):
+        return {"level": float(example.mean())}
 
 
 def batches(*names):
@@ -93,6 +106,19 @@ def test_audio_of_ones_own_has_only_what_applies_and_an_old_evaluation_goes(tmp_
     assert [path.name for path in (tmp_path / "audio").iterdir()] == ["1"]
     assert {path.name for path in found.audio("1").iterdir()} == {"truth.wav", "generated.wav"}
     assert evaluation_table(found)
+
+
+def test_examples_are_judged_by_what_they_are_like_beside_the_held_out_ones(tmp_path):
+    system, clips = Plain(), list(batches("1", "broken2", "3"))
+    metrics = metrics_named(traits=Plain.traits)
+    assert metrics == list(Plain.traits)
+    assert [m.name for m in metrics_named(["si_sdr", "level"], traits=Plain.traits)] == ["si_sdr", "level"]
+    found = evaluate(system, clips, metrics, tmp_path, SUBJECT)
+    assert found.metrics["level"]["values"] == [2.0, None, 2.0]
+    assert found.columns == {"truth": {"level": [float(clip["audio"].mean()) for clip in clips]}}
+    assert list(found.notes["level"]) == ["broken2"]
+    assert {"generated.wav", "truth.wav"} == {path.name for path in found.audio("1").iterdir()}
+    assert "level \N{ALMOST EQUAL TO} truth" in evaluation_table(load_evaluation(tmp_path))
 
 
 def test_what_cannot_be_evaluated_or_read_is_said(tmp_path):

@@ -8,7 +8,8 @@ import torch
 
 from framework.audio.mel import PRESETS
 from framework.evaluation import note_classifier
-from framework.evaluation.evaluation import Subject, evaluate, inapplicable
+from framework.evaluation.evaluating import evaluate, inapplicable
+from framework.evaluation.evaluation import Subject
 from framework.evaluation.metrics.metric import Clip
 from framework.evaluation.metrics.novelty import inception_score, own_audio_metrics, start, variety
 from framework.evaluation.metrics.shelf import metrics_named

@@ -5,8 +5,10 @@ from typing import ClassVar
 import pytest
 import torch
 from reference.weights import load_reference
+from song_examples import chorale
 
 from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_SKELETON
+from datamodules.chorale_levels import ChoraleForms, ChoraleSkeletons
 from datamodules.song_levels import SongLevel
 from framework.catalogue import find
 from framework.generators.wholesong import SmallSongLevel
@@ -66,6 +68,25 @@ def test_a_window_is_heard_and_seen(tiny):
     assert audio.shape == (1, 1, round(32 * 60 / 76 * 22050))
     picture = tiny.pictures(tiny.example(batch), tiny.example(batch))["pianoroll"]
     assert picture.size[0] == 32 * 8
+
+
+def test_levels_of_one_kind_are_told_apart_by_their_layout():
+    for name, own in {"form": ChoraleForms, "skeleton": ChoraleSkeletons}.items():
+        assert find(f"wholesong_bach_{name}").data.system() is own
+
+
+def test_a_window_has_the_structure_of_its_notes(tiny):
+    song = chorale("ABA")
+    image = torch.from_numpy(CHORALE_FORM.image(song))[None]
+    form = find("wholesong_bach_form")()
+    described = form.describe(form.to_network(image), {"image": image})
+    assert described == {"phrases": 3, "returning": pytest.approx(1 / 3), "home": 1}
+    assert form.describe(form.to_network(image * 0), {"image": image}) == {}
+    assert {trait.name for trait in form.traits} == set(described)
+    image = torch.from_numpy(CHORALE_SKELETON.image(song))[None]
+    described = tiny.describe(tiny.example({"image": image}), {"image": image})
+    assert {trait.name for trait in tiny.traits} <= set(described)
+    assert described["phrase_repetition"] == 1 > described["other_repetition"]
 
 
 def test_the_noise_is_the_official_one_and_so_are_the_sizes():

@@ -7,9 +7,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from datamodules.chorales import Note
-from datamodules.songs import PHRASE_TYPES, Song, estimated_key, sounding_classes
+from datamodules.songs import PHRASE_TYPES, Phrase, Song, estimated_key, sounding_classes
+from framework.evaluation.metrics.metric import Trait
 
 _MAJOR = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1])
+_LEVEL = "framework/evaluation/metrics/structure.py"
+TRAITS = (
+    Trait("phrase_repetition", "melody repeated in phrases of one letter", _LEVEL),
+    Trait("other_repetition", "melody repeated in other phrases", _LEVEL),
+    Trait("self_similarity", "harmonic self-similarity by letters", f"{_LEVEL}, after Foote (1999)"),
+    Trait("key_coherence", "key coherence", _LEVEL),
+    Trait("melody_range", "range of the melody", _LEVEL, "semitones"),
+    Trait("notes_a_beat", "notes a beat", _LEVEL),
+)
+"""What is said of notes that are written to a form."""
+FORM_TRAITS = (
+    Trait("phrases", "phrases", _LEVEL),
+    Trait("returning", "phrases whose letter has been before", _LEVEL),
+    Trait("home", "phrases in the piece's own scale", _LEVEL),
+)
+"""What is said of a form by itself."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,17 @@ def structure(song: Song, melody: str = "soprano") -> Structure:
         melody_range=float(max(pitches) - min(pitches)) if pitches else float("nan"),
         notes_a_beat=len(everything) / max(song.beats, 1),
     )
+
+
+def form_traits(phrases: Sequence[Phrase]) -> dict[str, float]:
+    """Return the `FORM_TRAITS` of a form; the piece's scale is the one that most of its units have."""
+    kinds = [phrase.kind for phrase in phrases]
+    units = np.bincount([p.scale for p in phrases], [p.units for p in phrases], 12)
+    return {
+        "phrases": float(len(phrases)),
+        "returning": mean([float(kind in kinds[:number]) for number, kind in enumerate(kinds)]),
+        "home": mean([float(phrase.scale == units.argmax()) for phrase in phrases]),
+    }
 
 
 def phrase_spans(song: Song) -> list[tuple[int, int]]:

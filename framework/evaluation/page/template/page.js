@@ -253,13 +253,21 @@ function nameCell(column) {
   return make("th", { scope: "row" }, dot, ...breakable(column.title));
 }
 
+// Whether a run is like the held-out clips rather than the baseline is.
+function isNearer(metric, column) {
+  const scores = data.scores[metric], truth = data.columns.find((other) => other.reference === "truth");
+  const away = (name) => Math.abs(scores[name].mean - scores[truth.name].mean);
+  return away(column.name) < away(data.baseline);
+}
+
 // How far a run is from the baseline, beside the farthest one, and whether that is better.
 function effect(metric, column) {
   const difference = data.scores[metric][column.name]?.difference;
   if (!difference?.mean || column.reference === "truth") return { className: "", strength: 0, faint: true };
   const all = data.columns.filter((other) => other.reference !== "truth")
     .map((other) => Math.abs(data.scores[metric][other.name]?.difference?.mean ?? 0));
-  const better = difference.mean < 0 === (data.metrics[metric].better === "lower");
+  const better = data.metrics[metric].better === "nearer" ? isNearer(metric, column)
+    : difference.mean < 0 === (data.metrics[metric].better === "lower");
   const tested = difference.p_corrected !== null;
   const faint = tested ? !difference.significant : true;
   const strength = (0.12 + (0.3 * Math.abs(difference.mean)) / Math.max(...all)) * (faint ? 0.35 : 1);
