@@ -129,20 +129,18 @@ def levels(settings: Any) -> list[Any]:
     Raises:
         UsageError: some are not trained, and `--train` is not given.
     """
-    opened_levels = [open_experiment("fit", [name, "--runs", settings.runs]) for name in LEVELS]
-    missing = [
-        name
-        for name, cli in zip(LEVELS, opened_levels, strict=True)
-        if newest_checkpoint(cli.folder().checkpoints) is None
-    ]
-    if missing and not settings.train:
+    found = {name: open_experiment("fit", [name, "--runs", settings.runs]) for name in LEVELS}
+    if settings.train:
+        # A run that was interrupted has a checkpoint, too, and goes on from it.
+        for name, cli in found.items():
+            if cli.folder().summary() is None:
+                fit.run([name, "--runs", settings.runs])
+    elif missing := [n for n, cli in found.items() if newest_checkpoint(cli.folder().checkpoints) is None]:
         commands = ", ".join(f"`ostinato fit {name}`" for name in missing)
         raise UsageError(f"not trained yet: {commands}; or give --train, which does that first (minutes each)")
-    for name in missing:
-        fit.run([name, "--runs", settings.runs])
-    for cli in opened_levels:
+    for cli in found.values():
         load_weights(cli)
-    return [cli.model.eval() for cli in opened_levels]
+    return [cli.model.eval() for cli in found.values()]
 
 
 def written(settings: Any, systems: list[Any], wanted: tuple, folder: Path) -> Song:

@@ -1,6 +1,7 @@
 """Whole pieces: the same seed is the same bytes, every layer can be one's own, and mistakes are one line."""
 
 import json
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from datamodules.song_files import load_song, save_midi, save_song
 from datamodules.song_levels import SongLevel
 from framework.cli import main
 from framework.commands import compose
+from framework.commands.experiment import open_experiment
 from framework.generators.wholesong import SmallSongLevel
 
 FOUR = (CHORALE_FORM, CHORALE_SKELETON, CHORALE_OUTER, CHORALE_INNER)
@@ -27,6 +29,9 @@ def level(shown):
     sizes = {"channels": 4, "multipliers": (1, 2), "attention": (), "width": 4, "sampling_steps": 2}
     names = {"data": data, **sizes, "__module__": __name__, "__qualname__": "Tiny", "__doc__": "Tiny."}
     return type("Tiny", (SmallSongLevel,), names)().eval()
+
+
+levels_of = compose.levels
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +128,18 @@ def test_mistakes_are_one_line(arguments, said, capsys, tmp_path, monkeypatch):
     assert said in error
     assert error.count("\n") == 1
     assert not list(tmp_path.glob("*.wav"))
+
+
+def test_training_goes_on_where_a_level_was_interrupted(tmp_path, monkeypatch):
+    fitted = []
+    monkeypatch.setattr(compose.fit, "run", lambda arguments: fitted.append(arguments[0]))
+    monkeypatch.setattr(compose, "load_weights", lambda cli: None)
+    monkeypatch.setattr(compose, "LEVELS", compose.LEVELS[:2])
+    for name in compose.LEVELS:
+        folder = open_experiment("fit", [name, "--runs", str(tmp_path)]).folder()
+        folder.checkpoints.mkdir(parents=True)
+        torch.save({}, folder.checkpoints / "last.ckpt")
+        if name == compose.LEVELS[0]:
+            folder.write_summary({"steps": 1})
+    levels_of(SimpleNamespace(runs=str(tmp_path), train=True))
+    assert fitted == [compose.LEVELS[1]]
