@@ -56,7 +56,8 @@ def run(arguments: list[str]) -> None:
     found = measured(opened)
     print(f"{opened.subject.checkpoint or opened.cli.experiment.__name__}, step {opened.subject.step}")
     print(evaluation_table(found))
-    print(f"listen:  {found.folder}/audio/ (a folder a clip: truth.wav, generated.wav, griffin_lim.wav)")
+    beside = ", griffin_lim.wav" if opened.cli.model.copies else ""
+    print(f"listen:  {found.folder}/audio/ (a folder a clip: truth.wav, generated.wav{beside})")
     print(f"numbers: {found.folder}/values.json")
 
 

@@ -2,6 +2,7 @@
 
 import html
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,9 @@ from framework.composition.forms import LETTERS
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }
-svg, img { width: 100%; height: auto; border: 1px solid #ccc } audio { width: 100% }
+svg { display: block; width: 100%; min-width: 640px; height: auto } .wide { overflow-x: auto; border: 1px solid #ccc }
+img { max-width: 100%; height: auto } audio { width: 100% } li audio { display: block; height: 2.4em; max-width: 30em }
+pre { white-space: pre-wrap; overflow-wrap: anywhere }
 table { border-collapse: collapse } td, th { padding: .2em .8em; text-align: left; border-bottom: 1px solid #ddd }
 code { background: #f2f2f2; padding: .1em .3em }
 """
@@ -46,21 +49,33 @@ def write_page(
     """
     parts = [f"<h1>{html.escape(title)}</h1>", f'<audio controls src="{html.escape(audio)}"></audio>']
     if song is not None:
-        parts += ["<h2>Form</h2>", form_svg(song)]
-    parts += ["<h2>Score</h2>", score_svg(performed)]
+        parts += ["<h2>Form</h2>", wide(form_svg(song))]
+    parts += ["<h2>Score</h2>", wide(score_svg(performed))]
     parts += ["<h2>Spectrogram</h2>", '<img src="spectrogram.png" alt="log-mel spectrogram of the mix">']
     if measured:
-        rows = (f"<tr><td>{html.escape(n.replace('_', ' '))}</td><td>{v:.3f}</td></tr>" for n, v in measured.items())
+        shown = {name.replace("_", " "): "-" if math.isnan(v) else f"{v:.3f}" for name, v in measured.items()}
+        rows = (f"<tr><td>{html.escape(name)}</td><td>{value}</td></tr>" for name, value in shown.items())
         parts += ["<h2>Structure</h2>", f"<table>{''.join(rows)}</table>"]
-    links = (f'<li><a href="{html.escape(f)}">{html.escape(f)}</a></li>' for f in files)
+    links = (f'<li><a href="{html.escape(f)}">{html.escape(f)}</a>{player(f)}</li>' for f in files)
     parts += ["<h2>Layers</h2>", f"<ul>{''.join(links)}</ul>"]
     parts += ["<h2>Made with</h2>", f"<pre>{html.escape(json.dumps(dict(settings), indent=1))}</pre>"]
     page = folder / "index.html"
     page.write_text(
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{html.escape(title)}</title>'
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style>\n" + "\n".join(parts) + "\n</html>\n"
     )
     return page
+
+
+def wide(picture: str) -> str:
+    """Return a picture in a box that scrolls where the screen is narrow."""
+    return f'<div class="wide" tabindex="0">{picture}</div>'
+
+
+def player(file: str) -> str:
+    """Return a player of a recording, and nothing for other files."""
+    return f'<audio controls preload="none" src="{html.escape(file)}"></audio>' if file.endswith(".wav") else ""
 
 
 def form_svg(song: Song) -> str:
