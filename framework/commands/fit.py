@@ -86,6 +86,7 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
     arguments["callbacks"] = [
         *(arguments["callbacks"] or []),
         *callbacks(folder, cli.model, arguments["val_check_interval"]),
+        *([] if arguments["enable_progress_bar"] is False else [StepProgress()]),
         *([StepProfile(folder.path, profiled)] if profiled else []),
     ]
     fixed = {
@@ -113,7 +114,6 @@ def callbacks(folder: RunFolder, system: Any, every: int) -> list[Callback]:
         StallWatchdog(system.stall_minutes),
         Checkpoints(folder.checkpoints, every=every, monitor=system.monitor),
         StopSignals(),
-        StepProgress(),
     ]
 
 
