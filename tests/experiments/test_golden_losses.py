@@ -17,8 +17,8 @@ from framework.generators.pretrained import NotTrainedError
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
-SMALL, LARGE = 400_000, 30_000_000  # parameters up to which twenty steps take seconds, and from which one does
-SLOW = 2_000_000  # parameters from which only the experiment is looked at that an ablation is one of
+SMALL, LARGE = 400_000, 2_000_000  # parameters up to which twenty steps take seconds, and from which one does
+SLOW = LARGE  # parameters from which only the experiment is looked at that an ablation is one of
 
 
 class Tone(L.LightningDataModule):
