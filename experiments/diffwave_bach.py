@@ -7,7 +7,7 @@ from framework.paradigms.noise_schedules import NoiseSchedule, Objective, Predic
 
 
 class DiffWaveBach(DiffWave):
-    """DiffWave's diffusion on the voices of Bach's chorales, each a violin: ten minutes on two CPU cores.
+    """DiffWave's diffusion on the voices of Bach's chorales, each a violin: eleven minutes on two CPU cores.
 
     In so short a time DiffWave's own network, at the sample rate, learns next to nothing: here one works on the noisy
     audio's spectrum. Tones stand out of the noise of DiffWave's own levels: here the last one is nearly pure noise.
