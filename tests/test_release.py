@@ -8,6 +8,7 @@ import sys
 import lightning as L
 import pytest
 import torch
+from noise_clips import Noise
 from safetensors.torch import save_file
 
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
@@ -19,19 +20,6 @@ from framework.runs.checkpoints import AtomicCheckpointIO, CheckpointError, read
 from framework.runs.releasing import begin_from, load_judged, release
 
 FACTS = {"experiment": "experiments.tiny:Tiny", "step": 3, "run": "0123456789", "family": None, "data": None}
-
-
-class Noise(L.LightningDataModule):
-    sample_rate = 22050
-
-    def train_dataloader(self):
-        generator = torch.Generator().manual_seed(0)
-        audio = 0.3 * torch.randn(64, 1, 2048, generator=generator)
-        clips = [{"audio": clip, "key": str(number)} for number, clip in enumerate(audio)]
-        return torch.utils.data.DataLoader(clips, batch_size=2)
-
-    def advance(self, batch):
-        pass
 
 
 class Tiny(HiFiGAN):

@@ -31,6 +31,9 @@ def run(arguments: list[str]) -> None:
         raise ValueError("--rounds must be at least 1 and --seconds not negative")
     peers = dict(map(_peer, parsed.peer))
     command = shlex.join(["ostinato", "bench", *arguments])
+    # Where a checkout lies is nobody else's matter.
+    for peer in parsed.peer:
+        command = command.replace(shlex.quote(peer), f"{peer.partition('=')[0]}=DIR")
     for name in parsed.names:
         hold_bench(name, known[name], peers, parsed, command)
 

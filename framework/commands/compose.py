@@ -19,7 +19,7 @@ from framework.audio.resample import resample
 from framework.commands import fit
 from framework.commands.experiment import open_experiment
 from framework.commands.parser import OneLineParser, UsageError
-from framework.commands.stored import is_path, stored_run
+from framework.commands.trained import open_trained
 from framework.commands.weights import load_weights
 from framework.composition.cascade import number_of, write_form, write_level
 from framework.composition.forms import form_of, form_text
@@ -27,7 +27,7 @@ from framework.composition.page import write_page
 from framework.composition.playing import RATE, in_seconds, mixed, own_stems, sampled, through
 from framework.evaluation.metrics.structure import structure
 from framework.hyperparameters import nearest
-from framework.runs.checkpoints import load_weights_of, newest_checkpoint, read_checkpoint
+from framework.runs.checkpoints import newest_checkpoint
 from framework.tracking.media import log_mel_picture
 
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")
@@ -45,7 +45,8 @@ def run(arguments: list[str]) -> None:
     output = Path(settings.output)
     folder = output.with_suffix("")
     wanted = form_of(settings.form, _LONGEST) if settings.form else ()
-    known = {name: opened(name, settings.runs) for name in dict.fromkeys(settings.through)}
+    own = ["--runs", settings.runs]
+    known = {name: open_trained("validate", [name, *own]).cli.model for name in dict.fromkeys(settings.through)}
     trained = [known[name] for name in settings.through]
     given = own_stems(Path(settings.stems)) if settings.stems else {}
     song, performed = None, {}
@@ -105,22 +106,6 @@ def check(settings: Any) -> None:
         raise UsageError("--form, --start and --score are three ways to begin: give one of them")
     if not settings.output.endswith((".wav", ".flac")):
         raise UsageError(f"--output {settings.output}: name a .wav or .flac file")
-
-
-def opened(target: str, runs: str) -> Any:
-    """Return the trained system of an experiment's name, or of a run's folder or checkpoint, on the CPU.
-
-    Raises:
-        UsageError: there is no such run.
-    """
-    if is_path(target):
-        stored = stored_run(target)
-        system, path = stored.experiment()(), stored.newest()
-        load_weights_of(read_checkpoint(path), system, path)
-        return system.eval()
-    cli = open_experiment("validate", [target, "--runs", runs])
-    load_weights(cli)
-    return cli.model.eval()
 
 
 def levels(settings: Any) -> list[Any]:

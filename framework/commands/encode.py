@@ -9,12 +9,10 @@ from torch import Tensor
 
 from framework.audio.coded_files import CodedHeader, write_codes
 from framework.audio.files import AudioFileError, load_audio
-from framework.commands.experiment import ExperimentCLI, open_experiment
+from framework.commands.experiment import ExperimentCLI
 from framework.commands.parser import UsageError
-from framework.commands.stored import is_path, stored_run
-from framework.commands.weights import load_weights
+from framework.commands.trained import open_trained
 from framework.generators.codec import Codec
-from framework.runs.checkpoints import load_weights_of, read_checkpoint
 
 PIECE = 2**18
 """About as many samples are coded at once."""
@@ -40,17 +38,8 @@ def open_codec(command: str, arguments: list[str]) -> ExperimentCLI:
     Raises:
         UsageError: the system has no codes.
     """
-    if arguments and is_path(arguments[0]):
-        stored = stored_run(arguments[0])
-        cli = ExperimentCLI(command, stored.experiment(), arguments[1:])
-        check(cli)
-        checkpoint = stored.newest()
-        load_weights_of(read_checkpoint(checkpoint), cli.model, checkpoint)
-    else:
-        cli = open_experiment(command, arguments)
-        check(cli)
-        load_weights(cli)
-    cli.model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+    cli = open_trained(command, arguments, check).cli
+    cli.model.to("cuda" if torch.cuda.is_available() else "cpu")
     return cli
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from framework.commands.release import facts
-from framework.commands.trained import open_trained
+from framework.commands.trained import check_weights, open_trained
 from framework.export.exporting import export
 from framework.export.formats import FORMATS
 from framework.export.programs import ExportError
@@ -17,7 +17,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         ExportError: the file's name has another format's ending.
     """
-    trained = open_trained("export", arguments)
+    trained = open_trained("export", arguments, check_weights)
     system, format = trained.cli.model, trained.cli.config["format"]
     path = Path(trained.cli.config["output"] or f"{trained.name}{FORMATS[format].suffix}")
     if path.suffix != FORMATS[format].suffix:

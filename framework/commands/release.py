@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from framework.commands.trained import Trained, open_trained
+from framework.commands.trained import Trained, check_weights, open_trained
 from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.identity import family, signature
 from framework.runs.released import SUFFIX, ReleaseError
@@ -16,7 +16,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         ReleaseError: the checkpoint has nothing to train on from.
     """
-    trained = open_trained("release", arguments)
+    trained = open_trained("release", arguments, check_weights)
     settings, checkpoint = trained.cli.config, read_checkpoint(trained.path)
     path = Path(settings["output"] or f"{trained.name}{SUFFIX}")
     if settings["for_training"] and not is_ours(checkpoint):

@@ -1,5 +1,6 @@
 """A trained system that a command line means: by experiment and values, by run folder, or by checkpoint."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,27 @@ class Trained:
         return self.cli.experiment.__module__.rpartition(".")[2]
 
 
-def open_trained(command: str, arguments: list[str]) -> Trained:
+def open_trained(command: str, arguments: list[str], check: Callable[[ExperimentCLI], None] | None = None) -> Trained:
     """Return what a command line means, on the CPU and in evaluation.
 
+    Args:
+        command: Name of the command.
+        arguments: Those behind it.
+        check: Raises where the command has no use for a system, before its weights are looked for.
+
     Raises:
-        UsageError: the system has no weights, or there is no such run.
+        UsageError: there is no such run.
     """
     if arguments and is_path(arguments[0]):
         stored = stored_run(arguments[0])
         cli, path = ExperimentCLI(command, stored.experiment(), arguments[1:]), stored.newest()
+    else:
+        stored, cli, path = None, open_experiment(command, arguments), Path()
+    if check:
+        check(cli)
+    if stored:
         load_weights_of(read_checkpoint(path), cli.model, path)
     else:
-        cli = open_experiment(command, arguments)
-        if not cli.model.has_weights:
-            raise UsageError(f"{cli.experiment.__name__} has no weights: there is nothing to {command}")
         path = Path(load_weights(cli))
     cli.model.eval()
     try:
@@ -53,3 +61,13 @@ def open_trained(command: str, arguments: list[str]) -> Trained:
     except RunError:
         config = {}
     return Trained(cli, path, config.get("identity"))
+
+
+def check_weights(cli: ExperimentCLI) -> None:
+    """Refuse systems that have none.
+
+    Raises:
+        UsageError: naming the command, which has nothing to do.
+    """
+    if not cli.model.has_weights:
+        raise UsageError(f"{cli.experiment.__name__} has no weights: there is nothing to {cli.command}")

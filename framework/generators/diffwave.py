@@ -61,16 +61,6 @@ class MelUpsampler(nn.Module):
             for s in scales
         )
 
-    @torch.no_grad()
-    def interpolate(self) -> None:
-        """Begin as linear interpolation over time, by which a short training finds the mel's use sooner."""
-        for layer in (self.conv1, self.conv2):
-            scale = layer.stride[1]
-            distance = torch.arange(2 * scale) - scale + (0.0 if scale % 2 else 0.5)
-            for parameter in layer.parameters():
-                nn.init.zeros_(parameter)
-            layer.weight[0, 0, 1] = 1 - distance.abs() / scale
-
     def forward(self, mel: Tensor) -> Tensor:
         """Upsample `(batch, mels, frames)` to `(batch, mels, frames * hop)`."""
         hidden = leaky_relu(self.conv1(mel.unsqueeze(1)), 0.4)

@@ -21,7 +21,7 @@ LOUDEST = 5.0
 
 
 class Spectrum(ShortTimeFourier):
-    """The spectrum of which noise of variance 1 has coefficients of variance 1, and what a network is shown of it.
+    """The spectrum of which noise of variance 1 has coefficients of variance 1, and audio of it again.
 
     The arguments are those of the transform.
     """

@@ -113,7 +113,8 @@ def test_the_command_prints_and_writes_what_it_measured(monkeypatch, tmp_path, c
     document = (tmp_path / "docs/benchmarks.md").read_text()
     for place in (out, document, (tmp_path / "runs/bench/data.md").read_text()):
         assert all(words in place for words in ("bit by bit", "MB/s", "peak MiB", "In memory.", "2 rounds", "torch"))
-    assert "ostinato bench data --rounds 2" in document
+    assert "ostinato bench data --rounds 2 --seconds 0.001 --peer them=DIR --save" in document
+    assert str(tmp_path) not in document
 
 
 @pytest.mark.parametrize(

@@ -63,16 +63,9 @@ def test_clips_of_any_length_are_measured():
     assert system.synthesize(clip).shape == (1, 1, 3000)
 
 
-@pytest.mark.parametrize("scales", [(16, 16), (15, 20)])
 @torch.no_grad()
-def test_a_mel_can_begin_interpolated(scales):
-    upsampler = MelUpsampler(scales)
-    mel = torch.arange(1.0, 9.0).expand(1, 3, 8)
-    assert upsampler(mel).shape == (1, 3, 8 * scales[0] * scales[1])
-    upsampler.interpolate()
-    hop = scales[0] * scales[1]
-    slopes = upsampler(mel)[..., hop:-hop].diff()
-    torch.testing.assert_close(slopes, torch.full_like(slopes, 1 / hop), atol=1e-5, rtol=0)
+def test_an_odd_scale_gives_whole_hops():
+    assert MelUpsampler((15, 20))(torch.randn(1, 3, 8)).shape == (1, 3, 8 * 15 * 20)
 
 
 def test_a_mel_of_another_hop_is_refused():

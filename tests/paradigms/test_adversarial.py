@@ -6,6 +6,7 @@ from itertools import chain
 import lightning as L
 import pytest
 import torch
+from noise_clips import Noise
 from torch import nn
 from torch.nn.functional import l1_loss
 
@@ -13,21 +14,6 @@ from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
 from framework.generators.hifigan import HiFiGAN
 from framework.losses.adversarial import Hinge, WassersteinGP
-
-
-class Noise(L.LightningDataModule):
-    """Batches of noise, the same every time."""
-
-    sample_rate = 22050
-
-    def train_dataloader(self):
-        generator = torch.Generator().manual_seed(0)
-        audio = 0.3 * torch.randn(64, 1, 2048, generator=generator)
-        clips = [{"audio": clip, "key": str(i)} for i, clip in enumerate(audio)]
-        return torch.utils.data.DataLoader(clips, batch_size=2)
-
-    def advance(self, batch):
-        pass
 
 
 class Tiny(HiFiGAN):
