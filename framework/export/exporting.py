@@ -93,7 +93,7 @@ def compared(exported: Program, run: Callable[[Inputs], Tensor], size: int, samp
         )
     inputs, network = exported.example(*CHECKED[1]), exported.network
     # As synthesis has it, which is the fastest.
-    network = network.prepared() if isinstance(network, Vocoder) else network
+    network = network.channels_last() if isinstance(network, Vocoder) else network
     seconds = network(*inputs).shape[-1] / sample_rate
     eager, program = (timed(call, inputs) / seconds for call in (lambda given: network(*given), run))
     return Report(max(differences), min(ratios), size, eager, program)

@@ -1,34 +1,42 @@
-"""Convolutional vocoders as they are fastest on a CPU where no gradient is wanted: channels innermost in memory."""
+"""Convolutional vocoders where no gradient is wanted, fastest first: compiled, or with channels innermost in memory."""
 
 import copy
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from framework.generators.incremental import incremental, run
+from framework.native.streams import compiled
 
 
 class Vocoder(nn.Module):
     """A network of convolutions over time, log-mel `(batch, mels, frames)` -> audio `(batch, 1, time)`."""
 
-    _prepared: "ChannelsLast | None" = None
+    _channels_last: "ChannelsLast | None" = None
 
-    def prepared(self) -> "ChannelsLast":
+    def prepared(self) -> Callable[[Tensor], Tensor]:
         """Return the network for synthesis on a CPU, with the weights that it has now."""
+        return compiled(incremental(self)) or self.channels_last()
+
+    def channels_last(self) -> "ChannelsLast":
+        """Return the network in PyTorch for synthesis on a CPU, with the weights that it has now."""
         device = next(self.parameters()).device
-        if self._prepared is None or next(self._prepared.parameters()).device != device:
+        if self._channels_last is None or next(self._channels_last.parameters()).device != device:
             # Beside the modules, being no part of the network.
-            object.__setattr__(self, "_prepared", ChannelsLast(self))
-        assert self._prepared is not None
+            object.__setattr__(self, "_channels_last", ChannelsLast(self))
+        assert self._channels_last is not None
         # Each time: fused optimisers change weights without leaving a sign of it.
-        self._prepared.refresh()
-        return self._prepared
+        self._channels_last.refresh()
+        return self._channels_last
 
     def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole."""
-        for audio in run(incremental(self.prepared().network), map(as_image, mels)):
+        if (network := compiled(incremental(self))) is not None:
+            yield from run(network.begin(), mels)
+            return
+        for audio in run(incremental(self.channels_last().network), map(as_image, mels)):
             yield audio.squeeze(2)
 
 

@@ -11,7 +11,7 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
 from framework.generators.channels_last import Vocoder
-from framework.generators.incremental import Chain, Combination, Incremental, Pointwise, incremental
+from framework.generators.incremental import Chain, Incremental, Pointwise, Sum, incremental
 from framework.generators.layers import (
     Upsampling,
     normed_conv,
@@ -22,19 +22,7 @@ from framework.losses.mel import MelLoss
 from framework.paradigms.adversarial import Adversarial
 
 SLOPE = 0.1
-
-
-ACTIVATION = Pointwise(lambda hidden: leaky_relu(hidden, SLOPE))
-
-
-def beside_itself(*layers: Incremental) -> Incremental:
-    """Return layers in pieces with their input added."""
-    return Combination([Pointwise(lambda hidden: hidden), Chain(*layers)], lambda pair: pair[0] + pair[1])
-
-
-def mean(parts: Sequence[Tensor]) -> Tensor:
-    """Return the mean of tensors, summed in the order in which the network does."""
-    return sum(parts[1:], start=parts[0]) / len(parts)
+ACTIVATION, UNCHANGED = Pointwise(nn.LeakyReLU(SLOPE)), Pointwise(nn.Identity())
 
 
 def same_conv(channels: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
@@ -59,7 +47,7 @@ class ResidualBlock1(nn.Module):
     def incremental(self) -> Incremental:
         """Return the block for input in pieces."""
         pairs = zip(self.convs1, self.convs2, strict=True)
-        return Chain(*(beside_itself(ACTIVATION, incremental(d), ACTIVATION, incremental(p)) for d, p in pairs))
+        return Chain(*(Sum(UNCHANGED, Chain(ACTIVATION, incremental(d), ACTIVATION, incremental(p))) for d, p in pairs))
 
     @staticmethod
     def reach(kernel: int, dilations: Sequence[int]) -> int:
@@ -82,7 +70,7 @@ class ResidualBlock2(nn.Module):
 
     def incremental(self) -> Incremental:
         """Return the block for input in pieces."""
-        return Chain(*(beside_itself(ACTIVATION, incremental(conv)) for conv in self.convs))
+        return Chain(*(Sum(UNCHANGED, Chain(ACTIVATION, incremental(conv))) for conv in self.convs))
 
     @staticmethod
     def reach(kernel: int, dilations: Sequence[int]) -> int:
@@ -171,8 +159,8 @@ class HiFiGANGenerator(Vocoder):
         for stage, upsampling in enumerate(self.ups):
             first = stage * self.blocks_per_stage
             blocks = [incremental(block) for block in self.resblocks[first : first + self.blocks_per_stage]]
-            layers += [ACTIVATION, incremental(upsampling), Combination(blocks, mean)]
-        return Chain(*layers, Pointwise(leaky_relu), incremental(self.conv_post), Pointwise(tanh))
+            layers += [ACTIVATION, incremental(upsampling), Sum(*blocks, divisor=len(blocks))]
+        return Chain(*layers, Pointwise(nn.LeakyReLU()), incremental(self.conv_post), Pointwise(nn.Tanh()))
 
 
 def hifigan_discriminators() -> dict[str, Discriminator]:

@@ -5,7 +5,7 @@ lengths, and the memory does not grow with the signal. Outputs come as late as t
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol, cast
 
 import torch
@@ -22,13 +22,14 @@ class Incremental(Protocol):
 
 
 class Pointwise:
-    """A function of each sample by itself."""
+    """A layer that sees each sample by itself."""
 
-    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
-        self.function = function
+    def __init__(self, layer: nn.Module) -> None:
+        self.layer = layer
 
     def __call__(self, piece: Tensor, last: bool) -> Tensor:
-        return self.function(piece)
+        output: Tensor = self.layer(piece)
+        return output
 
 
 class Chain:
@@ -43,11 +44,11 @@ class Chain:
         return piece
 
 
-class Combination:
-    """Branches of the same input, whose outputs are combined sample by sample: they wait for the one that sees most."""
+class Sum:
+    """Branches of the same input, whose outputs are added: they wait for the one that sees furthest ahead."""
 
-    def __init__(self, branches: Sequence[Incremental], combine: Callable[[Sequence[Tensor]], Tensor]) -> None:
-        self.branches, self.combine = branches, combine
+    def __init__(self, *branches: Incremental, divisor: int = 1) -> None:
+        self.branches, self.divisor = branches, divisor
         self.waiting: list[Tensor] = []
 
     def __call__(self, piece: Tensor, last: bool) -> Tensor:
@@ -56,7 +57,8 @@ class Combination:
             outputs = [torch.cat(pair, dim=-1) for pair in zip(self.waiting, outputs, strict=True)]
         known = min(output.shape[-1] for output in outputs)
         self.waiting = [output[..., known:] for output in outputs]
-        return self.combine([output[..., :known] for output in outputs])
+        total = sum((output[..., :known] for output in outputs[1:]), start=outputs[0][..., :known])
+        return total / self.divisor if self.divisor > 1 else total
 
 
 class Convolution:
@@ -149,13 +151,13 @@ def incremental(layer: nn.Module) -> Incremental:
     """
     if isinstance(layer, nn.Sequential):
         return Chain(*map(incremental, layer))
-    if isinstance(layer, nn.Conv1d | nn.Conv2d):
+    if isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.stride[-1] == 1 and layer.padding_mode == "zeros":
         return Convolution(layer)
     if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
         return Upsampling(layer)
     if isinstance(layer, nn.ReflectionPad1d | nn.ReflectionPad2d):
         return Reflection(layer)
-    if isinstance(layer, (nn.LeakyReLU, nn.Tanh)):
+    if isinstance(layer, nn.LeakyReLU | nn.Tanh | nn.Identity):
         return Pointwise(layer)
     if hasattr(layer, "incremental"):
         parts: Incremental = cast(Any, layer).incremental()

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
 from framework.generators.channels_last import Vocoder
-from framework.generators.incremental import Combination, Incremental, incremental
+from framework.generators.incremental import Incremental, Sum, incremental
 from framework.generators.layers import (
     Upsampling,
     normed_conv,
@@ -40,7 +40,7 @@ class ResidualBlock(nn.Module):
 
     def incremental(self) -> Incremental:
         """Return the block for input in pieces."""
-        return Combination(list(map(incremental, (self.shortcut, self.block))), lambda pair: pair[0] + pair[1])
+        return Sum(incremental(self.shortcut), incremental(self.block))
 
 
 class MelGANGenerator(Vocoder):

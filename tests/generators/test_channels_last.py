@@ -25,7 +25,7 @@ def snr(reference, other):
 @torch.no_grad()
 def test_the_audio_is_the_networks_own(network):
     mel = torch.randn(2, 20, 37)
-    prepared = network.prepared()
+    prepared = network.channels_last()
     assert prepared(mel).shape == (2, 1, 37 * network.hop_length)
     assert snr(network(mel), prepared(mel)) > 100
     assert not any(parameter.requires_grad for parameter in prepared.parameters())
@@ -33,10 +33,10 @@ def test_the_audio_is_the_networks_own(network):
 
 def test_it_has_the_weights_of_the_moment(network):
     mel = torch.randn(1, 20, 9)
-    before = network.prepared()(mel)
+    before = network.channels_last()(mel)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2, fused=True)
     network(mel).square().mean().backward()
     optimizer.step()
     with torch.no_grad():
-        assert snr(network(mel), network.prepared()(mel)) > 100
-        assert snr(before, network.prepared()(mel)) < 60
+        assert snr(network(mel), network.channels_last()(mel)) > 100
+        assert snr(before, network.channels_last()(mel)) < 60

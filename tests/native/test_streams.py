@@ -1,0 +1,122 @@
+"""Compiled networks in pieces: PyTorch's numbers, the same bits for all lengths of pieces, and a way without them."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from framework.generators.hifigan import HiFiGANGenerator
+from framework.generators.incremental import incremental, run
+from framework.generators.melgan import MelGANGenerator
+from framework.native.streams import compiled
+
+SMALL = {"n_mels": 20, "channels": 36}
+NETWORKS = {
+    "v1": lambda: HiFiGANGenerator(**SMALL, upsample_rates=(8, 4), upsample_kernels=(16, 8)),
+    "v3": lambda: HiFiGANGenerator(
+        **SMALL,
+        upsample_rates=(5, 3),
+        upsample_kernels=(11, 9),
+        residual_block=2,
+        kernels=(3, 5),
+        dilations=((1, 2), (2, 6)),
+    ),
+    "without_fusion": lambda: HiFiGANGenerator(**SMALL, upsample_rates=(4, 3), upsample_kernels=(4, 9), fusion=False),
+    "melgan": lambda: MelGANGenerator(20, 10, upsample_rates=(8, 3, 2)),
+}
+
+
+@pytest.fixture(params=NETWORKS)
+def network(request):
+    torch.manual_seed(0)
+    return NETWORKS[request.param]().eval()
+
+
+def snr(reference, other):
+    return float(10 * (reference.square().sum() / (reference - other).square().sum()).log10())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("frames", [5, 150])
+def test_it_computes_what_the_network_does(network, frames):
+    mel = 3 * torch.randn(2, 20, frames)
+    audio = network.prepared()(mel)
+    assert audio.shape == (2, 1, frames * network.hop_length)
+    assert snr(network.double()(mel.double()), audio.double()) > 110
+
+
+@torch.no_grad()
+def test_pieces_of_any_length_and_any_number_of_threads_give_the_same_bits(network, monkeypatch):
+    mel, draw = torch.randn(2, 20, 150), random.Random(0)
+    whole = network.prepared()(mel)
+    for longest, threads in ((1, 1), (9, 2), (70, 3)):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        assert torch.equal(torch.cat(list(network.stream(cut(mel, draw, longest))), dim=-1), whole)
+
+
+def cut(mel, draw, longest):
+    """Yield pieces of random lengths, empty ones among them."""
+    while mel.shape[-1]:
+        length = draw.randint(0, longest)
+        yield mel[..., :length]
+        mel = mel[..., length:]
+
+
+def test_it_has_the_weights_of_the_moment(network):
+    mel = torch.randn(1, 20, 9)
+    before = network.prepared()(mel)
+    optimizer = torch.optim.AdamW(network.parameters(), 1e-2, fused=True)
+    network(mel).square().mean().backward()
+    optimizer.step()
+    with torch.no_grad():
+        assert snr(network(mel), network.prepared()(mel)) > 100
+        assert snr(before, network.prepared()(mel)) < 60
+
+
+def test_streams_do_not_disturb_each_other(network):
+    mels = torch.randn(2, 1, 20, 40)
+    whole = [network.prepared()(mel) for mel in mels]
+    streams = [network.stream(mel.split(7, dim=-1)) for mel in mels]
+    parts = list(zip(*streams, strict=True))
+    for index, audio in enumerate(whole):
+        assert torch.equal(torch.cat([pair[index] for pair in parts], dim=-1), audio)
+
+
+def test_another_number_of_channels_is_refused(network):
+    with pytest.raises(ValueError, match="takes 20 channels of float32, not 19"):
+        network.prepared()(torch.randn(1, 19, 8))
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv1d(4, 4, 3, groups=2),
+        nn.Sequential(nn.Conv1d(4, 4, 3), nn.LeakyReLU(), nn.Tanh()),
+        nn.Sequential(nn.Conv1d(4, 4, 3), nn.LeakyReLU()),
+        nn.Conv1d(4, 4, 3).double(),
+        nn.Sequential(nn.ReflectionPad1d(1), nn.Conv1d(4, 4, 3, padding=1)),
+    ],
+    ids=str,
+)
+def test_what_is_not_known_is_left_to_pytorch(layer):
+    assert compiled(incremental(layer)) is None
+
+
+def test_so_is_everything_under_autocast_and_without_a_compiler(network, monkeypatch):
+    assert compiled(incremental(network)) is not None
+    with torch.autocast("cpu", torch.bfloat16):
+        assert compiled(incremental(network)) is None
+    monkeypatch.setenv("OSTINATO_NATIVE", "0")
+    assert compiled(incremental(network)) is None
+    assert network.prepared() is network.channels_last()
+
+
+@torch.no_grad()
+def test_one_convolution_of_many_channels_and_few_samples():
+    torch.manual_seed(0)
+    for channels, kernel, time in ((3, 1, 1), (130, 7, 5), (8, 12, 1000)):
+        layer = nn.Conv1d(channels, 2 * channels + 1, kernel, bias=False, padding=kernel // 2)
+        signal = torch.randn(1, channels, time)
+        (audio,) = run(compiled(incremental(layer)).begin(), [signal])
+        assert snr(layer(signal), audio) > 110
