@@ -24,7 +24,7 @@ from torch.nn.functional import pad
 
 from framework.audio.envelopes import Interpolation, blend_weights, full_precision, harmonic_frequencies
 
-_SAMPLES_AT_ONCE = {"cpu": 1 << 13}
+_SAMPLES_AT_ONCE = {"cpu": 1 << 15}
 """What stays in the cache of a processor; elsewhere memory matters less than the number of kernels."""
 
 

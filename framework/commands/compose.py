@@ -1,6 +1,7 @@
 """`ostinato compose`: a whole piece, from its form to its sound; every layer can be looked at, or be one's own."""
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -55,9 +56,10 @@ def run(arguments: list[str]) -> None:
         beat = 60 / (settings.tempo or tempo)
         performed = {n: [Note(x.onset * beat, x.duration * beat, x.midi) for x in v] for n, v in voices.items()}
     else:
-        systems = levels(settings)
+        song = load_song(Path(settings.start)) if settings.start else None
+        systems = levels(settings, LEVELS[made_levels(song) :])
         folder.mkdir(parents=True, exist_ok=True)
-        song = written(settings, systems, wanted, folder)
+        song = written(settings, song, systems, wanted, folder)
         performed = in_seconds(song, settings.tempo or TEMPO)
     folder.mkdir(parents=True, exist_ok=True)
     stems = play(performed, settings, trained, given)
@@ -108,13 +110,18 @@ def check(settings: Any) -> None:
         raise UsageError(f"--output {settings.output}: name a .wav or .flac file")
 
 
-def levels(settings: Any) -> list[Any]:
-    """Return the four levels with the weights of their newest runs.
+def made_levels(song: Song | None) -> int:
+    """Return how many of the levels a song has been through."""
+    return 0 if song is None else 1 + sum(name in song.voices for name in ("skeleton", "soprano", "alto"))
+
+
+def levels(settings: Any, names: Sequence[str]) -> list[Any]:
+    """Return levels with the weights of their newest runs.
 
     Raises:
         UsageError: some are not trained, and `--train` is not given.
     """
-    found = {name: open_experiment("fit", [name, "--runs", settings.runs]) for name in LEVELS}
+    found = {name: open_experiment("fit", [name, "--runs", settings.runs]) for name in names}
     if settings.train:
         # A run that was interrupted has a checkpoint, too, and goes on from it.
         for name, cli in found.items():
@@ -128,20 +135,17 @@ def levels(settings: Any) -> list[Any]:
     return [cli.model.eval() for cli in found.values()]
 
 
-def written(settings: Any, systems: list[Any], wanted: tuple, folder: Path) -> Song:
-    """Return the piece that the levels write, from the form or from a level on; each level is kept in the folder."""
-    form, *others = systems
-    if settings.start:
-        song = load_song(Path(settings.start))
-        others = others[sum(name in song.voices for name in ("skeleton", "soprano", "alto")) :]
-    else:
-        song = Song(f"seed {settings.seed}", 1, others[-1].layout.beat_rows, write_form(form, settings.seed, wanted))
+def written(settings: Any, song: Song | None, systems: list[Any], wanted: tuple, folder: Path) -> Song:
+    """Return the piece that the levels write, from the form or from what there is on; each is kept in the folder."""
+    if song is None:
+        form, *systems = systems
+        song = Song(f"seed {settings.seed}", 1, systems[-1].layout.beat_rows, write_form(form, settings.seed, wanted))
         save_song(folder / "form.json", song)
     print(f"form:    {form_text(song.phrases)}")
-    for level in others:
+    for level in systems:
         song = write_level(level, song, settings.seed, told)
         save_song(folder / f"{level.layout.title}.json", song)
-    if others:
+    if systems:
         song = in_its_key(within_ranges(song), settings.seed)
     save_song(folder / "song.json", song)
     save_midi(folder / "song.mid", {name: song.voices[name] for name in VOICES}, song.steps, settings.tempo or TEMPO)

@@ -42,7 +42,7 @@ def four():
 
 @pytest.fixture(autouse=True)
 def untrained(monkeypatch, four):
-    monkeypatch.setattr(compose, "levels", lambda settings: four)
+    monkeypatch.setattr(compose, "levels", lambda settings, names: [four[compose.LEVELS.index(name)] for name in names])
 
 
 def composed(output, *arguments):
@@ -74,9 +74,14 @@ def test_a_piece_is_a_function_of_its_seed_and_has_the_form_that_was_asked_for(t
     assert meter.loudness() == pytest.approx(-16, abs=0.2)
 
 
-def test_every_layer_can_be_ones_own(tmp_path):
+def test_every_layer_can_be_ones_own(tmp_path, monkeypatch):
     song = chorale("A")
     save_song(tmp_path / "outer.json", song.transposed(0))
+    with monkeypatch.context() as nothing_is_trained:
+        nothing_is_trained.setattr(compose, "levels", levels_of)
+        nothing_is_trained.chdir(tmp_path)
+        folder = composed(tmp_path / "whole.wav", "--start", tmp_path / "outer.json")
+        assert load_song(folder / "song.json").voices == load_song(tmp_path / "outer.json").voices
     start = load_song(tmp_path / "outer.json")
     plain = json.loads((tmp_path / "outer.json").read_text())
     del plain["voices"]["alto"], plain["voices"]["tenor"]
