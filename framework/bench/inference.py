@@ -18,7 +18,6 @@ from framework.bench.harness import BenchError, Contender, Contest
 from framework.bench.machine import device, synchronise
 from framework.bench.training_step import load_models
 from framework.generators.hifigan import HiFiGANGenerator
-from framework.generators.incremental import incremental
 from framework.native.streams import compiled as compiled_streams
 from framework.runs.importers import load_official
 
@@ -50,7 +49,7 @@ def contest(checkout: Path, version: str) -> Contest:
         ways["official, ONNX Runtime"] = in_onnx_runtime(official, mel)
     prepared = ours.channels_last() if device().type == "cpu" else ours
     ways["ours"] = lambda: prepared(mel)
-    if device().type == "cpu" and (by_pieces := compiled_streams(incremental(ours))) is not None:
+    if device().type == "cpu" and (by_pieces := compiled_streams(ours)) is not None:
         ways["ours, compiled"] = lambda: by_pieces(mel)
 
     def run(way: Callable[[], Tensor]) -> float:

@@ -18,7 +18,7 @@ class Vocoder(nn.Module):
 
     def prepared(self) -> Callable[[Tensor], Tensor]:
         """Return the network for synthesis on a CPU, with the weights that it has now."""
-        return compiled(incremental(self)) or self.channels_last()
+        return compiled(self) or self.channels_last()
 
     def channels_last(self) -> "ChannelsLast":
         """Return the network in PyTorch for synthesis on a CPU, with the weights that it has now."""
@@ -32,11 +32,20 @@ class Vocoder(nn.Module):
         return self._channels_last
 
     def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole."""
-        if (network := compiled(incremental(self))) is not None:
-            yield from run(network.begin(), mels)
+        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole.
+
+        A network with layers that cannot be given their input in pieces is given the whole, at the end.
+        """
+        if (fused := compiled(self)) is not None:
+            yield from run(fused.begin(), mels)
             return
-        for audio in run(incremental(self.channels_last().network), map(as_image, mels)):
+        plain = self.channels_last()
+        try:
+            layer = incremental(plain.network)
+        except TypeError:
+            yield plain(torch.cat(list(mels), dim=-1))
+            return
+        for audio in run(layer, map(as_image, mels)):
             yield audio.squeeze(2)
 
 

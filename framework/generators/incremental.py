@@ -159,10 +159,18 @@ def incremental(layer: nn.Module) -> Incremental:
         return Reflection(layer)
     if isinstance(layer, nn.LeakyReLU | nn.Tanh | nn.Identity):
         return Pointwise(layer)
-    if hasattr(layer, "incremental"):
+    if hasattr(layer, "incremental") and definer(layer, "incremental") <= definer(layer, "forward"):
         parts: Incremental = cast(Any, layer).incremental()
         return parts
     raise TypeError(f"{type(layer).__name__} cannot be given its input piece by piece")
+
+
+def definer(layer: nn.Module, method: str) -> int:
+    """Return which of a layer's classes says what a method does, its own being 0.
+
+    A class that computes something else than the one it extends is not what that one says of itself.
+    """
+    return next(place for place, kind in enumerate(type(layer).__mro__) if method in vars(kind))
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from framework.generators.incremental import (
     Reflection,
     Sum,
     Upsampling,
+    incremental,
     run,
 )
 from framework.native.build import library
@@ -41,7 +42,7 @@ PIECE = 64
 """Frames at a time of a whole signal: what the layers make of them stays in a processor's caches."""
 
 
-def compiled(network: Incremental) -> "Compiled | None":
+def compiled(network: nn.Module) -> "Compiled | None":
     """Return a network with the weights that it has now, compiled, or None where PyTorch is to compute it.
 
     That is where there is no compiler, under autocast, and for networks of other layers, of another type than float32
@@ -50,7 +51,7 @@ def compiled(network: Incremental) -> "Compiled | None":
     if torch.is_autocast_enabled("cpu") or (native := library("streams")) is None:
         return None
     try:
-        return Compiled(network, native)
+        return Compiled(incremental(network), native)
     except TypeError:
         return None
 

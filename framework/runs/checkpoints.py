@@ -125,11 +125,16 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = str(error).splitlines()[0][:120]
-        raise CheckpointError(f"{path} is cut short or no checkpoint ({reason}): use another") from error
+        raise CheckpointError(f"{path} is cut short or no checkpoint ({reason_of(error)}): use another") from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is a {type(checkpoint).__name__}, no checkpoint")
     return checkpoint
+
+
+def reason_of(error: Exception) -> str:
+    """Return in a few words why PyTorch cannot read a file: its own are a page on how to trust it."""
+    said = (str(error) or type(error).__name__).splitlines()[0]
+    return "not of tensors alone" if said.startswith("Weights only load failed") else said[:120]
 
 
 def is_ours(checkpoint: dict[str, Any]) -> bool:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from framework.runs.checkpoints import reason_of
+
 
 class OfficialCheckpointError(ValueError):
     """A checkpoint that holds no weights for the network it is loaded into."""
@@ -49,8 +51,7 @@ def _read(path: str | Path) -> Any:
     except FileNotFoundError:
         raise
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise OfficialCheckpointError(f"{path} cannot be read as a checkpoint: {reason}") from error
+        raise OfficialCheckpointError(f"{path} cannot be read as a checkpoint: {reason_of(error)}") from error
 
 
 def from_tensorflow(variables: Mapping[str, np.ndarray]) -> dict[str, Tensor]:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from framework.generators.hifigan import HiFiGANGenerator
-from framework.generators.incremental import incremental, run
+from framework.generators.incremental import run
 from framework.generators.melgan import MelGANGenerator
 from framework.native.streams import compiled
 
@@ -100,15 +100,29 @@ def test_another_number_of_channels_is_refused(network):
     ids=str,
 )
 def test_what_is_not_known_is_left_to_pytorch(layer):
-    assert compiled(incremental(layer)) is None
+    assert compiled(layer) is None
+
+
+class Quieter(HiFiGANGenerator):
+    def forward(self, mel):
+        return super().forward(mel) / 2
+
+
+def test_so_is_a_network_that_extends_one_to_compute_something_else():
+    network, mel = Quieter(**SMALL, upsample_rates=(4, 3), upsample_kernels=(4, 9)), torch.randn(1, 20, 9)
+    assert compiled(network) is None
+    with torch.no_grad():
+        assert snr(network(mel), network.prepared()(mel)) > 100
+        (audio,) = network.stream(mel.split(4, dim=-1))
+        assert snr(network(mel), audio) > 100
 
 
 def test_so_is_everything_under_autocast_and_without_a_compiler(network, monkeypatch):
-    assert compiled(incremental(network)) is not None
+    assert compiled(network) is not None
     with torch.autocast("cpu", torch.bfloat16):
-        assert compiled(incremental(network)) is None
+        assert compiled(network) is None
     monkeypatch.setenv("OSTINATO_NATIVE", "0")
-    assert compiled(incremental(network)) is None
+    assert compiled(network) is None
     assert network.prepared() is network.channels_last()
 
 
@@ -118,5 +132,5 @@ def test_one_convolution_of_many_channels_and_few_samples():
     for channels, kernel, time in ((3, 1, 1), (130, 7, 5), (8, 12, 1000)):
         layer = nn.Conv1d(channels, 2 * channels + 1, kernel, bias=False, padding=kernel // 2)
         signal = torch.randn(1, channels, time)
-        (audio,) = run(compiled(incremental(layer)).begin(), [signal])
+        (audio,) = run(compiled(layer).begin(), [signal])
         assert snr(layer(signal), audio) > 110
