@@ -29,7 +29,7 @@ typedef float Vector __attribute__((vector_size(WIDTH * 4)));
 inline Vector load(const float* numbers) {
   Vector loaded;
   std::memcpy(&loaded, numbers, sizeof(Vector));
-#if defined(__x86_64__)
+#if defined(__AVX__)
   // Compilers would read them again for each product, which is slow where they lie in two cache lines.
   asm("" : "+v"(loaded));
 #endif
