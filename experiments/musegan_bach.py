@@ -8,7 +8,7 @@ class MuseGANBach(SmallMuseGAN):
     """Four bars of a chorale by the tutorial's networks: minutes on two CPU cores."""
 
     data = BachPianorolls.variant(batch_size=32, validation_clips=16)
+    monophonic = True
     critic_steps = 2
-    ema_decay = 0.99
     max_steps = 1_200
     val_check_interval = 300

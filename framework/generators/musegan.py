@@ -24,7 +24,7 @@ from framework.evaluation.metrics.metric import Trait
 from framework.generators.musegan_networks import MuseGANGenerator, TutorialGenerator
 from framework.generators.musegan_paper import PaperGenerator
 from framework.generators.musegan_tracks import described, measured, notes_of, program_of, traits_of
-from framework.hyperparameters import runtime
+from framework.hyperparameters import added, runtime
 from framework.losses.adversarial import AdversarialLoss, WassersteinGP
 from framework.paradigms.adversarial import Adversarial
 from framework.paradigms.system import Terms
@@ -223,12 +223,17 @@ class MuseGAN(Adversarial):
 
 
 class SmallMuseGAN(MuseGAN):
-    """The networks and the recipe of the author's PyTorch tutorial."""
+    """The networks and the recipe of the author's PyTorch tutorial.
+
+    Args:
+        monophonic: Whether a track has one note at a time, as voices do.
+    """
 
     critic_steps = 1
+    monophonic: bool = added(False)
 
     def build_generator(self) -> nn.Module:
-        return TutorialGenerator(self.latent, len(self.grid.tracks))
+        return TutorialGenerator(self.latent, len(self.grid.tracks), monophonic=self.monophonic)
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"tracks": TutorialDiscriminator(len(self.grid.tracks))}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 Sizes = tuple[int, int, int]
 
@@ -109,19 +110,23 @@ class TutorialGenerator(nn.Module):
         latent: Dimensions of the noise.
         tracks: How many are made.
         width: Channels before the tracks part; there are up to 8 times as many earlier.
+        monophonic: Whether a track has one note at a time: its values are probabilities of pitches and of a rest
+            (a softmax, as Gulrajani et al., 2017, have it for letters), not numbers of their own.
     """
 
     empty = 0.0
     """Value of a place without a note."""
 
-    def __init__(self, latent: int = 128, tracks: int = 5, width: int = 32) -> None:
+    def __init__(self, latent: int = 128, tracks: int = 5, width: int = 32, monophonic: bool = False) -> None:
         super().__init__()
+        self.monophonic = monophonic
         self.transconv0 = Block(latent, 8 * width, (4, 1, 1))
         self.transconv1 = Block(8 * width, 4 * width, (1, 4, 1))
         self.transconv2 = Block(4 * width, 2 * width, (1, 1, 4))
         self.transconv3 = Block(2 * width, width, (1, 1, 3), (1, 1, 1))
         self.transconv4 = nn.ModuleList(Block(width, width // 2, (1, 4, 1)) for _ in range(tracks))
-        self.transconv5 = nn.ModuleList(Block(width // 2, 1, (1, 1, 12)) for _ in range(tracks))
+        activation = None if monophonic else torch.relu
+        self.transconv5 = nn.ModuleList(Block(width // 2, 1, (1, 1, 12), activation=activation) for _ in range(tracks))
 
     def forward(self, noise: Tensor) -> Tensor:
         """Generate pianorolls `(batch, tracks, 64, 72)` from noise `(batch, latent)`."""
@@ -129,4 +134,6 @@ class TutorialGenerator(nn.Module):
         for block in (self.transconv0, self.transconv1, self.transconv2, self.transconv3):
             hidden = block(hidden)
         rolls = [last(first(hidden)) for first, last in zip(self.transconv4, self.transconv5, strict=True)]
-        return torch.cat(rolls, 1).flatten(2, 3)
+        roll = torch.cat(rolls, 1).flatten(2, 3)
+        # A rest is as likely as a pitch whose value is 0.
+        return pad(roll, (0, 1)).softmax(-1)[..., :-1] if self.monophonic else roll

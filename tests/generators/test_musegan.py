@@ -113,6 +113,19 @@ def test_a_given_track_stays_and_is_answered():
     torch.testing.assert_close(other[:, [0, 2], 96:], one[:, [0, 2], 96:])
 
 
+def test_a_monophonic_track_has_one_note_at_a_time_or_none():
+    torch.manual_seed(0)
+    generator = TutorialGenerator(tracks=3, width=8, monophonic=True)
+    roll = generator(torch.randn(4, 128))
+    assert roll.shape == (4, 3, 64, 72)
+    assert roll.min() >= 0
+    assert roll.sum(-1).max() < 1, "the rest has some of it"
+    assert (roll > 0.5).sum(-1).max() <= 1
+    for block in generator.transconv5:
+        torch.nn.init.constant_(block.batchnorm.bias, -20.0)
+    assert generator(torch.randn(4, 128)).max() < 1e-3, "pitches below 0 leave a rest"
+
+
 def test_refined_notes_are_binary_with_a_straight_gradient():
     system = Tiny()
     values = torch.tensor([[0.2, 0.7, 1.4]], requires_grad=True)
