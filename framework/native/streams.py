@@ -87,11 +87,13 @@ class Compiled:
 
     def chain(self, parts: Iterable[Incremental], source: int, added: int = -1) -> int:
         """Return the stream of layers one after the other; the last one, a convolution, adds another stream."""
-        parts, slope, reflected = list(parts), 1.0, 0
+        parts, slope, reflected, convolved = list(parts), 1.0, 0, False
         for part in parts:
             here = added if part is parts[-1] else -1
             if isinstance(part, Pointwise) and isinstance(part.layer, nn.LeakyReLU):
                 slope = float(part.layer.negative_slope)
+                if slope > 1:
+                    raise TypeError("a slope above 1 is not compiled")
             elif isinstance(part, Reflection):
                 reflected = part.length
             elif isinstance(part, Convolution | Upsampling):
@@ -101,10 +103,12 @@ class Compiled:
                 break
             elif isinstance(part, Sum):
                 source = self.sum(part, source)
-            elif isinstance(part, Pointwise) and isinstance(part.layer, nn.Tanh) and self.layers[-1].target == source:
+            elif isinstance(part, Pointwise) and isinstance(part.layer, nn.Tanh) and convolved:
+                # Nobody else reads the convolution's output before.
                 self.layers[-1].squashes = 1
             elif not (isinstance(part, Pointwise) and isinstance(part.layer, nn.Identity)):
                 raise TypeError(f"{type(part).__name__} is not known to the compiled code")
+            convolved = isinstance(part, Convolution | Upsampling)
         if slope != 1 or reflected:
             raise TypeError("a leaky ReLU or a reflection is not in front of a convolution")
         return source
@@ -112,6 +116,8 @@ class Compiled:
     def sum(self, part: Sum, source: int) -> int:
         """Return the stream of a sum: a branch's last convolution adds it to those before where it can."""
         total = -1
+        if len(part.branches) == 1 and part.divisor > 1:
+            raise TypeError("one branch alone is not divided")
         for index, branch in enumerate(part.branches):
             layers, divisor = list(flat(branch)), part.divisor if index == len(part.branches) - 1 else 1
             if total >= 0 and divisor == 1 and isinstance(layers[-1], Convolution):

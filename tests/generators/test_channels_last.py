@@ -31,12 +31,13 @@ def test_the_audio_is_the_networks_own(network):
     assert not any(parameter.requires_grad for parameter in prepared.parameters())
 
 
-def test_it_has_the_weights_of_the_moment(network):
+@pytest.mark.parametrize("way", ["prepared", "channels_last"])
+def test_it_has_the_weights_of_the_moment(network, way):
     mel = torch.randn(1, 20, 9)
-    before = network.channels_last()(mel)
+    before = getattr(network, way)()(mel)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-2, fused=True)
     network(mel).square().mean().backward()
     optimizer.step()
     with torch.no_grad():
-        assert snr(network(mel), network.channels_last()(mel)) > 100
-        assert snr(before, network.channels_last()(mel)) < 60
+        assert snr(network(mel), getattr(network, way)()(mel)) > 100
+        assert snr(before, getattr(network, way)()(mel)) < 60
