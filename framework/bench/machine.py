@@ -29,6 +29,13 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def has_bf16() -> bool:
+    """Whether what `device` computes on has arithmetic in bf16; processors without it are slow at imitating it."""
+    if device().type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
 def synchronise() -> None:
     """Wait until the GPU, if there is one, has done what it was told."""
     if torch.cuda.is_available():

@@ -19,14 +19,14 @@ from torch.nn.functional import l1_loss
 
 from framework.audio.mel import MelSpectrogram
 from framework.bench.harness import BenchError, Contender, Contest
-from framework.bench.machine import device, synchronise
+from framework.bench.machine import device, has_bf16, synchronise
 from framework.bench.training import Training, training
 from framework.generators.hifigan import HiFiGAN
 from framework.native.build import library
 from framework.runs.importers import load_official
 
 BATCH, SEGMENT = 4, 8192
-LIMITS = {"ours": 1e-5, "ours, compiled": 1e-4}
+LIMITS = {"ours": 1e-5, "ours, compiled": 1e-4, "ours, bf16 discriminators": 5e-3}
 """How far losses may be from the official ones, and each network's gradient, as a share of its norm."""
 VERSIONS: dict[str, Any] = {"v2": HiFiGAN.variant(channels=128), "v1": HiFiGAN}
 
@@ -58,9 +58,15 @@ def contest(version: str, kind: Any, checkout: Path) -> Iterator[Contest]:
             with patch.dict(os.environ, OSTINATO_NATIVE="0"):
                 ours.step()
 
+        def in_bf16() -> None:
+            with patch.object(system, "bf16_discriminators", True):
+                ours.step()
+
         steps = {"official": lambda: official.step(real), "ours": in_pytorch}
         if device().type == "cpu" and library("grouped_convolution") is not None:
             steps["ours, compiled"] = ours.step
+        if has_bf16():
+            steps["ours, bf16 discriminators"] = in_bf16
         yield Contest(
             f"HiFi-GAN {version.upper()}, a batch of {BATCH} segments of {SEGMENT} samples",
             "steps",

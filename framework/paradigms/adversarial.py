@@ -30,6 +30,8 @@ class Adversarial(System):
             (MelGAN's official code), which saves a pass over it.
         critic_steps: Updates of the discriminators to one of the generator (Arjovsky et al., 2017, algorithm 1), each
             on its own equal part of a batch; the generator's is on the last one.
+        bf16_discriminators: Whether the discriminators, most of a step's work, compute in bf16, where the generator may
+            stay in float32. Their weights, and the losses, are float32 still.
     """
 
     learning_rate = 2e-4
@@ -41,6 +43,7 @@ class Adversarial(System):
     adversarial_start: int = 0
     match_before_update: bool = False
     critic_steps: int = added(1)
+    bf16_discriminators: bool = added(False)
 
     def build(self) -> None:
         """Make the networks and the losses."""
@@ -125,7 +128,7 @@ class Turn:
         with torch.no_grad():
             fake = (self.system.produce(self.batch)[0] if self.fake is None else self.fake.detach()).float()
         for name in self.system.discriminators:
-            judge = partial(self.system.judge, name, batch=self.batch)
+            judge = partial(self.judge, name)
             with self.weights_of(name):
                 real_output = judge(self.real)
                 terms[f"discriminator/{name}"] = loss.discriminator(real_output[0], judge(fake)[0])
@@ -154,7 +157,7 @@ class Turn:
             # The real audio first, as in official codes: spectral norms iterate at every pass.
             with self.weights_of(name):
                 real_output = self.real_output(name) if system.feature_matching_weight else None
-                fake_output = system.judge(name, fake, self.batch)
+                fake_output = self.judge(name, fake)
             adversarial = adversarial + weight * system.adversarial_loss.generator(fake_output[0])
             if real_output is not None:
                 matching = matching + weight * system.feature_matching(real_output, fake_output)
@@ -169,7 +172,14 @@ class Turn:
     @torch.no_grad()
     def real_output(self, name: str) -> DiscriminatorOutput:
         """Return what a discriminator makes of the real audio, now or before its own update."""
-        return self.before[name] if name in self.before else self.system.judge(name, self.real, self.batch)
+        return self.before[name] if name in self.before else self.judge(name, self.real)
+
+    def judge(self, name: str, example: Tensor) -> DiscriminatorOutput:
+        """Return what a discriminator makes of an example of this batch, in the arithmetic of discriminators."""
+        if not self.system.bf16_discriminators:
+            return self.system.judge(name, example, self.batch)
+        with torch.autocast(example.device.type, torch.bfloat16):
+            return self.system.judge(name, example, self.batch)
 
 
 @contextlib.contextmanager

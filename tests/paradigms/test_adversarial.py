@@ -84,6 +84,28 @@ def test_lean_step_equals_the_obvious_one():
         torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-6, msg=name)
 
 
+def test_discriminators_in_bf16_give_nearly_the_same_gradients_and_leave_the_rest_in_float32():
+    gradients, seen = {}, set()
+    for bf16 in (False, True):
+        system = make(bf16_discriminators=bf16)
+        if bf16:
+            system.discriminators["multi_period"].discriminators[0].convs[1].register_forward_hook(
+                lambda *arguments: seen.add(arguments[-1].dtype)
+            )
+            system.generator.register_forward_hook(lambda *arguments: seen.add(arguments[-1].dtype))
+        descend = system.descend
+        system.descend = lambda name, network, optimizer, descend=descend, bf16=bf16: (
+            gradients.update({(name, bf16): torch.cat([p.grad.flatten() for p in network.parameters()]).clone()}),
+            descend(name, network, optimizer),
+        )
+        train(system, 1)
+        assert {p.dtype for p in system.parameters()} == {torch.float32}
+    assert seen == {torch.bfloat16, torch.float32}
+    for name in ("discriminator", "generator"):
+        exact, rounded = gradients[name, False], gradients[name, True]
+        assert 0 < (rounded - exact).norm() < 0.01 * exact.norm()
+
+
 def test_discriminators_judge_the_real_audio_first_in_both_updates():
     # As the official codes do: a spectral norm iterates at every pass, so that the order is in the numbers.
     system, seen = make(), []
