@@ -85,7 +85,16 @@ class InnerVoices(ChoraleVoices):
 
 CHORALE_FORM = Form("form", FORM, FORM, 12, window=128, unit_rows=1, beat_rows=1)
 CHORALE_SKELETON = ChoraleSkeleton(
-    "skeleton", _SKELETON, _SKELETON + FORM, 12, window=32, unit_rows=1, beat_rows=1, segments=2, segment_units=8
+    "skeleton",
+    _SKELETON,
+    _SKELETON + FORM,
+    12,
+    window=32,
+    unit_rows=1,
+    beat_rows=1,
+    segments=2,
+    segment_units=8,
+    groups=(_VOICE, 1, 1, 2),
 )
 CHORALE_OUTER = OuterVoices(
     "outer",
@@ -97,6 +106,7 @@ CHORALE_OUTER = OuterVoices(
     beat_rows=STEPS,
     segments=2,
     segment_units=8,
+    groups=(_VOICE, _VOICE),
 )
 CHORALE_INNER = InnerVoices(
     "voices",
@@ -108,6 +118,7 @@ CHORALE_INNER = InnerVoices(
     beat_rows=STEPS,
     segments=2,
     segment_units=8,
+    groups=(_VOICE, _VOICE),
 )
 
 

@@ -40,6 +40,8 @@ class Layout(ABC):
         segments: Earlier segments that are looked back at; 0 for a level that makes its song in one piece.
         segment_units: Their length in units of the form.
         token_rows: Rows of the earlier segments that become one token.
+        groups: Channels of the front that belong together, in order: those of a voice, which has one note at a time;
+            1 for a channel with any number. Empty where places are more than yes or no.
     """
 
     title: str
@@ -52,6 +54,7 @@ class Layout(ABC):
     segments: int = 0
     segment_units: int = 0
     token_rows: int = 4
+    groups: tuple[int, ...] = ()
 
     @property
     def segment_rows(self) -> int:

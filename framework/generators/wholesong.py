@@ -18,6 +18,7 @@ from framework.evaluation.metrics.structure import FORM_TRAITS, TRAITS, form_tra
 from framework.generators.unet import UNet
 from framework.generators.wholesong_networks import SegmentEncoder, WholeSongNetwork
 from framework.hyperparameters import runtime
+from framework.paradigms.categorical import PredictCategories
 from framework.paradigms.diffusion import Diffusion
 from framework.paradigms.noise_schedules import (
     DDIM,
@@ -77,10 +78,15 @@ class WholeSongLevel(Diffusion):
         if layout.segments:
             encoder = SegmentEncoder(layout.channels, layout.segment_rows, layout.pitch, layout.token_rows, self.width)
         unet = UNet(
-            layout.channels, layout.front, self.channels, self.multipliers, self.attention, self.blocks,
+            layout.channels, self.outputs, self.channels, self.multipliers, self.attention, self.blocks,
             tokens=self.width,
         )  # fmt: skip
         return WholeSongNetwork(unet, encoder, self.width)
+
+    @property
+    def outputs(self) -> int:
+        """Channels that the network predicts."""
+        return self.layout.front
 
     @property
     def layout(self) -> Any:
@@ -201,7 +207,12 @@ class SmallSongLevel(WholeSongLevel):
     """A level small enough for two CPU cores and minutes.
 
     Beside its size it differs from the official one in what makes few steps do: empty places are -1, as far from 0 as
-    notes are; the network predicts velocities on a cosine schedule, whose last level is pure noise.
+    notes are; the network predicts which note each voice has, or velocities where there are no voices, on a cosine
+    schedule, whose last level is pure noise.
+
+    Args:
+        one_note: Whether a voice is a choice of one note at a time, rather than places that are guessed one by one.
+        temperature: Of that choice: 1 is as varied as the data, and as wrong as the network is unsure.
     """
 
     channels = 32
@@ -217,9 +228,20 @@ class SmallSongLevel(WholeSongLevel):
     gradient_clip = 1.0
     warmup_steps = 50
     schedule = "cosine"
+    one_note: bool = True
+    temperature: float = runtime(0.5)
 
     def build_schedule(self) -> NoiseSchedule:
         return NoiseSchedule.cosine(self.levels)
 
     def build_objective(self) -> Objective:
-        return PredictVelocity()
+        return PredictCategories(self.groups, self.temperature) if self.groups else PredictVelocity()
+
+    @property
+    def groups(self) -> tuple[int, ...]:
+        """Channels of which one place is chosen at a time; none where places are guessed one by one."""
+        return self.layout.groups if self.one_note else ()
+
+    @property
+    def outputs(self) -> int:
+        return PredictCategories(self.groups).outputs or super().outputs

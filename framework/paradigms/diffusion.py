@@ -89,8 +89,7 @@ class Diffusion(System):
         """Return the distance between what the network predicts at levels `(batch,)` and what it should."""
         predicted = network(self.noise_schedule(clean, noise, levels), levels, **condition).float()
         scales = self.noise_schedule.scales(levels, clean)
-        target, unit = self.objective.target(clean, noise, *scales), self.objective.unit(*scales)
-        return (l1_loss if self.distance == "l1" else mse_loss)(predicted / unit, target / unit)
+        return self.objective.loss(predicted, clean, noise, *scales, l1_loss if self.distance == "l1" else mse_loss)
 
     @torch.no_grad()
     def measure(self, batch: dict[str, Any]) -> Terms:

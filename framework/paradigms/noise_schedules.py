@@ -6,7 +6,7 @@ product of `1 - beta` (Ho et al., 2020, equation 4). Level 0 has the least noise
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import torch
@@ -101,6 +101,9 @@ class NoiseSchedule(nn.Module):
         return Trajectory(tuple(map(float, levels[::-1])), tuple(map(float, alpha_bars[::-1])))
 
 
+Distance: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+
+
 @dataclass(frozen=True)
 class Trajectory:
     """A way from noise to signal: levels as the network knows them, and alpha_bar at each; the noisiest first."""
@@ -123,6 +126,13 @@ class Objective:
     def unit(self, signal: Any, sigma: Any) -> Any:
         """Return in units of what errors of the prediction are counted, given the factors of signal and noise."""
         return 1.0
+
+    def loss(
+        self, predicted: Tensor, clean: Tensor, noise: Tensor, signal: Any, sigma: Any, distance: Distance
+    ) -> Tensor:
+        """Return how far a prediction is from what it should be, given the factors of signal and noise."""
+        unit = self.unit(signal, sigma)
+        return distance(predicted / unit, self.target(clean, noise, signal, sigma) / unit)
 
 
 class PredictNoise(Objective):
