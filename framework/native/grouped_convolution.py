@@ -28,8 +28,8 @@ class Products(ctypes.Structure):
 class GroupedConv1d(nn.Conv1d):
     """`torch.nn.Conv1d` that is computed by compiled code where that can be had and serves: the numbers are the same.
 
-    That is float32 on a CPU in groups of multiples of 8 channels, and autocast there, which keeps to float32 then: it is
-    the faster and the more exact. Elsewhere, and in compiled networks, it is PyTorch's own.
+    That is float32 on a CPU in groups of multiples of 8 channels, under autocast too, whose bf16 would be slower and
+    less exact. Elsewhere, and in compiled networks, it is PyTorch's own.
     """
 
     def forward(self, hidden: Tensor) -> Tensor:

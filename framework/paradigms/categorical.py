@@ -10,13 +10,13 @@ from framework.paradigms.noise_schedules import Distance, Objective
 
 
 class PredictCategories(Objective):
-    """Logits of what was chosen, of images `(batch, channels, time, pitch)` that are 1 at what is chosen and -1 elsewhere.
+    """Logits of what was chosen, of images `(batch, channels, time, pitch)`: 1 at what is chosen and -1 elsewhere.
 
-    A voice is a group of channels, of all whose places in a row one is chosen, or none; in a channel by itself any
-    number are. The network says how likely each choice is by its context; what the noisy place itself tells of it is
-    known, 2 signal x / sigma^2 in nats, and is added. The clean example is what is to be expected: so every step of
-    the way back sees rows with about one note, where places that are guessed one by one lose notes or double them.
-    Trained by cross-entropy, in nats a row ("score interpolation", section 3.1).
+    A voice is a group of channels, of whose places in a row one is chosen, or none; in a channel by itself any number
+    are. The network says how likely each choice is by its context; what the noisy place itself tells of it is known,
+    2 signal x / sigma^2 in nats, and is added. The clean example is what is to be expected: every step of the way back
+    sees about one note a row, where places that are guessed one by one lose notes or double them. Trained by
+    cross-entropy, in nats a row ("score interpolation", section 3.1).
 
     Args:
         groups: Channels of each group in order, 1 for a channel by itself.

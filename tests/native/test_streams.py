@@ -2,6 +2,7 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -9,7 +10,8 @@ from torch import nn
 from framework.generators.hifigan import HiFiGANGenerator
 from framework.generators.incremental import Chain, Pointwise, Sum, incremental, run
 from framework.generators.melgan import MelGANGenerator
-from framework.native.streams import compiled
+from framework.native import streams
+from framework.native.streams import compiled, minimal_filter
 
 SMALL = {"n_mels": 20, "channels": 36}
 NETWORKS = {
@@ -27,10 +29,16 @@ NETWORKS = {
 }
 
 
-@pytest.fixture(params=NETWORKS)
-def network(request):
+# Networks this small are not worth minimal filters: with them where they can be, and without.
+WAYS = [(name, transform) for name in NETWORKS for transform in (streams.TRANSFORM, -100)]
+
+
+@pytest.fixture(params=WAYS, ids=str)
+def network(request, monkeypatch):
     torch.manual_seed(0)
-    return NETWORKS[request.param]().eval()
+    name, transform = request.param
+    monkeypatch.setattr(streams, "TRANSFORM", transform)
+    return NETWORKS[name]().eval()
 
 
 def snr(reference, other):
@@ -141,3 +149,22 @@ def test_one_convolution_of_many_channels_and_few_samples():
         signal = torch.randn(1, channels, time)
         (audio,) = run(compiled(layer).begin(), [signal])
         assert snr(layer(signal), audio) > 110
+
+
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_a_minimal_filter_is_a_filter(step):
+    generator = np.random.default_rng(0)
+    analysis, kernels, synthesis = minimal_filter(step)
+    inputs, taps = generator.standard_normal(2 * step - 1), generator.standard_normal(step)
+    found = synthesis @ ((kernels @ taps) * (analysis @ inputs))
+    np.testing.assert_allclose(found, np.correlate(inputs, taps), rtol=1e-9)
+
+
+@torch.no_grad()
+def test_wide_convolutions_are_filtered_minimally_and_differ_by_rounding_alone():
+    torch.manual_seed(0)
+    layer = nn.Conv1d(128, 70, 7, padding=9, dilation=3)
+    assert compiled(layer).layers[0].analysis
+    signal = torch.randn(1, 128, 700)
+    (audio,) = run(compiled(layer).begin(), [signal])
+    assert snr(layer.double()(signal.double()), audio.double()) > 110
