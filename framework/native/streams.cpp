@@ -102,18 +102,20 @@ void tile(
   for (int g = 0; g < GROUP; g++)
 #pragma GCC unroll 8
     for (int v = 0; v < COUNT; v++) sums[g][v] = Vector{} + (bias ? bias[g] : 0);
-  // Taps outside: with some of them in one loop, compilers run out of registers.
-  for (int64_t tap = 0; tap < taps; tap++) {
-    const float* shifted = x + tap * l.dilation;
-    for (int64_t c = 0; c < l.inputs; c++, shifted += stride, w += GROUP) {
-      Vector signal[COUNT];
+  // One loop over taps and, inside, inputs: with more than a tap in a round, compilers run out of registers.
+  const float *shifted = x, *last = x + (l.inputs - 1) * stride;
+  const int64_t back = l.dilation - (l.inputs - 1) * stride;
+  for (const float* end = w + taps * l.inputs * GROUP; w < end; w += GROUP) {
+    Vector signal[COUNT];
 #pragma GCC unroll 8
-      for (int v = 0; v < COUNT; v++) signal[v] = load(shifted + v * WIDTH);
+    for (int v = 0; v < COUNT; v++) signal[v] = load(shifted + v * WIDTH);
 #pragma GCC unroll 8
-      for (int g = 0; g < GROUP; g++)
+    for (int g = 0; g < GROUP; g++)
 #pragma GCC unroll 8
-        for (int v = 0; v < COUNT; v++) sums[g][v] += signal[v] * w[g];
-    }
+      for (int v = 0; v < COUNT; v++) sums[g][v] += signal[v] * w[g];
+    const bool wraps = shifted == last;
+    last += wraps ? l.dilation : 0;
+    shifted += wraps ? back : stride;
   }
 #pragma GCC unroll 8
   for (int g = 0; g < GROUP; g++)
