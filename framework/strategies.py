@@ -11,7 +11,9 @@ from torch import nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 BUCKET = 25 * 2**20
-"""Bytes of gradient that are summed over devices at once, as in PyTorch's DistributedDataParallel."""
+"""Bytes of small gradients that are summed over devices at once, as in PyTorch's DistributedDataParallel."""
+LARGE = 2**20
+"""Bytes from which on a gradient is summed where it lies: copying it would cost more than another message."""
 
 
 class GradientAveraging(DDPStrategy):
@@ -54,20 +56,24 @@ class GradientAveraging(DDPStrategy):
             sums.append((gradients, sent, torch.distributed.all_reduce(sent, async_op=True)))
         for gradients, sent, work in sums:
             work.wait()
-            torch._foreach_copy_(gradients, list(_unflatten_dense_tensors(sent.to(gradients[0].dtype), gradients)))
+            if sent.data_ptr() != gradients[0].data_ptr():
+                torch._foreach_copy_(gradients, list(_unflatten_dense_tensors(sent.to(gradients[0].dtype), gradients)))
 
 
 def buckets(tensors: list[torch.Tensor]) -> list[list[torch.Tensor]]:
-    """Group tensors, in order, so that a group has about `BUCKET` bytes and one type."""
+    """Group tensors so that a group is a large one, or has about `BUCKET` bytes of small ones of one type, in order."""
+    large = [tensor for tensor in tensors if tensor.nbytes >= LARGE]
     groups: list[list[torch.Tensor]] = []
     size = BUCKET
     for tensor in tensors:
+        if tensor.nbytes >= LARGE:
+            continue
         if size >= BUCKET or groups[-1][0].dtype != tensor.dtype:
             groups.append([])
             size = 0
         groups[-1].append(tensor)
         size += tensor.nbytes
-    return groups
+    return [[tensor] for tensor in large] + groups
 
 
 def strategy(trainer: Mapping[str, Any]) -> Any:
