@@ -229,7 +229,7 @@ class SmallSongLevel(WholeSongLevel):
     warmup_steps = 50
     schedule = "cosine"
     one_note: bool = True
-    temperature: float = runtime(0.5)
+    temperature: float = runtime(0.4)
 
     def build_schedule(self) -> NoiseSchedule:
         return NoiseSchedule.cosine(self.levels)
