@@ -204,11 +204,10 @@ void analyse(const Layer& l, const float* row, int64_t length, float* panels, in
 
 // Takes a channel's points (POINTS, lanes), whole vectors of them, to its outputs in order of time.
 void synthesise(const Layer& l, const float* points, int64_t lanes, float bias, float* row) {
-  const int64_t d = l.dilation;
+  const int64_t d = l.dilation, size = lanes + d + WIDTH;
   thread_local std::vector<float> phases;
-  phases.resize(STEP * (lanes + WIDTH));
+  phases.resize(STEP * size);
   float* phase = phases.data();
-  const int64_t size = lanes + WIDTH;
   float factors[STEP][POINTS];
   std::memcpy(factors, l.synthesis, sizeof(factors));
   for (int64_t lane = 0; lane < lanes; lane += WIDTH) {
@@ -341,7 +340,8 @@ Shares shares(const Network& n, size_t index, int64_t threads) {
   // Of a filter's lane POINTS numbers are kept, for STEP times.
   const int64_t kept = l.analysis ? 2 * CACHED / POINTS : CACHED, tile = l.analysis ? STEP * TILE : TILE;
   const int64_t cached = std::clamp<int64_t>(kept / l.inputs / TILE, 2, 40), even = length / (4 * threads * tile) + 1;
-  s.block = l.divisor ? length : std::min(cached, std::max<int64_t>(even, 8)) * tile / l.unit() * l.unit();
+  const int64_t block = std::min(cached, std::max<int64_t>(even, 8)) * tile;
+  s.block = l.divisor ? length : std::max(block / l.unit(), int64_t(1)) * l.unit();
   // A short piece has fewer blocks than there are threads: its channels are shared out.
   s.blocks = length ? (length + s.block - 1) / s.block : 0;
   s.parts = l.divisor ? l.outputs : s.blocks < 2 * threads ? std::min(groups, threads) : 1;

@@ -161,9 +161,10 @@ def test_a_minimal_filter_is_a_filter(step):
 
 
 @torch.no_grad()
-def test_wide_convolutions_are_filtered_minimally_and_differ_by_rounding_alone():
+@pytest.mark.parametrize("dilation", [3, 12, 100])
+def test_wide_convolutions_are_filtered_minimally_and_differ_by_rounding_alone(dilation):
     torch.manual_seed(0)
-    layer = nn.Conv1d(128, 70, 7, padding=9, dilation=3)
+    layer = nn.Conv1d(128, 70, 7, padding=3 * dilation, dilation=dilation)
     assert compiled(layer).layers[0].analysis
     signal = torch.randn(1, 128, 700)
     (audio,) = run(compiled(layer).begin(), [signal])
