@@ -26,8 +26,16 @@ def level(shown):
     data = type(
         "Data", (SongLevel,), {"layout": shown, "__annotations__": {"layout": ClassVar}, "__module__": __name__}
     )
-    sizes = {"channels": 4, "multipliers": (1, 2), "attention": (), "width": 4, "sampling_steps": 2}
-    names = {"data": data, **sizes, "__module__": __name__, "__qualname__": "Tiny", "__doc__": "Tiny."}
+    sizes = {"channels": 4, "multipliers": (1, 2), "attention": (), "width": 4, "sampling_steps": 20}
+    # Untrained, all notes are as likely: a few large steps would take their mean, which is next to silence.
+    names = {
+        "data": data,
+        "temperature": 1.0,
+        **sizes,
+        "__module__": __name__,
+        "__qualname__": "Tiny",
+        "__doc__": "Tiny.",
+    }
     return type("Tiny", (SmallSongLevel,), names)().eval()
 
 

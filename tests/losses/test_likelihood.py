@@ -90,10 +90,11 @@ def test_draws_fall_where_the_likelihood_says(distribution):
 
 @pytest.mark.parametrize("distribution", ALL, ids=lambda d: type(d).__name__)
 def test_temperature(distribution):
-    output = outputs(distribution, 500)
+    torch.manual_seed(0)
+    output = outputs(distribution, 5000)
     spreads = []
     for temperature in (0.0, 0.5, 1.0):
-        uniforms = [torch.rand(1, distribution.uniforms, 500) for _ in range(2)]
+        uniforms = [torch.rand(1, distribution.uniforms, 5000) for _ in range(2)]
         a, b = (distribution.sample(output, u, temperature) for u in uniforms)
         spreads.append((a - b).abs().mean().item())
     assert spreads[0] < 1e-6
