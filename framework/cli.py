@@ -4,6 +4,7 @@ Nothing here imports torch, so that `ostinato list` and `--help` answer at once.
 """
 
 import os
+import signal
 import sys
 from importlib import import_module
 
@@ -71,9 +72,15 @@ def main(arguments: list[str] | None = None) -> int:
     # the speed); ones that never spin lose a quarter of it where nobody does.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
-        return import_module(f"framework.commands.{command}").run(rest) or 0
+        status: int = import_module(f"framework.commands.{command}").run(rest) or 0
+        sys.stdout.flush()
+        return status
     except KeyboardInterrupt:
         return fail("interrupted", 130)
+    except BrokenPipeError:
+        # Whoever read the output has seen enough, as `head` has; there is nowhere to write the rest at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except (ValueError, TypeError, OSError, RuntimeError) as error:
         if is_a_users(error):
             return fail(str(error))

@@ -32,6 +32,8 @@ ONLY_TRAINED_WITH = (
     "feature_matching",
     "balancer",
 )
+AUTOENCODER = "autoencoder."
+"""Prefix of the weights of an autoencoder in the file of a system that works on its codes."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +115,39 @@ def load(path: str | Path) -> Released:
         ReleaseError: the file is missing, damaged, or of another version; or its system is not here as it was.
     """
     weights, metadata = read_release(path)
+    # A system that works on an autoencoder's codes has it in its own file.
+    own_file = {"autoencoder": str(path)} if "autoencoder" in metadata else {}
+    return Released(restored(path, divided(weights)[0], metadata, own_file), metadata)
+
+
+def load_autoencoder(path: str | Path) -> Any:
+    """Return the autoencoder of a file: what was released, or that on whose codes it works.
+
+    Raises:
+        ReleaseError: as `load` does.
+    """
+    weights, metadata = read_release(path)
+    own, autoencoder = divided(weights)
+    return restored(path, autoencoder or own, metadata | metadata.get("autoencoder", {}))
+
+
+def divided(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Return the weights of a released system, and those of the autoencoder on whose codes it works, if it does."""
+    theirs = {n.removeprefix(AUTOENCODER): value for n, value in weights.items() if n.startswith(AUTOENCODER)}
+    return {n: value for n, value in weights.items() if not n.startswith(AUTOENCODER)}, theirs
+
+
+def restored(
+    path: str | Path, weights: Mapping[str, Tensor], metadata: Mapping[str, Any], overrides: Mapping[str, Any] = {}
+) -> Any:
+    """Return a system with its weights, by what is said of it.
+
+    Raises:
+        ReleaseError: it is not here as it was.
+    """
     version = f"{path} was released by ostinato {metadata['packages']['ostinato']}, and this is another version"
     try:
-        system = bare(metadata["system"], metadata["hyperparameters"])
+        system = bare(metadata["system"], {**metadata["hyperparameters"], **overrides})
     except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
         if isinstance(error, ImportError) and error.name and not of_project(error.name):
             raise ReleaseError(f"{path} needs {error.name}, which is not installed: pip install it") from error
@@ -130,7 +162,9 @@ def load(path: str | Path) -> Released:
     if complaint := unlike(used(system.state_dict()), weights):
         raise ReleaseError(f"{version}: {complaint}")
     system.load_state_dict(weights, strict=False)
-    return Released(system, metadata)
+    if "fingerprint" in metadata:
+        system.released_as = metadata["fingerprint"]
+    return system
 
 
 def bare(system: str, hyperparameters: dict[str, Any]) -> Any:

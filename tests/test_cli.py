@@ -186,6 +186,14 @@ def test_list_needs_no_torch_once_it_has_been_called(place):
     assert "build_discriminators() overridden" in done.stdout
 
 
+def test_who_has_seen_enough_is_told_no_more(place):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run([OSTINATO, "list"], env=environment(place), stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (128 + signal.SIGPIPE, "")
+
+
 def test_show_tells_values_and_their_origin(capsys):
     assert main(["show", "hifigan_v3", "--model.mel_weight", "15"]) == 0
     shown = capsys.readouterr().out

@@ -1,8 +1,13 @@
 """The README's commands are the ones that run."""
 
+import importlib
 import re
 import shlex
 from pathlib import Path
+
+import lightning as L
+import torch
+from noise_clips import Noise
 
 from framework.catalogue import find
 from framework.cli import COMMANDS
@@ -35,3 +40,20 @@ def test_ci_runs_the_test_command_to_the_letter():
 def test_both_commands_stand_on_the_first_screen():
     assert "ostinato fit" in "".join(commands("<!-- first command -->"))
     assert README.splitlines().index("<!-- test command -->") < 30
+
+
+def test_the_generator_of_ones_own_trains(tmp_path, monkeypatch):
+    (code,) = re.findall(r"<!-- own generator -->\n```python\n(.*?)```", README, re.DOTALL)
+    (tmp_path / "framewise.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    system = importlib.import_module("framewise").Framewise()
+    before = [p.detach().clone() for p in system.generator.parameters()]
+    trainer = L.Trainer(
+        max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu",
+    )  # fmt: skip
+    trainer.fit(system, datamodule=Noise())
+    assert {"train/mel", "train/adversarial", "train/feature_matching"} <= set(trainer.callback_metrics)
+    assert all(not torch.equal(b, p) for b, p in zip(before, system.generator.parameters(), strict=True))
+    clip = {"audio": 0.1 * torch.randn(1, 1, 2000)}
+    assert system.eval().synthesize(clip).shape == clip["audio"].shape

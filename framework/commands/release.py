@@ -23,9 +23,10 @@ def run(arguments: list[str]) -> None:
         raise ReleaseError(f"{trained.path} has no discriminators and optimisers: release a run's own checkpoint")
     release(trained.cli.model, path, facts(trained, checkpoint), checkpoint if settings["for_training"] else None)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {trained.path}, step {checkpoint.get('global_step', 0)}")
+    name = trained.name
     print(f'use it:    framework.release.load("{path}").synthesize(audio)')
-    print(f"or:        ostinato synthesize {trained.name} --ckpt_path {path} --input FILE_OR_DIR --output DIR")
-    print(f"fine-tune: ostinato fit {trained.name} --ckpt_path {path} --data FOLDER")
+    print(f"or:        ostinato synthesize {name} --ckpt_path {path} --input FILE_OR_DIR --output DIR")
+    print(f"fine-tune: ostinato fit {name} --ckpt_path {path} --data FOLDER")
 
 
 def facts(trained: Trained, checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -124,11 +124,13 @@ class TutorialDiscriminator(Discriminator):
     Args:
         tracks: How many are judged.
         width: Channels of a track's stream.
+        changes: Whether a track is also seen as where its pitches begin and end, which says how long notes are.
     """
 
-    def __init__(self, tracks: int = 5, width: int = 16) -> None:
+    def __init__(self, tracks: int = 5, width: int = 16, changes: bool = False) -> None:
         super().__init__()
-        self.conv0 = nn.ModuleList(NormedConvolution(1, width, (1, 1, 12)) for _ in range(tracks))
+        self.changes = changes
+        self.conv0 = nn.ModuleList(NormedConvolution(1 + changes, width, (1, 1, 12)) for _ in range(tracks))
         self.conv1 = nn.ModuleList(NormedConvolution(width, width, (1, 4, 1)) for _ in range(tracks))
         self.conv2 = NormedConvolution(width * tracks, 4 * width, (1, 1, 3), (1, 1, 1))
         self.conv3 = NormedConvolution(4 * width, 4 * width, (1, 1, 4))
@@ -139,8 +141,11 @@ class TutorialDiscriminator(Discriminator):
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
         """Judge pianorolls `(batch, tracks, 64, 72)`: logits `(batch, 1)`."""
-        roll = audio.unflatten(2, (4, -1))
-        tracks = [b(a(roll[:, n : n + 1])) for n, (a, b) in enumerate(zip(self.conv0, self.conv1, strict=True))]
+        seen = [audio]
+        if self.changes:
+            seen.append((audio - pad(audio[:, :, :-1], (0, 0, 1, 0))).abs())
+        roll = torch.stack(seen, 2).unflatten(3, (4, -1))
+        tracks = [b(a(roll[:, n])) for n, (a, b) in enumerate(zip(self.conv0, self.conv1, strict=True))]
         features = [torch.cat(tracks, 1)]
         for layer in (self.conv2, self.conv3, self.conv4, self.conv5, self.conv6):
             features.append(layer(features[-1]))

@@ -11,19 +11,24 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from framework.export.fourier import RealFourierHead
+from framework.export.recurrent import ScannedLSTM
 from framework.generators.autoencoder import Autoencoder
 from framework.generators.diffwave import DiffWave
 from framework.generators.layers import remove_weight_norm
 from framework.generators.vocos import FourierHead, ShortTimeFourier
-from framework.paradigms.autoregressive import Autoregressive
+from framework.generators.wavenet import WaveNet
 from framework.paradigms.system import System
 
 TRACED = (2, 40)
 """Clips and frames of the example whose graph is taken."""
-NO_GRAPH: dict[type[nn.Module], str] = {
-    nn.RNNBase: "its recurrent layers would be unrolled for one",
-    ShortTimeFourier: "its network works on complex spectra",
+COUNTERPARTS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
+    FourierHead: RealFourierHead,
+    nn.LSTM: ScannedLSTM,
 }
+"""What computes the same in operations that graphs have."""
+
+SCALES = {"mel": 1, "labels": 0}
+"""Of each condition the frames that a frame is along its last axis, as `Program.frame_axis` has them."""
 
 Inputs = tuple[Tensor, ...]
 
@@ -67,29 +72,31 @@ def program(system: System) -> Program:
 
 
 @program.register
-def _(system: Autoregressive) -> Program:
-    raise ExportError(
-        f"{type(system).__name__} draws one sample after the other, which no fixed graph does: `ostinato synthesize` "
-        "does, and `ostinato release` makes a file for use without Lightning"
-    )
+def _(system: WaveNet) -> Program:
+    """Return the network: past samples and log-mel -> what is known of each next one."""
+
+    def example(clips: int, frames: int) -> Inputs:
+        audio = noise(system, clips, frames)
+        given = {"mel": system.front_end(audio)[..., :frames], "labels": torch.zeros(clips, dtype=torch.long)}
+        return system.past(system.signal(audio)), *(given[name] for name in names)
+
+    names = tuple(conditions(system, 1, 8))
+    network = Conditioned(system.network, names, system.prepared)
+    return Program(network, ("past", *names), (system.preset.hop_length, *(SCALES[n] for n in names)), example)
 
 
 @program.register
 def _(system: DiffWave) -> Program:
     """Return the denoising network: the sampler calls it once a step."""
-    hop = system.preset.hop_length
 
     def example(clips: int, frames: int) -> Inputs:
-        audio = noise(system, clips, frames)
-        batch = system.analyse(audio)
-        condition = system.condition({n: v.expand(clips) if v.dim() == 1 else v for n, v in batch.items()})
         levels = torch.linspace(0, len(system.noise_schedule) - 1, clips + 2)[1:-1]
-        return audio, levels, *condition.values()
+        return noise(system, clips, frames), levels, *conditions(system, clips, frames).values()
 
-    names = tuple(system.condition(system.analyse(noise(system, 1, 8))))
-    scales = {"mel": 1, "labels": 0}
-    network = Denoiser(system.network, *names or ("",))
-    return Program(network, ("noisy", "levels", *names), (hop, 0, *(scales[n] for n in names)), example)
+    names = tuple(conditions(system, 1, 8))
+    network = Conditioned(system.network, names)
+    scales = system.preset.hop_length, 0, *(SCALES[n] for n in names)
+    return Program(network, ("noisy", "levels", *names), scales, example)
 
 
 @program.register
@@ -102,16 +109,28 @@ def _(system: Autoencoder) -> Program:
     return Program(Decoder(system.network), ("codes",), (1,), example)
 
 
-class Denoiser(nn.Module):
-    """A denoising network whose condition, of the name given, comes third; without one, there is none."""
+class Conditioned(nn.Module):
+    """A network whose condition comes last, if it has one.
 
-    def __init__(self, network: nn.Module, name: str) -> None:
+    Args:
+        network: Called as `network(..., **{name: condition})`.
+        names: Of the condition, one or none.
+        prepared: Makes of a log-mel what the network takes.
+    """
+
+    def __init__(
+        self, network: nn.Module, names: tuple[str, ...], prepared: Callable[[Tensor], Tensor] = lambda mel: mel
+    ) -> None:
         super().__init__()
-        self.network, self.name = network, name
+        self.network, self.names, self.prepared = network, names, prepared
 
-    def forward(self, noisy: Tensor, levels: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, first: Tensor, second: Tensor | None = None, third: Tensor | None = None) -> Tensor:
         """Return what the network predicts."""
-        return self.network(noisy, levels, **({} if condition is None else {self.name: condition}))
+        given = [x for x in (first, second, third) if x is not None]
+        named = {name: given.pop() for name in self.names}
+        if "mel" in named:
+            named["mel"] = self.prepared(named["mel"])
+        return self.network(*given, **named)
 
 
 class Decoder(nn.Module):
@@ -127,6 +146,12 @@ class Decoder(nn.Module):
         return self.network.decode(codes)
 
 
+def conditions(system: Any, clips: int, frames: int) -> dict[str, Tensor]:
+    """Return by name what a network is given beside its signal, of so much noise."""
+    batch = system.analyse(noise(system, clips, frames))
+    return system.condition({n: v.expand(clips) if v.dim() == 1 else v for n, v in batch.items()})
+
+
 def noise(system: System, clips: int, frames: int) -> Tensor:
     """Return quiet noise `(clips, 1, frames * hop)`."""
     return 0.1 * torch.randn(clips, 1, frames * system.preset.hop_length)
@@ -137,8 +162,9 @@ def exportable(network: nn.Module) -> nn.Module:
     plain = remove_weight_norm(copy.deepcopy(network))
     for module in list(plain.modules()):
         for name, child in module.named_children():
-            if isinstance(child, FourierHead):
-                setattr(module, name, RealFourierHead(child))
+            for kind, other in COUNTERPARTS.items():
+                if isinstance(child, kind):
+                    setattr(module, name, other(child))
     return plain.eval().requires_grad_(False)
 
 
@@ -149,11 +175,8 @@ def traced(exported: Program) -> ExportedProgram:
         ExportError: it does what no fixed graph can.
     """
     network = exportable(exported.network)
-    for kind, reason in NO_GRAPH.items():
-        if any(isinstance(module, kind) for module in network.modules()):
-            raise ExportError(
-                f"it cannot be exported for all lengths: {reason}; `ostinato release` makes a file of any system"
-            )
+    if any(isinstance(module, ShortTimeFourier) for module in network.modules()):
+        raise ExportError("it cannot be exported: its network works on complex spectra; `ostinato release` can do it")
     clips, frames = Dim("clips"), Dim("frames", min=8)
     # What is not contiguous would stay so.
     inputs = tuple(given.contiguous() for given in exported.example(*TRACED))

@@ -15,7 +15,6 @@ from framework.generators.code_transformer import (
     delayed,
     undelayed,
 )
-from framework.generators.codec import CodecNetwork
 from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same, check_score, score_of
 from framework.hyperparameters import runtime
 from framework.paradigms.system import System, Terms
@@ -80,7 +79,7 @@ class CodeLanguageModel(System):
             ValueError: sampling settings, or a number of codebooks, that there are not.
         """
         self.codec = Pretrained(self.autoencoder)
-        if not isinstance(self.codec.network, CodecNetwork):
+        if not self.codec.network.discrete:
             raise NotTrainedError(f"{self.codec.source} has latents, not codes: name a run of a codec, as codec_bach")
         quantiser = self.codec.network.quantiser
         if not 0 <= self.books <= len(quantiser.layers):

@@ -23,6 +23,8 @@ class CodecNetwork(AutoencoderNetwork):
         samples_per_frame: Samples that one frame of codes stands for.
     """
 
+    discrete = True
+
     def __init__(self, quantiser: ResidualQuantiser, samples_per_frame: int) -> None:
         super().__init__()
         self.quantiser = quantiser

@@ -9,7 +9,6 @@ from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.generators.diffwave import DiffWaveNetwork, UnconditionalDiffWave, conv
 from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same, check_score, score_of
 from framework.generators.quantisation import gathered
-from framework.generators.vae import VAENetwork
 from framework.hyperparameters import added, runtime
 
 
@@ -97,7 +96,7 @@ class LatentDiffusion(UnconditionalDiffWave):
             NotTrainedError: there is no such autoencoder, or it is not one of continuous latents.
         """
         self.latents = Pretrained(self.autoencoder)
-        if not isinstance(self.latents.network, VAENetwork):
+        if self.latents.network.discrete:
             raise NotTrainedError(f"{self.latents.source} has codes, not latents: name a run of a VAE, as vae_bach")
         super().build()
         check_rate(self.latents, self.preset.sample_rate)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from datamodules.chorales import Note
 from datamodules.midi_files import read_midi
@@ -227,16 +228,28 @@ class SmallMuseGAN(MuseGAN):
 
     Args:
         monophonic: Whether a track has one note at a time, as voices do.
+        note_edges: Whether the critic also sees where notes begin and end.
     """
 
     critic_steps = 1
     monophonic: bool = added(False)
+    note_edges: bool = added(False)
 
     def build_generator(self) -> nn.Module:
         return TutorialGenerator(self.latent, len(self.grid.tracks), monophonic=self.monophonic)
 
     def build_discriminators(self) -> dict[str, Discriminator]:
-        return {"tracks": TutorialDiscriminator(len(self.grid.tracks))}
+        return {"tracks": TutorialDiscriminator(len(self.grid.tracks), changes=self.note_edges)}
+
+    def binarised(self, example: Tensor, how: str) -> Tensor:
+        """Return an example of notes, of which a monophonic track has the likeliest, or one drawn, or a rest."""
+        if not self.monophonic:
+            return super().binarised(example, how)
+        share = self.from_network(example)
+        choices = torch.cat([share, 1 - share.sum(-1, keepdim=True)], -1).clamp(min=0)
+        chosen = choices.argmax(-1) if how == "hard" else torch.distributions.Categorical(choices).sample()
+        notes = one_hot(chosen, choices.shape[-1])[..., :-1].to(share)
+        return self.to_network(notes + share - share.detach())
 
 
 class PaperMuseGAN(MuseGAN):

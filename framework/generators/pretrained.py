@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.generators.autoencoder import Autoencoder
-from framework.runs.checkpoints import load_weights_of, newest_checkpoint, read_checkpoint
+from framework.release import load_autoencoder
 from framework.runs.folder import RunFolder
+from framework.runs.released import is_released
 
 RUNS = Path("runs")
 
@@ -19,11 +20,11 @@ class NotTrainedError(ValueError):
 
 
 class Pretrained(nn.Module):
-    """A trained autoencoder that stays as it is.
+    """A trained autoencoder that stays as it is, and has its weights in its own run's checkpoint alone.
 
     Args:
-        target: Folder of its run, one of its checkpoints, or the name of its experiment, which means the run of it
-            that was trained last.
+        target: Folder of its run, one of its checkpoints, the name of its experiment, which means the run of it that
+            was trained last; or a file by `ostinato release`, of it or of a system that works on its codes.
 
     Raises:
         NotTrainedError: there is no such run, or its system is no autoencoder.
@@ -31,15 +32,44 @@ class Pretrained(nn.Module):
 
     def __init__(self, target: str) -> None:
         super().__init__()
-        folder, checkpoint = located(target)
-        system = built(folder)
-        load_weights_of(read_checkpoint(checkpoint), system, checkpoint)
-        self.source, self.fingerprint, self.preset = str(checkpoint), system.fingerprint(), system.preset
-        self.network: Any = system.network.eval().requires_grad_(False)
+        self.source, system = opened(target)
+        if not hasattr(system, "fingerprint"):
+            raise NotTrainedError(f"{self.source} is of {type(system).__name__}, which is no autoencoder")
+        self.fingerprint, self.preset = system.fingerprint(), system.preset
+        # In a list, where neither checkpoints nor optimisers look for parts.
+        self.hidden = [system.eval().requires_grad_(False)]
 
-    def train(self, mode: bool = True) -> "Pretrained":
-        """Stay in evaluation."""
-        return super().train(False)
+    @property
+    def system(self) -> Any:
+        """The autoencoder."""
+        return self.hidden[0]
+
+    @property
+    def network(self) -> Any:
+        """Its network."""
+        return self.system.network
+
+    def _apply(self, fn: Any, recurse: bool = True) -> "Pretrained":
+        # What `to`, `float` and their like end in.
+        self.network._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+
+def opened(target: str) -> tuple[str, Any]:
+    """Return the file that is meant, and the system that it holds.
+
+    Raises:
+        NotTrainedError, ReleaseError: there is none.
+    """
+    if is_released(target):
+        return target, load_autoencoder(target)
+    # Of Lightning, without which a released system has to do.
+    from framework.runs.checkpoints import load_weights_of, read_checkpoint
+
+    folder, checkpoint = located(target)
+    system = built(folder)
+    load_weights_of(read_checkpoint(checkpoint), system, checkpoint)
+    return str(checkpoint), system
 
 
 def located(target: str) -> tuple[RunFolder, Path]:
@@ -48,6 +78,8 @@ def located(target: str) -> tuple[RunFolder, Path]:
     Raises:
         NotTrainedError: there is none.
     """
+    from framework.runs.checkpoints import newest_checkpoint
+
     path = Path(target)
     if path.is_file():
         return RunFolder(path.parent.parent), path

@@ -28,6 +28,8 @@ class VAENetwork(AutoencoderNetwork):
         dimension: Channels of the latents.
     """
 
+    discrete = False
+
     def __init__(self, encoder: nn.Module, decoder: nn.Module, samples_per_frame: int, dimension: int) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder

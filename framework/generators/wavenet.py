@@ -91,14 +91,17 @@ class WaveNet(Autoregressive):
         if self.upsample_scales:
             audio, hop = batch["audio"], self.preset.hop_length
             mel = self.front_end(pad(audio, (0, -audio.shape[-1] % hop)))[..., : -(-audio.shape[-1] // hop)]
-            mel = (mel - self.mel_mean) / self.mel_deviation
-            condition["mel"] = pad(mel, (self.context, self.context), mode="replicate")
+            condition["mel"] = self.prepared(mel)
         if self.label:
             labels = batch[self.label]
             if labels.min() < 0 or labels.max() >= self.labels:
                 raise ValueError(f"{self.label} {labels.tolist()}: the network has {self.labels}, from 0 on")
             condition["labels"] = labels
         return condition
+
+    def prepared(self, mel: Tensor) -> Tensor:
+        """Return a log-mel `(batch, mels, frames)` as the network takes it: normalised, with `context` at both ends."""
+        return pad((mel - self.mel_mean) / self.mel_deviation, (self.context, self.context), mode="replicate")
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""

@@ -87,16 +87,20 @@ def as_checkpoint(path: str | Path) -> dict[str, Any]:
     """Return a released system as the checkpoint of a run, as far as it holds one.
 
     Without what training needs, there are `released` (the weights), `hyper_parameters`, `front_end` and `global_step`;
-    in any case `header`, what is said of it.
+    in any case `header`, what is said of it. An autoencoder on whose codes it works is in the same file.
 
     Raises:
         ReleaseError: as when it is read.
     """
     tensors, header = read_release(path, training=True)
     if "training" in header:
-        return unpacked(header.pop("training"), tensors) | {"header": header}
-    named = {"hyper_parameters": "hyperparameters", "front_end": "front_end", "global_step": "step"}
-    return {"released": tensors, "header": header} | {name: header[fact] for name, fact in named.items()}
+        found = unpacked(header.pop("training"), tensors) | {"header": header}
+    else:
+        named = {"hyper_parameters": "hyperparameters", "front_end": "front_end", "global_step": "step"}
+        found = {"released": tensors, "header": header} | {name: header[fact] for name, fact in named.items()}
+    if "autoencoder" in header:
+        found["hyper_parameters"] = {**found["hyper_parameters"], "autoencoder": str(path)}
+    return found
 
 
 def content_hash(tensors: Mapping[str, Tensor]) -> str:

@@ -10,10 +10,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn.utils.parametrize import is_parametrized
 
+from framework.generators.autoencoder import Autoencoder
 from framework.generators.layers import remove_weight_norm
 from framework.generators.pretrained import Pretrained
 from framework.paradigms.system import System
-from framework.release import ONLY_TRAINED_WITH, bare, unlike, used
+from framework.release import AUTOENCODER, ONLY_TRAINED_WITH, bare, divided, unlike, used
 from framework.runs.checkpoints import CheckpointError
 from framework.runs.importers import load_official
 from framework.runs.released import ReleaseError, write_release
@@ -38,22 +39,34 @@ def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: di
     Raises:
         ReleaseError: it cannot be built from its class and hyperparameters alone.
     """
-    if any(isinstance(module, Pretrained) for module in system.modules()):
-        raise ReleaseError(
-            f"{type(system).__name__} works on the codes of another run: release that autoencoder instead"
-        )
-    weights = judged_weights(system)
-    values = {name: getattr(system, name) for name, p in system.hyperparameters.items() if p.is_argument}
-    described = {
-        "system": class_path(type(system), values, weights),
-        "hyperparameters": values,
-        "front_end": asdict(system.preset),
+    described, weights = description(system), judged_weights(system)
+    for part in system.children():
+        if isinstance(part, Pretrained):
+            described["hyperparameters"] |= {"autoencoder": ""}
+            described["autoencoder"] = description(part.system)
+            weights |= {AUTOENCODER + name: value for name, value in judged_weights(part.system).items()}
+    described |= {
         "sample_rate": system.preset.sample_rate,
         "averaged": bool(system.ema_decay),
         "parameters": sum(parameter.numel() for parameter in system.network.parameters()),
         "packages": {name: importlib.metadata.version(name) for name in ("ostinato", "torch")},
     }
     write_release(path, weights, {**facts, **described}, continued(checkpoint) if checkpoint else None)
+
+
+def description(system: System) -> dict[str, Any]:
+    """Return what a system is built again by, and of an autoencoder the fingerprint that its codes go by.
+
+    Raises:
+        ReleaseError: it cannot be built from its class and hyperparameters alone.
+    """
+    values = {name: getattr(system, name) for name, p in system.hyperparameters.items() if p.is_argument}
+    described = {
+        "system": class_path(type(system), values, judged_weights(system)),
+        "hyperparameters": values,
+        "front_end": asdict(system.preset),
+    }
+    return described | ({"fingerprint": system.fingerprint()} if isinstance(system, Autoencoder) else {})
 
 
 def class_path(system: type[System], values: Mapping[str, Any], weights: Mapping[str, Tensor]) -> str:
@@ -107,10 +120,12 @@ def load_judged(system: System, checkpoint: dict[str, Any], path: str | Path) ->
         CheckpointError: they are another network's, or of another mel front end.
     """
     check(system, checkpoint, path)
-    weights, prefix = checkpoint["released"], "generator."
+    (weights, _), prefix = divided(checkpoint["released"]), "generator."
     network = remove_weight_norm(system.network)
     network.load_state_dict({n.removeprefix(prefix): v for n, v in weights.items() if n.startswith(prefix)})
     system.load_state_dict({n: v for n, v in weights.items() if not n.startswith(prefix)}, strict=False)
+    if isinstance(system, Autoencoder):
+        system.released_as = checkpoint["header"].get("fingerprint", "")
 
 
 def begin_from(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
@@ -123,7 +138,7 @@ def begin_from(system: System, checkpoint: dict[str, Any], path: str | Path) -> 
         load_official(system.generator, path)
         return
     check(system, checkpoint, path)
-    weights = dict(checkpoint["released"])
+    weights, _ = divided(checkpoint["released"])
     for name, module in system.named_modules():
         if is_parametrized(module, "weight") and f"{name}.weight" in weights:
             # What is assigned is taken apart into direction and length.
@@ -138,8 +153,10 @@ def check(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
         CheckpointError: naming the first parameter that differs.
         ValueError: naming each field of the front end that differs.
     """
-    system.on_load_checkpoint({"front_end": as_here(checkpoint["front_end"])})
-    if complaint := unlike(judged_weights(system), checkpoint["released"]):
+    header = checkpoint["header"]
+    stored = {"autoencoder": header["autoencoder"]["fingerprint"]} if "autoencoder" in header else {}
+    system.on_load_checkpoint({"front_end": as_here(checkpoint["front_end"])} | stored)
+    if complaint := unlike(judged_weights(system), divided(checkpoint["released"])[0]):
         raise CheckpointError(
             f"{path} holds another network than {type(system).__name__}: {complaint}; "
             "use the experiment and the values it was trained with"

@@ -1,20 +1,18 @@
 """`ostinato fit` killed again and again trains on the clips of an uninterrupted run."""
 
 import itertools
-import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
+from nursery import Child
 
 from datamodules.shards import ShardWriter, write_manifest
-from framework.cli import main
 
 OSTINATO = Path(sys.executable).with_name("ostinato")
 STEPS = 60
@@ -74,9 +72,6 @@ def place(tmp_path_factory):
 
 
 ARGUMENTS = ("killed", "--data", "../data", "--data.batch_size=4", "--data.segment=2048", "--trainer.accelerator=cpu")
-# A life that is ended in a second is not worth seconds of imports: processes are forked from one that has done them.
-NURSERY = multiprocessing.get_context("forkserver")
-NURSERY.set_forkserver_preload(["framework.commands.fit", "datamodules.audio_folder", "pytest"])
 
 
 def environment(place, home):
@@ -102,41 +97,9 @@ def make_home(place, name):
 
 
 def start(place, name, *arguments):
-    """Start a run by the command."""
+    """Start a run."""
     home = make_home(place, name)
-    return subprocess.Popen(
-        [OSTINATO, "fit", *ARGUMENTS, *arguments],
-        cwd=home,
-        env=environment(place, home),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def live(place, home, arguments):
-    """Be a process that trains: what the command does, behind its imports."""
-    os.environ.clear()
-    os.environ.update(environment(place, home))
-    os.chdir(home)
-    for output in (1, 2):
-        os.dup2(os.open(home / "output.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND), output)
-    sys.path.insert(0, str(home))
-    sys.modules.pop("experiments", None)
-    sys.argv = ["ostinato", "fit", *ARGUMENTS, *arguments]
-    sys.exit(main())
-
-
-def give_birth(place, name, *arguments):
-    """Start a run as a process of the nursery."""
-    process = NURSERY.Process(target=live, args=(place, make_home(place, name), arguments))
-    process.start()
-    return process
-
-
-def finish(process):
-    output = process.communicate(timeout=200)[0]
-    assert process.returncode == 0, output
+    return Child(OSTINATO, ["fit", *ARGUMENTS, *arguments], home, environment(place, home))
 
 
 def trained(place, name, rank=0):
@@ -146,29 +109,25 @@ def trained(place, name, rank=0):
 
 @pytest.fixture(scope="module")
 def uninterrupted(place):
-    finish(start(place, "uninterrupted"))
+    assert start(place, "uninterrupted").wait(200) == 0, (place / "uninterrupted" / "output.txt").read_text()
     steps = trained(place, "uninterrupted")
     assert [int(step[0]) for step in steps] == list(range(STEPS))
     return steps
 
 
-def test_a_run_killed_at_random_trains_on_the_same_clips(place, uninterrupted, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_a_run_killed_at_random_trains_on_the_same_clips(place, uninterrupted):
     draw = random.Random(0)
     for workers in (0, 2, 0, 1):
         begun, wanted = len(trained(place, "killed")), draw.randint(5, 14)
-        process = give_birth(place, "killed", f"--data.workers={workers}")
+        process = start(place, "killed", f"--data.workers={workers}")
         deadline = time.monotonic() + 60
-        while process.is_alive() and time.monotonic() < deadline:
+        while process.poll() is None and time.monotonic() < deadline:
             if len(trained(place, "killed")) >= begun + wanted:
                 break
             time.sleep(0.005)
-        process.kill()
-        process.join()
-        assert process.exitcode == -signal.SIGKILL, (place / "killed" / "output.txt").read_text()
-    process = give_birth(place, "killed")
-    process.join(100)
-    assert process.exitcode == 0, (place / "killed" / "output.txt").read_text()
+        os.kill(process.pid, signal.SIGKILL)
+        assert process.wait(60) == -signal.SIGKILL, (place / "killed" / "output.txt").read_text()
+    assert start(place, "killed").wait(100) == 0, (place / "killed" / "output.txt").read_text()
     lives = trained(place, "killed")
     assert all(step == uninterrupted[int(step[0])] for step in lives)
     # A life goes on where a checkpoint of the one before was made, so that the last word on each step is complete.

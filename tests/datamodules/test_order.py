@@ -67,7 +67,7 @@ def life(options: dict, state: dict | None, world: int, workers: int, steps: int
         max_size=3,
     ),
 )
-@settings(deadline=None, max_examples=12, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 def test_the_global_batches_are_those_of_an_uninterrupted_run(layout, share, crops, window, lives):
     with tempfile.TemporaryDirectory() as folder:
         options = {"path": write(Path(folder), layout), "sample_rate": RATE, "segment": 40, "batch_size": 8 * share}

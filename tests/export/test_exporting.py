@@ -9,9 +9,10 @@ from framework.export.formats import FORMATS, Format
 from framework.export.fourier import RealFourierHead
 from framework.export.programs import ExportError, program, traced
 from framework.generators.diffwave import DiffWave
+from framework.generators.encodec import Encodec
 from framework.generators.hifigan import HiFiGAN
 from framework.generators.vocos import FourierHead
-from framework.generators.wavenet import WaveNet
+from framework.generators.wavenet import WaveNet, WaveNetVocoder
 
 
 class Tiny(HiFiGAN):
@@ -53,6 +54,19 @@ def test_a_denoising_network_is_a_program_with_its_level_and_mel(tmp_path):
     torch.testing.assert_close(audio, system.judged(*inputs), atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_a_recurrent_decoder_is_a_program_for_any_length(tmp_path):
+    system, path = Encodec(channels=4, dimension=8, rates=(4, 4), codebook_size=16).eval(), tmp_path / "tiny.pt2"
+    for buffer in system.generator.quantiser.buffers():
+        torch.nn.init.normal_(buffer)
+    exported = program(system)
+    FORMATS["torch"].write(exported, traced(exported), path, "{}")
+    codes = torch.randint(16, (3, system.network.books, 61))
+    audio = system.decode(codes)
+    torch.testing.assert_close(FORMATS["torch"].read(path)((codes,)), audio, atol=1e-5, rtol=0)
+    assert (audio[0] - audio[1]).abs().max() > 1e-3
+
+
 def test_a_program_that_makes_other_audio_is_not_kept(tmp_path, monkeypatch):
     def silent(path):
         return lambda inputs: torch.zeros(len(inputs[0]), 1, inputs[0].shape[-1] * 256)
@@ -67,9 +81,17 @@ def test_a_program_that_makes_other_audio_is_not_kept(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_what_draws_its_own_past_is_refused():
-    with pytest.raises(ExportError, match="draws one sample after the other"):
-        program(WaveNet(layers=2, cycle=2, residual_channels=4, gate_channels=4, skip_channels=4))
+@pytest.mark.parametrize("kind", [WaveNet, WaveNetVocoder])
+@torch.no_grad()
+def test_a_wavenet_is_a_program_of_the_past_and_the_mel(tmp_path, kind):
+    system = kind(layers=2, cycle=2, residual_channels=4, gate_channels=4, skip_channels=4).eval()
+    exported, path = program(system), tmp_path / "tiny.pt2"
+    FORMATS["torch"].write(exported, traced(exported), path, "{}")
+    inputs = exported.example(1, 33)
+    batch = {"audio": torch.zeros(1, 1, 33 * 256)}
+    wanted = system.network(inputs[0], **{n: system.prepared(x) for n, x in zip(("mel",), inputs[1:], strict=False)})
+    assert wanted.shape == system.network(inputs[0], **system.condition(batch)).shape
+    torch.testing.assert_close(FORMATS["torch"].read(path)(inputs), wanted, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("padding", ["same", "center"])

@@ -14,7 +14,10 @@ from framework.generators.latent_diffusion import LatentDiffusion
 from framework.generators.pretrained import NotTrainedError, Pretrained
 from framework.generators.vae import VAE
 from framework.paradigms.adversarial import Turn
+from framework.release import Released, load
+from framework.runs.checkpoints import read_checkpoint
 from framework.runs.identity import canonical
+from framework.runs.releasing import load_judged, release
 
 
 class TinyVAE(VAE):
@@ -104,8 +107,10 @@ def test_a_trained_autoencoder_is_found_by_path_and_by_name(runs, monkeypatch):
     for target in (str(folder), str(folder / "checkpoints" / "last.ckpt"), "tiny_vae"):
         found = Pretrained(target).train()
         assert found.fingerprint == vae.fingerprint()
-        assert not any(module.training for module in found.modules())
-        assert not any(p.requires_grad for p in found.parameters())
+        assert not any(module.training for module in found.network.modules())
+        assert not any(p.requires_grad for p in found.network.parameters())
+        assert not found.state_dict(), "its weights are in its own run's checkpoint"
+        assert next(found.double().network.parameters()).dtype == torch.float64
     with pytest.raises(NotTrainedError, match="a run of vae_bach under"):
         Pretrained("vae_bach")
 
@@ -124,7 +129,7 @@ def test_latent_diffusion_sees_normalised_latents_and_makes_audio(runs):
     )
     assert torch.equal(system.standard.mean, before)
     system.terms(batch())["denoising"].backward()
-    assert all(p.grad is None for p in system.latents.parameters())
+    assert all(p.grad is None for p in system.latents.network.parameters())
     assert system.eval().synthesize(clips).shape == (2, 1, 333)
     assert system.resolved()["autoencoder"] == vae.fingerprint()
 
@@ -156,6 +161,40 @@ def test_what_stands_on_another_autoencoder_is_refused(runs):
         system.on_load_checkpoint(stored)
     system.on_save_checkpoint(stored)
     system.on_load_checkpoint(stored)
+
+
+@pytest.mark.parametrize(
+    ("cls", "source", "target"), [(TinyDiffusion, TinyVAE, "tiny_vae/a"), (TinyModel, TinyCodec, "tiny_codec/b")]
+)
+def test_a_release_has_its_autoencoder_in_it(runs, tmp_path, cls, source, target):
+    autoencoder = runs[1] if source is TinyVAE else runs[2]
+    system = cls(autoencoder=str(runs[0] / target)).eval()
+    for parameter in system.generator.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    checkpoint = {}
+    system.on_save_checkpoint(checkpoint)
+    assert not any("network" in name for name in system.state_dict())
+    whole, alone, clips = tmp_path / "whole.safetensors", tmp_path / "alone.safetensors", batch(333, 1)
+    release(system, whole, {"step": 1})
+    release(autoencoder, alone, {"step": 1})
+
+    def made(of):
+        torch.manual_seed(1)
+        return of.synthesize(clips["audio"]) if isinstance(of, Released) else of.synthesize(of.analyse(clips["audio"]))
+
+    # Folding the weight normalisation changes the autoencoder's last bits; its codes stay.
+    torch.testing.assert_close(made(load(whole)), made(system), atol=1e-5, rtol=0)
+    assert made(system).abs().max() > 1e-3
+    for file in (whole, alone):
+        other = cls(autoencoder=str(file)).eval()
+        assert other.resolved() == system.resolved()
+        load_judged(other, read_checkpoint(whole), whole)
+        torch.testing.assert_close(made(other), made(system), atol=1e-5, rtol=0)
+        other.on_load_checkpoint(checkpoint)
+    assert read_checkpoint(whole)["hyper_parameters"]["autoencoder"] == str(whole)
+    judged = source()
+    load_judged(judged, read_checkpoint(alone), alone)
+    assert judged.fingerprint() == autoencoder.fingerprint() == load(alone).system.fingerprint()
 
 
 def test_the_delay_pattern_is_a_book_a_step_and_comes_undone():
@@ -197,18 +236,19 @@ def test_sampling_is_drawn_from_the_likeliest_alone():
 
 def test_codes_are_learnt_measured_and_continued(runs):
     root, _, codec = runs
-    system = TinyModel(autoencoder=str(root / "tiny_codec" / "b"), temperature=0.0).train()
-    clips = batch(10 * 16)
+    target = str(root / "tiny_codec" / "b")
+    system = TinyModel(autoencoder=target, temperature=0.0, channels=32).train()
+    clips = batch(10 * 16, 1)
     codes = system.example(clips)
     assert torch.equal(codes, codec.encode(clips["audio"]))
     # Of a transformer without weights in its heads all codes are equally likely.
-    plain = TinyModel(autoencoder=str(root / "tiny_codec" / "b"))
+    plain = TinyModel(autoencoder=target)
     for head in plain.generator.heads:
         torch.nn.init.zeros_(head.weight)
     assert plain.terms(clips)["nll"].item() == pytest.approx(math.log(10))
     assert plain.measure(batch(16 * 25))["bits_per_code"].item() == pytest.approx(math.log2(10), rel=1e-5)
-    optimizer = torch.optim.Adam(system.generator.parameters(), 1e-2)
-    for _ in range(60):
+    optimizer = torch.optim.Adam(system.generator.parameters(), 3e-3)
+    for _ in range(150):
         optimizer.zero_grad()
         loss = system.terms(clips)["nll"]
         loss.backward()
@@ -218,7 +258,7 @@ def test_codes_are_learnt_measured_and_continued(runs):
     system.eval().prompt_seconds = 4 * 16 / 22050
     assert torch.equal(system.generate(clips), codes)
     assert system.synthesize(clips).shape == clips["audio"].shape
-    longer = system.generate(batch(30 * 16))
+    longer = system.generate(batch(30 * 16, 2))
     assert longer.shape == (2, 3, 30)
     assert 0 <= longer.min() <= longer.max() < 10
 

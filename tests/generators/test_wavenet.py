@@ -121,7 +121,8 @@ def test_samples_are_drawn_from_what_teacher_forcing_predicts(distribution):
     past = distribution.inputs(torch.nn.functional.pad(audio, (1, 0))[..., :-1])
     torch.testing.assert_close(distribution.sample(network(past), uniforms, 0.9), audio, atol=1e-5, rtol=0)
     # A sequence does not hear the others of its batch.
-    torch.testing.assert_close(sample_by_queue(network, distribution, uniforms[1:], temperature=0.9), audio[1:])
+    alone = sample_by_queue(network, distribution, uniforms[1:], temperature=0.9)
+    torch.testing.assert_close(alone, audio[1:], atol=1e-4, rtol=0)
 
 
 @torch.no_grad()

@@ -3,15 +3,13 @@
 import csv
 import os
 import random
-import resource
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import torch
+from nursery import Child
 
 PROGRAM = Path(__file__).with_name("small_run.py")
 
@@ -22,27 +20,18 @@ class Run:
     def __init__(self, folder, *overrides):
         folder.mkdir()
         self.folder, self.overrides = folder, overrides
-        self.said = ""
 
     def start(self, *overrides, **options):
         environment = os.environ | {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "HOME": str(self.folder)}
-        return subprocess.Popen(
-            [sys.executable, PROGRAM, self.folder, *self.overrides, *overrides],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-            **options,
-        )  # fmt: skip
+        arguments = [str(self.folder), *self.overrides, *overrides]
+        return Child(PROGRAM, arguments, self.folder, environment, **options)
 
-    def end(self, process, timeout=120):
-        try:
-            output = process.communicate(timeout=timeout)[0]
-        finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-        self.said += output
-        return process.returncode
+    @property
+    def said(self):
+        return (self.folder / "output.txt").read_text()
 
     def finish(self, *overrides, **options):
-        assert self.end(self.start(*overrides, **options)) == 0, self.said
+        assert self.start(*overrides, **options).wait(120) == 0, self.said
         return self
 
     def stop_at(self, step, stop, *overrides):
@@ -52,7 +41,7 @@ class Run:
         while process.poll() is None and time.monotonic() < deadline and self.steps() < step:
             time.sleep(0.02)
         stop(process)
-        return self.end(process, timeout=60)
+        return process.wait(60)
 
     def steps(self):
         return max((int(float(row["step"])) for row in self.rows()), default=0)
@@ -118,7 +107,7 @@ def test_killed_and_cut_is_the_same_run_bit_for_bit(one):
     run = Run(one.folder.parent / "killed")
     for step, workers in zip(sorted(random.sample(range(8, 28), 2)), (0, 2), strict=True):
         assert run.stop_at(step, whole, f"--data.workers={workers}") == -signal.SIGKILL
-    assert run.stop_at(30, lambda process: process.send_signal(signal.SIGUSR1)) == 128 + signal.SIGUSR1, run.said
+    assert run.stop_at(30, lambda process: os.kill(process.pid, signal.SIGUSR1)) == 128 + signal.SIGUSR1, run.said
     last = run.checkpoints / "last.ckpt"
     last.write_bytes(last.read_bytes()[:-5000])
     same(run.finish(), one)
@@ -145,11 +134,6 @@ def test_two_ranks_stopped_in_every_way_are_the_same_run_bit_for_bit(tmp_path):
 def test_a_full_disk_costs_checkpoints_and_not_the_run(one):
     run = Run(one.folder.parent / "full")
     size = (one.checkpoints / "last.ckpt").stat().st_size
-
-    def small_files():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, resource.RLIM_INFINITY))
-
-    run.finish(preexec_fn=small_files)
+    run.finish(largest_file=size // 2)
     assert "last.ckpt could not be written" in run.said
     assert run.rows() == one.rows()
