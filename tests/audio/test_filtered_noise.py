@@ -21,7 +21,7 @@ def test_official_numbers(taps):
     torch.testing.assert_close(responses, expected, atol=6e-11, rtol=0)
     expected = torch.from_numpy(OFFICIAL[f"filtered_w{taps or 0}"])
     found = filter_frames(official["noise"][:, None], responses)[:, 0]
-    torch.testing.assert_close(found, expected, atol=5e-10, rtol=0)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=0)
 
 
 def test_ddsp_pytorch_numbers():

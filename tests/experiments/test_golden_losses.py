@@ -17,8 +17,7 @@ from framework.generators.pretrained import NotTrainedError
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
-SMALL, LARGE = 400_000, 2_000_000  # parameters up to which twenty steps take seconds, and from which one does
-SLOW = LARGE  # parameters from which only the experiment is looked at that an ablation is one of
+LARGE = 2_000_000  # parameters from which one step takes seconds, and an ablation is not looked at beside its base
 
 
 class Tone(L.LightningDataModule):
@@ -35,7 +34,7 @@ class Tone(L.LightningDataModule):
         if self.stand_in:
             batch = self.stand_in()
             batch |= {"image": batch["image"][:, :, :32]} if "image" in batch else {}
-            return torch.utils.data.DataLoader([batch] * 20, batch_size=None)
+            return torch.utils.data.DataLoader([batch] * 2, batch_size=None)
         seconds = torch.arange(self.time) / self.sample_rate
         noise = torch.randn(self.time, generator=torch.Generator().manual_seed(0))
         audio = (0.3 * torch.sin(2 * torch.pi * 440 * seconds) + 0.02 * noise).view(1, 1, -1)
@@ -43,7 +42,7 @@ class Tone(L.LightningDataModule):
         batch = {"audio": audio, "f0": f0, "instrument": torch.zeros(1, dtype=torch.long)}
         batch = {name: value.repeat(self.clips, *[1] * (value.dim() - 1)) for name, value in batch.items()}
         batch |= {"key": ["tone"] * self.clips}
-        return torch.utils.data.DataLoader([batch] * 20, batch_size=None)
+        return torch.utils.data.DataLoader([batch] * 2, batch_size=None)
 
     def advance(self, batch):
         pass
@@ -66,8 +65,7 @@ def first_losses(name):
     torch.manual_seed(0)
     os.environ["PL_GLOBAL_SEED"] = "0"
     system = find(name)()
-    parameters = parameters_of(system)
-    steps = 20 if parameters < SMALL else 2 if parameters < LARGE else 1
+    steps = 2 if parameters_of(system) < LARGE else 1
     data = Tone(system)
     losses = Losses()
     trainer = L.Trainer(
@@ -92,14 +90,13 @@ def test_first_losses_are_those_known(name):
     except NotTrainedError:
         pytest.skip("it stands on another system, which has to be trained first")
     known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
-    if name.startswith("ablations.") and parameters_of(find(name)()) > SLOW:
+    if name.startswith("ablations.") and parameters_of(find(name)()) > LARGE:
         pytest.skip("what it is an ablation of is looked at, and takes seconds")
     seen = first_losses(name)
     if os.environ.get("OSTINATO_GOLDEN") == "write":
         GOLDEN.write_text(json.dumps(dict(sorted((known | {name: seen}).items())), indent=1) + "\n")
         return
     assert name in known, f"no losses are known of {name}: OSTINATO_GOLDEN=write pytest -n 0 tests/experiments"
-    # Rounding differs between processors, and grows from step to step where networks play against each other.
-    expected = known[name][: len(seen)]
-    assert seen[:3] == pytest.approx(expected[:3], rel=2e-3, abs=1e-4)
-    assert seen == pytest.approx(expected, rel=0.1, abs=1e-3)
+    # Rounding differs between processors, and an update by Adam is as large for a gradient that is rounding alone.
+    for found, expected, tolerance in zip(seen, known[name], (1e-2, 0.1), strict=False):
+        assert found == pytest.approx(expected, rel=tolerance, abs=2e-3)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from fake_sweep import PROGRAM, fake_run
 
+from framework.sweeps import local
 from framework.sweeps.halving import best, halve, rungs
 from framework.sweeps.local import LocalLauncher, failures
 from framework.sweeps.record import progress
@@ -139,9 +140,10 @@ def test_a_damaged_run_is_named_and_left_alone(tmp_path):
     assert "summary.json is cut short: remove it" in tasks[0].reason
 
 
-def test_halving_lets_the_better_part_go_on_and_pauses_the_rest(tmp_path):
-    runs = [fake_run(tmp_path, f"run{q}", steps=80, quality=q) for q in (4, 1, 3, 2)]
-    assert rungs(runs[0], 4, 2) == [20, 40]
+def test_halving_lets_the_better_part_go_on_and_pauses_the_rest(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "LOOK_AGAIN", 0.1)
+    runs = [fake_run(tmp_path, f"run{q}", steps=160, quality=q) for q in (4, 1, 3, 2)]
+    assert rungs(runs[0], 4, 2) == [40, 80]
 
     def launcher(chosen, until):
         return LocalLauncher(chosen, 2, program=PROGRAM, until=until, say=lambda line: None)
@@ -152,13 +154,13 @@ def test_halving_lets_the_better_part_go_on_and_pauses_the_rest(tmp_path):
         "run1": "finished", "run2": "paused", "run3": "paused", "run4": "paused",
     }  # fmt: skip
     reached = {run.label: progress(run).step for run in runs}
-    assert reached["run1"] == 80
-    assert 40 <= reached["run2"] < 80
-    assert 20 <= reached["run4"] < 80
+    assert reached["run1"] == 160
+    assert 80 <= reached["run2"] < 160
+    assert 40 <= reached["run4"] < 160
     # What was left behind goes on where it was, when the sweep is made without halving.
     done, _ = launch(runs, jobs=4)
     assert {task.state for task in done} == {"finished"}
-    assert steps_of(tmp_path / "run4") == [str(step) for step in range(1, 81)]
+    assert steps_of(tmp_path / "run4") == [str(step) for step in range(1, 161)]
     with pytest.raises(SweepError, match=r"lower --trainer\.val_check_interval from 5"):
         rungs(fake_run(tmp_path, "short", steps=8), 4, 2)
     misspelt = [replace(run, monitor="validation/eror") for run in runs]
