@@ -9,8 +9,8 @@ from torch.nn.functional import pad
 
 from framework.native.build import library
 
-PANEL, LANES = 16, 8
-"""Columns that `grouped_convolution.cpp` computes together, and the fewest it can."""
+PANELS = (32, 16, 8)
+"""Columns that `grouped_convolution.cpp` computes together: the first of these that divides their number."""
 
 
 class Products(ctypes.Structure):
@@ -45,7 +45,7 @@ class GroupedConv1d(nn.Conv1d):
         """Whether the compiled code does what this layer is, and does it faster."""
         return (
             self.groups > 1
-            and self.in_channels // self.groups % LANES == self.out_channels // self.groups % LANES == 0
+            and self.in_channels // self.groups % PANELS[-1] == self.out_channels // self.groups % PANELS[-1] == 0
             and self.dilation == (1,)
             and self.padding_mode == "zeros"
             and self.bias is not None
@@ -76,7 +76,7 @@ class _Convolution(torch.autograd.Function):
         outputs, inputs, taps = weight.shape
         windows = time_outermost(hidden, groups, padding, padding)
         count = (windows.shape[2] - taps) // stride + 1
-        kernels = panels(by_group(weight, groups).permute(0, 3, 2, 1).flatten(1, 2))
+        kernels = panels(by_group(weight, groups).permute(0, 3, 2, 1))
         convolved = hidden.new_empty(len(hidden), groups, count, outputs // groups)
         multiply(windows, (stride * inputs, 1), kernels, convolved, taps * inputs)
         shifted = hidden.new_empty(len(hidden), groups, outputs // groups, count)
@@ -105,10 +105,10 @@ def input_gradient(gradient: Tensor, weight: Tensor, time: int, stride: int, pad
     outputs, inputs, taps = weight.shape
     reach, steps = -(-taps // stride), -(-(time + padding) // stride)
     windows = time_outermost(gradient, groups, reach - 1, max(steps - gradient.shape[-1], 0))
-    kernels = pad(by_group(weight, groups), (0, reach * stride - taps)).unflatten(-1, (reach, stride))
+    kernels = pad(by_group(weight, groups), (0, reach * stride - taps)).unflatten(-1, (reach, stride)).flip(-2)
     found = gradient.new_empty(len(gradient), groups, steps, stride, inputs)
     for phase in range(stride):
-        backwards = panels(kernels[..., phase].flip(-1).permute(0, 3, 1, 2).flatten(1, 2))
+        backwards = panels(kernels[..., phase].permute(0, 3, 1, 2))
         multiply(windows, (outputs // groups, 1), backwards, found[:, :, :, phase], reach * outputs // groups)
     return found.flatten(2, 3)[:, :, padding : padding + time].mT.flatten(1, 2)
 
@@ -166,9 +166,10 @@ def by_group(weight: Tensor, groups: int) -> Tensor:
 
 def panel(columns: int) -> int:
     """Return how many of these columns are computed together."""
-    return LANES if columns % PANEL else PANEL
+    return next(size for size in PANELS if columns % size == 0)
 
 
 def panels(factors: Tensor) -> Tensor:
-    """Return `(groups, depth, columns)` as `(groups, panels, depth, columns of a panel)`."""
-    return factors.unflatten(-1, (-1, panel(factors.shape[-1]))).transpose(1, 2).contiguous()
+    """Return `(groups, taps, channels, columns)` as `(groups, panels, taps * channels, columns of a panel)`."""
+    apart = factors.unflatten(-1, (-1, panel(factors.shape[-1]))).permute(0, 3, 1, 2, 4)
+    return apart.contiguous().flatten(2, 3)
