@@ -127,6 +127,11 @@ def test_synthesize_any_file(finished, place):
     for name in ("stereo", "low"):
         audio, rate = soundfile.read(place / "out" / f"{name}.wav")
         assert (rate, len(audio)) == (22050, 22050)
+    arguments[-3:] = ["in/low.ogg", "--output", "rounded"]
+    assert "in bf16" in ostinato(place, "synthesize", *arguments, "--precision", "bf16").stdout
+    rounded = soundfile.read(place / "rounded" / "low.wav")[0]
+    # Eight bits of precision in place of 24.
+    assert 1e-6 < np.square(rounded - audio).mean() / np.square(audio).mean() < 0.05
 
 
 def test_validate_gives_the_numbers_of_the_summary(finished, place):

@@ -1,6 +1,5 @@
 """HiFi-GAN's synthesis as `synthesize` does it, beside the official code, alone, compiled and in ONNX Runtime."""
 
-import copy
 import importlib.util
 import io
 import json
@@ -53,8 +52,7 @@ def contest(checkout: Path, version: str) -> Contest:
     if device().type == "cpu" and (by_pieces := compiled_streams(ours)) is not None:
         ways["ours, compiled"] = lambda: by_pieces(mel)
     if has_bf16():
-        rounded = copy.deepcopy(prepared).bfloat16()
-        ways["ours, bf16"] = lambda: rounded(mel.bfloat16())
+        ways["ours, bf16"] = lambda: in_bf16(prepared, mel)
 
     def run(way: Callable[[], Tensor]) -> float:
         with torch.inference_mode():
@@ -121,6 +119,13 @@ def in_onnx_runtime(network: nn.Module, mel: Tensor) -> Callable[[], Tensor]:
     session = onnxruntime.InferenceSession(file.getvalue(), options, ["CPUExecutionProvider"])
     inputs = {session.get_inputs()[0].name: mel.cpu().numpy()}
     return lambda: torch.from_numpy(session.run(None, inputs)[0])
+
+
+def in_bf16(network: nn.Module, mel: Tensor) -> Tensor:
+    """Return a network's audio as `synthesize --precision bf16` makes it."""
+    with torch.autocast(mel.device.type, torch.bfloat16):
+        audio: Tensor = network(mel)
+    return audio
 
 
 def snr(reference: Tensor, other: Tensor) -> float:

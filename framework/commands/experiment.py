@@ -108,6 +108,12 @@ class ExperimentCLI(LightningCLI):
             parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")
             parser.add_argument("--seconds", type=float, default=5.0, help="Length of a clip, where there is no input.")
             parser.add_argument("--count", type=int, default=1, help="Number of clips, where there is no input.")
+            parser.add_argument(
+                "--precision",
+                type=Literal["float32", "bf16"],
+                default="float32",
+                help="Arithmetic of the networks: bf16 is faster where the processor or GPU has it, and less exact.",
+            )
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Tie the data's seed to the run's, take a checkpoint's values as defaults, and shorten the help."""

@@ -27,11 +27,13 @@ def run(arguments: list[str]) -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cli.model.to(device).eval()
     what = f"{len(files)} files" if source else f"{cli.config['count']} clips of {cli.config['seconds']:g} s"
-    print(f"{checkpoint}: {what} at {cli.model.preset.sample_rate} Hz on {device}")
-    if source is None:
-        generate(cli)
-    else:
-        regenerate(cli, Path(source), files)
+    precision = cli.config["precision"]
+    print(f"{checkpoint}: {what} at {cli.model.preset.sample_rate} Hz on {device} in {precision}")
+    with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
+        if source is None:
+            generate(cli)
+        else:
+            regenerate(cli, Path(source), files)
 
 
 def regenerate(cli: ExperimentCLI, source: Path, files: list[Path]) -> None:

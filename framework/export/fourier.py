@@ -1,47 +1,53 @@
-"""Short-time Fourier transforms in real arithmetic, which every runtime has."""
+"""Short-time Fourier transforms in real arithmetic, which every runtime has: products with windowed cosines."""
 
 import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv1d, pad
 
-from framework.generators.vocos import LOUDEST, FourierHead
+from framework.generators.fourier import Spectrum
+from framework.generators.vocos import LOUDEST, FourierHead, ShortTimeFourier
 
 
-class RealFourierHead(nn.Module):
-    """Vocos' head without complex numbers: the inverse transform as a product with windowed cosines.
+class RealFourier(nn.Module):
+    """A short-time Fourier transform and its inverse without complex numbers.
 
     Args:
-        head: The one whose output it has.
+        transform: The one whose output it has.
     """
 
-    basis: Tensor
+    analysis: Tensor
+    synthesis: Tensor
     envelope: Tensor
 
-    def __init__(self, head: FourierHead) -> None:
+    def __init__(self, transform: ShortTimeFourier) -> None:
         super().__init__()
-        n_fft, hop = head.n_fft, head.hop_length
-        self.out, self.hop_length, self.overlap = head.out, hop, -(-n_fft // hop)
-        self.edge = (n_fft if head.padding == "center" else n_fft - hop) // 2
+        n_fft, hop = transform.n_fft, transform.hop_length
+        self.hop_length, self.overlap = hop, -(-n_fft // hop)
+        self.edge = (n_fft if transform.padding == "center" else n_fft - hop) // 2
         # What is left of the last hops that the windows reach into, behind the edge that is cut off.
         self.behind = self.overlap * hop - n_fft + self.edge
         samples, bins = torch.arange(n_fft), torch.arange(n_fft // 2 + 1)
         angles = 2 * math.pi / n_fft * (torch.outer(samples, bins) % n_fft).double()
+        window = transform.window.cpu().double()[:, None]
+        waves = window * torch.cat([angles.cos(), -angles.sin()], dim=1)
         # All bins but the first and the last stand for one of negative frequency too.
         share = torch.full((len(bins),), 2.0 / n_fft, dtype=torch.double)
         share[0] = share[-1] = 1.0 / n_fft
-        window = head.window.cpu().double()[:, None]
-        waves = window * torch.cat([share * angles.cos(), -share * angles.sin()], dim=1)
         missing = (0, 0, 0, self.overlap * hop - n_fft)
-        self.register_buffer("basis", pad(waves, missing).float())
+        self.register_buffer("analysis", waves.T[:, None].float())
+        self.register_buffer("synthesis", pad(waves * share.repeat(2), missing).float())
         self.register_buffer("envelope", pad(window.square(), missing).float()[None])
 
-    def forward(self, hidden: Tensor) -> Tensor:
-        """Return audio `(batch, 1, time)` of hidden states `(batch, frames, channels)`."""
-        log_magnitude, phase = self.out(hidden).transpose(1, 2).chunk(2, dim=1)
-        magnitude = log_magnitude.exp().clamp(max=LOUDEST)
-        frames = self.basis @ torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], dim=1)
+    def analyse(self, audio: Tensor) -> Tensor:
+        """Return real and imaginary parts `(batch, 2, bins, frames)` of audio `(batch, 1, time)`."""
+        parts = conv1d(pad(audio, (self.edge, self.edge)), self.analysis, stride=self.hop_length)
+        return parts.unflatten(1, (2, -1))
+
+    def invert(self, parts: Tensor) -> Tensor:
+        """Return the audio `(batch, 1, time)` of real and imaginary parts `(batch, 2, bins, frames)`."""
+        frames = self.synthesis @ parts.flatten(1, 2)
         weights = self.overlap_add(self.envelope.expand(-1, -1, frames.shape[-1]))
         return (self.overlap_add(frames) / weights).unsqueeze(1)
 
@@ -51,3 +57,41 @@ class RealFourierHead(nn.Module):
         hops = sum(pad(part, (number, self.overlap - 1 - number)) for number, part in enumerate(parts))
         audio = hops.transpose(1, 2).flatten(1)  # type: ignore[union-attr]
         return audio[:, self.edge : audio.shape[-1] - self.behind]
+
+
+class RealFourierHead(nn.Module):
+    """Vocos' head without complex numbers.
+
+    Args:
+        head: The one whose output it has.
+    """
+
+    def __init__(self, head: FourierHead) -> None:
+        super().__init__()
+        self.out, self.transform = head.out, RealFourier(head)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Return audio `(batch, 1, time)` of hidden states `(batch, frames, channels)`."""
+        log_magnitude, phase = self.out(hidden).transpose(1, 2).chunk(2, dim=1)
+        magnitude = log_magnitude.exp().clamp(max=LOUDEST)
+        return self.transform.invert(torch.stack([magnitude * phase.cos(), magnitude * phase.sin()], dim=1))
+
+
+class RealSpectrum(nn.Module):
+    """The spectrum of audio, and audio of it again, without complex numbers.
+
+    Args:
+        spectrum: The one whose output it has.
+    """
+
+    def __init__(self, spectrum: Spectrum) -> None:
+        super().__init__()
+        self.transform, self.scale = RealFourier(spectrum), float(spectrum.scale)
+
+    def forward(self, audio: Tensor) -> Tensor:
+        """Return the parts `(batch, 2, bins, frames)` of audio `(batch, 1, time)`."""
+        return self.transform.analyse(audio) / self.scale
+
+    def inverse(self, parts: Tensor) -> Tensor:
+        """Return the audio `(batch, 1, time)` of parts."""
+        return self.transform.invert(parts * self.scale)

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
-from framework.export.fourier import RealFourierHead
+from framework.export.fourier import RealFourierHead, RealSpectrum
 from framework.export.recurrent import ScannedLSTM
 from framework.generators.autoencoder import Autoencoder
 from framework.generators.diffwave import DiffWave
+from framework.generators.fourier import Spectrum
 from framework.generators.layers import remove_weight_norm
-from framework.generators.vocos import FourierHead, ShortTimeFourier
+from framework.generators.vocos import FourierHead
 from framework.generators.wavenet import WaveNet
 from framework.paradigms.system import System
 
@@ -23,6 +24,7 @@ TRACED = (2, 40)
 """Clips and frames of the example whose graph is taken."""
 COUNTERPARTS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     FourierHead: RealFourierHead,
+    Spectrum: RealSpectrum,
     nn.LSTM: ScannedLSTM,
 }
 """What computes the same in operations that graphs have."""
@@ -175,8 +177,6 @@ def traced(exported: Program) -> ExportedProgram:
         ExportError: it does what no fixed graph can.
     """
     network = exportable(exported.network)
-    if any(isinstance(module, ShortTimeFourier) for module in network.modules()):
-        raise ExportError("it cannot be exported: its network works on complex spectra; `ostinato release` can do it")
     clips, frames = Dim("clips"), Dim("frames", min=8)
     # What is not contiguous would stay so.
     inputs = tuple(given.contiguous() for given in exported.example(*TRACED))

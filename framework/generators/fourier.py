@@ -37,26 +37,34 @@ class Spectrum(ShortTimeFourier):
         return self.window.square().sum().sqrt()
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Return the spectrum `(batch, bins, frames)` of audio `(batch, 1, time)`."""
-        return self.analyse(audio.float().squeeze(1)) / self.scale
+        """Return the spectrum's real and imaginary parts `(batch, 2, bins, frames)` of audio `(batch, 1, time)`."""
+        return torch.view_as_real(self.analyse(audio.float().squeeze(1))).movedim(-1, 1) / self.scale
 
-    def inverse(self, spectrum: Tensor) -> Tensor:
-        """Return the audio `(batch, 1, time)` of a spectrum `(batch, bins, frames)`."""
-        return self.invert(spectrum * self.scale).unsqueeze(1)
+    def inverse(self, parts: Tensor) -> Tensor:
+        """Return the audio `(batch, 1, time)` of a spectrum's parts `(batch, 2, bins, frames)`."""
+        return self.invert(torch.complex(*(parts * self.scale).unbind(1))).unsqueeze(1)
 
 
-class SpectrumFeatures(Spectrum):
-    """What a network is shown of a spectrum: real and imaginary parts, and log magnitudes."""
+class SpectrumFeatures(nn.Module):
+    """What a network is shown of a spectrum: real and imaginary parts, and log magnitudes.
+
+    Args:
+        spectrum: The transform.
+    """
+
+    def __init__(self, spectrum: Spectrum) -> None:
+        super().__init__()
+        self.spectrum = spectrum
 
     def forward(self, audio: Tensor) -> Tensor:
         """Return the features `(batch, 3 * bins, frames)` of audio `(batch, 1, time)`."""
-        return features(super().forward(audio))
+        return features(self.spectrum(audio))
 
 
-def features(spectrum: Tensor) -> Tensor:
-    """Return the features of a spectrum `(batch, bins, frames)`."""
-    log_magnitude = spectrum.abs().clamp(min=QUIETEST).log()
-    return torch.cat([spectrum.real, spectrum.imag, log_magnitude / 2], dim=1)
+def features(parts: Tensor) -> Tensor:
+    """Return the features of a spectrum's parts `(batch, 2, bins, frames)`."""
+    log_magnitude = parts.square().sum(1).clamp(min=QUIETEST**2).log() / 2
+    return torch.cat([parts.flatten(1, 2), log_magnitude / 2], dim=1)
 
 
 class FrameProjection(nn.Linear):
@@ -80,9 +88,9 @@ class SpectrumEncoder(nn.Module):
 
     def __init__(self, outputs: int, hop_length: int, channels: int, hidden: int, layers: int) -> None:
         super().__init__()
-        spectrum = SpectrumFeatures(4 * hop_length, hop_length, "same")
+        spectrum = Spectrum(4 * hop_length, hop_length, "same")
         backbone = VocosBackbone(3 * spectrum.bins, channels, hidden, layers)
-        self.block = nn.Sequential(spectrum, backbone, FrameProjection(channels, outputs))
+        self.block = nn.Sequential(SpectrumFeatures(spectrum), backbone, FrameProjection(channels, outputs))
 
     def forward(self, audio: Tensor) -> Tensor:
         """Encode audio."""
@@ -128,9 +136,9 @@ class SpectrumDenoiser(nn.Module):
         guess = pad(self.envelope(mel).log(), (0, spectrum.shape[-1] - mel.shape[-1]), mode="replicate")
         level = self.level_projection(self.level_embedding(levels)).unsqueeze(-1).expand(-1, -1, spectrum.shape[-1])
         hidden = self.backbone(torch.cat([features(spectrum), guess / 2, level], dim=1))
-        correction, real, imaginary = self.out(hidden).float().chunk(3, dim=1)
+        correction, *residual = self.out(hidden).float().chunk(3, dim=1)
         below, above = self.signal[levels.floor().long()], self.signal[levels.ceil().long()]
         signal = torch.lerp(below, above, (levels - levels.floor()).to(below)).view(-1, 1, 1)
         deviation = (guess + correction).clamp(max=LOUDEST).exp()
         kept, left = linear_guess(deviation, signal, (1 - signal.square()).sqrt())
-        return self.spectrum.inverse(kept * spectrum + left * torch.complex(real, imaginary))
+        return self.spectrum.inverse(kept.unsqueeze(1) * spectrum + left.unsqueeze(1) * torch.stack(residual, dim=1))

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
+from experiments.diffwave_bach import DiffWaveBach
 from framework.export import exporting
 from framework.export.exporting import export
 from framework.export.formats import FORMATS, Format
-from framework.export.fourier import RealFourierHead
+from framework.export.fourier import RealFourierHead, RealSpectrum
 from framework.export.programs import ExportError, program, traced
 from framework.generators.diffwave import DiffWave
 from framework.generators.encodec import Encodec
+from framework.generators.fourier import Spectrum
 from framework.generators.hifigan import HiFiGAN
 from framework.generators.vocos import FourierHead
 from framework.generators.wavenet import WaveNet, WaveNetVocoder
@@ -101,3 +103,17 @@ def test_the_fourier_transform_in_real_numbers_is_the_complex_one(padding, n_fft
     head = FourierHead(8, n_fft, 16, padding)
     hidden = torch.randn(2, 9, 8)
     torch.testing.assert_close(RealFourierHead(head)(hidden), head(hidden), atol=1e-6, rtol=0)
+    spectrum = Spectrum(n_fft, 16, padding)
+    audio, real = torch.randn(2, 1, 160), RealSpectrum(spectrum)
+    torch.testing.assert_close(real(audio), spectrum(audio), atol=1e-5, rtol=0)
+    torch.testing.assert_close(real.inverse(spectrum(audio)), audio, atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_denoiser_of_spectra_is_a_program(tmp_path):
+    system, path = DiffWaveBach.variant(channels=16, layers=1)().eval(), tmp_path / "tiny.pt2"
+    torch.nn.init.normal_(system.generator.out.weight, std=0.1)
+    exported = program(system)
+    FORMATS["torch"].write(exported, traced(exported), path, "{}")
+    inputs = exported.example(3, 61)
+    torch.testing.assert_close(FORMATS["torch"].read(path)(inputs), system.network(*inputs), atol=1e-5, rtol=0)
