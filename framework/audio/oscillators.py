@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 from framework.audio.envelopes import Interpolation, blend_weights, full_precision, harmonic_frequencies
 
 _SAMPLES_AT_ONCE = {"cpu": 1 << 15}
-"""What stays in the cache of a processor; elsewhere memory matters less than the number of kernels."""
+"""What stays in the cache of one core; elsewhere memory matters less than the number of kernels."""
 
 
 def harmonic_oscillators(
@@ -201,7 +201,8 @@ def _gradients(
 
 def _chunks(audio: Tensor) -> list[slice]:
     """Cut the hops of audio (hops, hop_length) into runs that are worked on at once."""
-    size = max(1, _SAMPLES_AT_ONCE.get(audio.device.type, 1 << 18) // audio.shape[1])
+    cores = torch.get_num_threads() if audio.device.type == "cpu" else 1
+    size = max(1, cores * _SAMPLES_AT_ONCE.get(audio.device.type, 1 << 18) // audio.shape[1])
     return [slice(start, start + size) for start in range(0, len(audio), size)]
 
 

@@ -104,17 +104,35 @@ def _check(
         return [audio.detach(), *(gradient / gradient.abs().max() for gradient in gradients)]
 
     expected = results(exact, torch.float64)
-    errors = {}
+    errors, kept = {}, {}
     for name, synthesis in contenders.items():
         pairs = zip(results(synthesis, torch.float32), expected, strict=True)
         errors[name] = max((found - right).abs().max().item() for found, right in pairs)
+        kept[name] = _kept(synthesis, inputs)
         if not errors[name] <= limits[name]:
             raise BenchError(
                 f"{name} differs by {errors[name]:.1e} from float64: no more than {limits[name]:g} is allowed"
             )
-    return "largest error of audio and gradients against float64: " + ", ".join(
-        f"{name} {error:.1e}" for name, error in errors.items()
+    listed = (
+        ", ".join(f"{name} {value}" for name, value in values.items())
+        for values in ({n: f"{e:.1e}" for n, e in errors.items()}, {n: f"{b / 1e6:.3g}" for n, b in kept.items()})
     )
+    return "largest error of audio and gradients against float64: {}; MB kept for the backward pass: {}".format(*listed)
+
+
+def _kept(synthesis: Synthesis, inputs: tuple[Tensor, ...]) -> int:
+    """Return the bytes that a forward pass keeps for the backward one."""
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        audio = synthesis(*inputs)
+    assert audio.requires_grad
+    return sum(kept.values())
 
 
 def _ours(interpolation: Interpolation) -> Synthesis:

@@ -16,6 +16,7 @@ from framework.generators.autoencoder import Autoencoder
 from framework.generators.diffwave import DiffWave
 from framework.generators.fourier import Spectrum
 from framework.generators.layers import remove_weight_norm
+from framework.generators.univnet import UnivNet
 from framework.generators.vocos import FourierHead
 from framework.generators.wavenet import WaveNet
 from framework.paradigms.system import System
@@ -85,6 +86,16 @@ def _(system: WaveNet) -> Program:
     names = tuple(conditions(system, 1, 8))
     network = Conditioned(system.network, names, system.prepared)
     return Program(network, ("past", *names), (system.preset.hop_length, *(SCALES[n] for n in names)), example)
+
+
+@program.register
+def _(system: UnivNet) -> Program:
+    """Return the generator: log-mel and noise -> audio."""
+
+    def example(clips: int, frames: int) -> Inputs:
+        return system.front_end(noise(system, clips, frames)), torch.randn(clips, system.noise, frames)
+
+    return Program(system.network, ("mel", "noise"), (1, 1), example)
 
 
 @program.register

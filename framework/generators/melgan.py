@@ -51,6 +51,7 @@ class MelGANGenerator(Vocoder):
         channels: Width of the last stage; each stage before it is twice as wide.
         upsample_rates: Factor of each stage; their product is the hop length.
         residual_blocks: Residual blocks of a stage, with dilations 1, 3, 9, ...
+        outputs: Channels of the output.
     """
 
     def __init__(
@@ -59,27 +60,28 @@ class MelGANGenerator(Vocoder):
         channels: int = 32,
         upsample_rates: Sequence[int] = (8, 8, 2, 2),
         residual_blocks: int = 3,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         self.hop_length = math.prod(upsample_rates)
         dilations = [3**index for index in range(residual_blocks)]
         width = channels * 2 ** len(upsample_rates)
         layers: list[nn.Module] = [nn.ReflectionPad1d(3), normed_conv(n_mels, width, 7)]
-        stages = []
+        self.stages: list[Upsampling] = []
         for rate in upsample_rates:
             odd = rate % 2
-            stages.append(Upsampling(rate, 2 * rate, rate // 2 + odd, sum(dilations)))
+            self.stages.append(Upsampling(rate, 2 * rate, rate // 2 + odd, sum(dilations)))
             layers += [
                 nn.LeakyReLU(0.2),
                 normed_upsampling(width, width // 2, 2 * rate, rate, padding=rate // 2 + odd, output_padding=odd),
             ]
             width //= 2
             layers += [ResidualBlock(width, dilation) for dilation in dilations]
-        layers += [nn.LeakyReLU(0.2), nn.ReflectionPad1d(3), normed_conv(width, 1, 7), nn.Tanh()]
+        layers += [nn.LeakyReLU(0.2), nn.ReflectionPad1d(3), normed_conv(width, outputs, 7), nn.Tanh()]
         # One sequence, numbered as in official checkpoints.
         self.model = nn.Sequential(*layers)
         # Frames that one output sample depends on.
-        self.receptive_field = receptive_field(3, stages, 3)
+        self.receptive_field = receptive_field(3, self.stages, 3)
 
     def forward(self, mel: Tensor) -> Tensor:
         """Generate audio `(batch, 1, frames * hop)` in [-1, 1] from a log-mel `(batch, mels, frames)`."""

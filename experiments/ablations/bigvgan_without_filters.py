@@ -1,0 +1,7 @@
+from experiments.bigvgan_base import BigVGANBase
+
+
+class WithoutFilters(BigVGANBase):
+    """BigVGAN whose periodic activations alias (Lee et al., 2023, table 5)."""
+
+    antialiased = False

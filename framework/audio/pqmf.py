@@ -1,0 +1,44 @@
+"""Pseudo quadrature mirror filters: audio as critically sampled sub-bands, and back (Nguyen, 1994)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+TAPS, CUTOFF, BETA = 62, 0.142, 9.0
+"""Order of the prototype for four bands, its cutoff as a share of half the rate, and the Kaiser window's beta."""
+
+
+class SubBandAnalysis(nn.Conv1d):
+    """Audio `(batch, 1, time)` -> sub-bands `(batch, bands, time / bands)`, at a fraction of the sample rate."""
+
+    def __init__(self, bands: int = 4, taps: int = TAPS, cutoff: float = CUTOFF, beta: float = BETA) -> None:
+        super().__init__(1, bands, taps + 1, bands, padding=taps // 2, bias=False)
+        fixed(self, filters(bands, taps, cutoff, beta)[0])
+
+
+class SubBandSynthesis(nn.ConvTranspose1d):
+    """Sub-bands `(batch, bands, time / bands)` -> audio `(batch, 1, time)`; what the analysis made comes back."""
+
+    def __init__(self, bands: int = 4, taps: int = TAPS, cutoff: float = CUTOFF, beta: float = BETA) -> None:
+        # With so much padding the output is `bands` times as long.
+        super().__init__(bands, 1, taps + 1, bands, padding=taps // 2, output_padding=bands - 1, bias=False)
+        fixed(self, bands * filters(bands, taps, cutoff, beta)[1])
+
+
+def filters(bands: int, taps: int, cutoff: float, beta: float) -> tuple[Tensor, Tensor]:
+    """Return the filters of analysis and of synthesis, both `(bands, 1, taps + 1)`: a modulated low-pass filter."""
+    places = torch.arange(taps + 1) - taps / 2
+    window = torch.kaiser_window(taps + 1, periodic=False, beta=beta, dtype=torch.double)
+    prototype = cutoff * torch.sinc(cutoff * places.double()) * window
+    order = torch.arange(bands).double()[:, None]
+    angle = (2 * order + 1) * math.pi / (2 * bands) * places
+    turn = (-1) ** order * math.pi / 4
+    analysis, synthesis = (2 * prototype * (angle + sign * turn).cos() for sign in (1, -1))
+    return analysis[:, None].float(), synthesis.flip(-1)[:, None].float()
+
+
+def fixed(layer: nn.Conv1d | nn.ConvTranspose1d, weight: Tensor) -> None:
+    """Give a layer a weight that is neither learnt nor stored."""
+    del layer.weight
+    layer.register_buffer("weight", weight, persistent=False)
