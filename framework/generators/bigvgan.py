@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn, tanh
-from torch.nn.functional import conv1d, pad
+from torch.nn.functional import conv1d, conv_transpose1d, pad
 
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
@@ -31,35 +31,30 @@ class SnakeBeta(nn.Module):
             do not fold back (section 3.3).
     """
 
-    analysis: Tensor
-    synthesis: Tensor
+    taps: Tensor
 
     def __init__(self, channels: int, antialiased: bool = True) -> None:
         super().__init__()
         self.antialiased = antialiased
         self.alpha = nn.Parameter(torch.zeros(channels))
         self.beta = nn.Parameter(torch.zeros(channels))
-        # Samples at twice the rate are kept as two signals, the even ones and the odd ones, which see every other tap.
-        taps = low_pass(TAPS)
-        even, odd = pad(taps[1::2], (1, 0)), pad(taps[::2], (0, 1))
-        self.register_buffer("synthesis", 2 * torch.stack([even.flip(0), odd.flip(0)]).unsqueeze(1), persistent=False)
-        self.register_buffer("analysis", torch.stack([even, odd]).unsqueeze(0), persistent=False)
+        self.register_buffer("taps", low_pass(TAPS), persistent=False)
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Transform `(batch, channels, time)`."""
-        frequency, share = self.alpha.exp().view(-1, 1, 1), 1 / (self.beta.exp().view(-1, 1, 1) + 1e-9)
-        reach = self.synthesis.shape[-1] // 2
-        signal = hidden.unsqueeze(2)
-        if self.antialiased:
-            extended = pad(hidden.flatten(0, 1).unsqueeze(1), (reach, reach), mode="replicate")
-            signal = conv1d(extended, self.synthesis.to(hidden)).unflatten(0, hidden.shape[:2])
-        signal = signal + (signal * frequency).sin().square() * share
         if not self.antialiased:
-            return signal.squeeze(2)
-        # Behind both ends, each signal goes on with the first or last of all samples at twice the rate.
-        first, last = (x.expand(-1, -1, 2, reach) for x in (signal[:, :, :1, :1], signal[:, :, 1:, -1:]))
-        extended = torch.cat([first, signal, last], dim=-1).flatten(0, 1)
-        return conv1d(extended, self.analysis.to(hidden)).reshape(hidden.shape)
+            return self.bent(hidden)
+        channels, reach = hidden.shape[1], TAPS // 2 - 1
+        taps = self.taps.to(hidden).expand(channels, 1, -1)
+        extended = pad(hidden, (reach, reach), mode="replicate")
+        doubled = conv_transpose1d(extended, 2 * taps, stride=2, groups=channels)[..., 3 * reach : -3 * reach]
+        extended = pad(self.bent(doubled), (reach, reach + 1), mode="replicate")
+        return conv1d(extended, taps, stride=2, groups=channels)
+
+    def bent(self, signal: Tensor) -> Tensor:
+        """Return the activation itself, of a signal at any rate."""
+        frequency, share = self.alpha.exp()[:, None], 1 / (self.beta.exp()[:, None] + 1e-9)
+        return signal + (signal * frequency).sin().square() * share
 
 
 def low_pass(taps: int) -> Tensor:
