@@ -4,7 +4,7 @@ from experiments.bigvgan_base import BigVGANBase
 
 
 class BigVGANLarge(BigVGANBase):
-    """BigVGAN of 112 million parameters, at 24 kHz: more, smaller upsampling stages (Lee et al., 2023, table 2)."""
+    """BigVGAN of 112 million parameters, at 24 kHz: more, smaller upsampling stages (Lee et al., 2023)."""
 
     mel = "bigvgan_24k"
     data = BigVGANBase.data.variant(sample_rate=24000)

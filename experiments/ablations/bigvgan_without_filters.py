@@ -2,6 +2,6 @@ from experiments.bigvgan_base import BigVGANBase
 
 
 class WithoutFilters(BigVGANBase):
-    """BigVGAN whose periodic activations alias (Lee et al., 2023, table 5)."""
+    """BigVGAN whose periodic activations alias (Lee et al., 2023)."""
 
     antialiased = False
