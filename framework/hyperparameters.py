@@ -158,11 +158,16 @@ def _docstring(text: str) -> Any:
     return parse_docstring(inspect.cleandoc(text))
 
 
+FEW = 40
+"""Names that a line has room for."""
+
+
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """Return a half-sentence that names the closest known name, or all of them."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"did you mean {close[0]}?" if close else f"known names: {', '.join(known)}"
+    """Return a half-sentence that names the closest known name, or all of them if they are few."""
+    known = sorted(set(known))
+    if close := difflib.get_close_matches(name, known, 1, 0.5):
+        return f"did you mean {close[0]}?"
+    return f"known names: {', '.join(known)}" if len(known) <= FEW else f"none of {len(known)} known names is like it"
 
 
 def _inherited(cls: type) -> dict[str, Hyperparameter]:
