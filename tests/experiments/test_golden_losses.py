@@ -101,5 +101,5 @@ def test_first_losses_are_those_known(name):
         return
     assert name in known, f"no losses are known of {name}: OSTINATO_GOLDEN=write pytest -n 0 tests/experiments"
     # Rounding differs between processors, and an update by Adam is as large for a gradient that is rounding alone.
-    for found, expected, tolerance in zip(seen, known[name], (1e-2, 0.1), strict=False):
+    for found, expected, tolerance in zip(seen, known[name], (1e-2, 0.2), strict=False):
         assert found == pytest.approx(expected, rel=tolerance, abs=2e-3)

@@ -89,6 +89,5 @@ def test_a_long_recording_is_generated_in_pieces(monkeypatch, ema_decay):
     whole = system.synthesize(batch)
     assert in_pieces.shape == batch["audio"].shape
     torch.testing.assert_close(in_pieces, whole, rtol=0, atol=1e-5)
-    assert torch.equal(
-        torch.cat(list(system.front_end.pieces(batch["audio"], 100)), dim=-1), system.front_end(batch["audio"])
-    )
+    mels = torch.cat(list(system.front_end.pieces(batch["audio"], 100)), dim=-1)
+    torch.testing.assert_close(mels, system.front_end(batch["audio"]), rtol=0, atol=1e-5)
