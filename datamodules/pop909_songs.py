@@ -64,7 +64,7 @@ def pop909_song(folder: Path, name: str) -> Song:
         chords = read_chords((labels / "finalized_chord.txt").read_text())
         melody = raised(read_melody((labels / "melody.txt").read_text()))
         lengths = [int(measures) for _, measures in sections]
-        unit = max(2, round(sum(c.duration for c in chords) / sum(lengths)))
+        unit = max(2, round((chords[-1].onset + chords[-1].duration) / sum(lengths)))
         beats, steps = sum(lengths) * unit, sum(lengths) * unit * STEPS
         chords = [c._replace(duration=min(c.duration, beats - c.onset)) for c in chords if c.onset < beats]
         melody = tuple(replace(n, duration=min(n.duration, steps - n.onset)) for n in melody if n.onset < steps)
@@ -89,13 +89,19 @@ def phrase_kind(letter: str) -> int:
 
 
 def read_chords(text: str) -> list[Chord]:
-    """Return the chords of lines `name [pitch classes] bass beats`."""
-    chords: list[Chord] = []
+    """Return the chords of lines `name [pitch classes] bass beats`; where there is none, no bass is named.
+
+    Raises:
+        ValueError: quoting a line of another form.
+    """
+    chords, now = [], 0
     for line in filter(str.strip, text.splitlines()):
-        classes, bass, beats = re.search(r"\[([^\]]*)\]\s*(-?\d+)\s+(\d+)", line).groups()  # type: ignore[union-attr]
-        onset = chords[-1].onset + chords[-1].duration if chords else 0
-        sounding = frozenset(int(c) % 12 for c in classes.split(",") if c.strip())
-        chords.append(Chord(onset, int(beats), sounding, int(bass) % 12))
+        if not (parts := re.fullmatch(r"\S+\s+\[([\d, ]*)\]\s+(?:(-?\d+)\s+)?(\d+)\s*", line)):
+            raise ValueError(f"a line of chords is {line!r}, not as 'C:maj [0, 4, 7] 0 2'")
+        sounding = frozenset(int(c) % 12 for c in parts[1].split(",") if c.strip())
+        if sounding and parts[2]:
+            chords.append(Chord(now, int(parts[3]), sounding, int(parts[2]) % 12))
+        now += int(parts[3])
     return chords
 
 

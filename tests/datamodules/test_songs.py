@@ -79,7 +79,8 @@ def test_pop909_is_read_with_its_piano_on_the_grid_of_the_labels(tmp_path):
     labels.mkdir(parents=True)
     folder.mkdir()
     (labels / "human_label1.txt").write_text("i1A2\n")
-    (labels / "finalized_chord.txt").write_text("".join(["C:maj [0, 4, 7] 0 2\n", "G:7/3 [7, 11, 2, 5] 11 2\n"] * 3))
+    tonic, dominant, none = "C:maj [0, 4, 7] 0 2\n", "G:7/3 [7, 11, 2, 5] 11 2\n", "N []  2\n"
+    (labels / "finalized_chord.txt").write_text(2 * (tonic + dominant) + none + dominant)
     (labels / "melody.txt").write_text("0 16\n" + "60 4\n64 2\n65 2\n67 8\n" * 2)
     # Half a second a beat; the labels begin at the third.
     (folder / "beat_midi.txt").write_text("".join(f"{0.5 * beat} 1.0 0.0\n" for beat in range(20)))
@@ -93,12 +94,15 @@ def test_pop909_is_read_with_its_piano_on_the_grid_of_the_labels(tmp_path):
     assert [(p.kind, p.units, p.scale) for p in song.phrases] == [(3, 1, 0), (0, 2, 0)]
     assert song.voices["piano"] == (Note(0, 4, 48), Note(10, 4, 55))
     assert song.voices["melody"][0] == Note(16, 4, 60)
-    assert [c.bass for c in song.outline] == [0, 11] * 3
+    assert [(c.onset, c.bass) for c in song.outline] == [(0, 0), (2, 11), (4, 0), (6, 11), (10, 11)]
     made = Song(song.name, 4, 4, song.phrases)
     for layout in (SONG_FORM, COUNTERPOINT, LEAD_SHEET, ACCOMPANIMENT):
         image = layout.image(song)
         np.testing.assert_array_equal(layout.image(made)[layout.front :], image[layout.front :])
         made = layout.completed(made, image[: layout.front])
     assert made == song
+    (labels / "finalized_chord.txt").write_text(tonic + "C:maj 0 4 7\n")
+    with pytest.raises(Pop909Error, match="song 001 cannot be read: a line of chords is 'C:maj 0 4 7'"):
+        pop909_songs(tmp_path)
     with pytest.raises(Pop909Error, match="nowhere"):
         pop909_songs(tmp_path / "nowhere")
