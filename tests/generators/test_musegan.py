@@ -137,6 +137,30 @@ def test_refined_notes_are_binary_with_a_straight_gradient():
     assert system.binarised(values, "hard").tolist() == [[0, 1, 1]]
 
 
+def test_a_voice_of_one_note_at_a_time_has_the_likeliest_or_draws_it_or_a_rest():
+    system = Tiny(monophonic=True)
+    shares = torch.tensor([0.6, 0.3]).expand(20_000, 2).clone().requires_grad_()
+    assert system.binarised(shares, "hard")[0].tolist() == [1, 0]
+    assert system.binarised(0.4 * shares, "hard")[0].tolist() == [0, 0]
+    notes = system.binarised(shares, "bernoulli")
+    assert notes.detach().sum(-1).round(decimals=4).unique().tolist() == [0, 1]
+    assert notes.detach().mean(0).tolist() == pytest.approx([0.6, 0.3], abs=0.02)
+    (gradient,) = torch.autograd.grad(notes.sum(), shares)
+    assert gradient.unique().tolist() == [1]
+
+
+@torch.no_grad()
+def test_the_critic_that_sees_edges_sees_where_notes_begin_and_end():
+    critic, roll = TutorialDiscriminator(1, width=1, changes=True), torch.zeros(1, 1, 64, 72)
+    roll[0, 0, 5:9, 30] = 1
+    seen = []
+    critic.conv0[0].register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
+    critic(roll)
+    held, edges = seen[0].flatten(2, 3)[0]
+    torch.testing.assert_close(held, roll[0, 0])
+    assert edges.nonzero().tolist() == [[5, 30], [9, 30]]
+
+
 def test_a_window_is_trained_on_measured_seen_heard_and_written(tmp_path):
     system = Tiny().eval()
     batch = system.stand_in()
