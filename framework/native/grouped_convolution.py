@@ -1,6 +1,7 @@
 """Grouped convolutions on a CPU, compiled: PyTorch's copy every window of the input before they multiply."""
 
 import ctypes
+import functools
 from typing import Any
 
 import torch
@@ -28,7 +29,7 @@ class Products(ctypes.Structure):
 class GroupedConv1d(nn.Conv1d):
     """`torch.nn.Conv1d` that is computed by compiled code where that can be had and serves: the numbers are the same.
 
-    That is float32 on a CPU in groups of multiples of 8 channels, under autocast too, whose bf16 would be slower and
+    That is float32 on a CPU in groups of multiples of 8 channels, under autocast too where its bf16 would be slower and
     less exact. Elsewhere, and in compiled networks, it is PyTorch's own.
     """
 
@@ -53,9 +54,16 @@ class GroupedConv1d(nn.Conv1d):
             and hidden.dim() == 3
             and hidden.device.type == "cpu"
             and weight.dtype == torch.float32
-            and (hidden.dtype == torch.float32 or torch.is_autocast_enabled("cpu"))
+            and (not multiplies_tiles() if torch.is_autocast_enabled("cpu") else hidden.dtype == torch.float32)
             and not torch.compiler.is_compiling()
         )
+
+
+@functools.cache
+def multiplies_tiles() -> bool:
+    """Whether the processor multiplies tiles of bf16 (AMX): PyTorch's grouped convolutions are faster then."""
+    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("amx_bf16", False))
 
 
 def convolve(hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch.nn.functional import conv1d
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
 from framework.losses.adversarial import WassersteinGP
 from framework.native import build as native
+from framework.native import grouped_convolution
 from framework.native.grouped_convolution import GroupedConv1d, convolve
 
 # Channels, outputs, taps, stride, padding, groups, time, batch: HiFi-GAN's ratios, and what fits no block evenly.
@@ -52,13 +53,17 @@ def test_equals_pytorch_and_so_do_its_gradients(compiled, shape, threads, monkey
         assert (found - right).norm() < 1e-5 * right.norm()
 
 
-def test_autocast_keeps_to_float32(compiled):
+def test_autocast_keeps_to_float32_where_tiles_are_not_multiplied(compiled, monkeypatch):
+    monkeypatch.setattr(grouped_convolution, "multiplies_tiles", lambda: False)
     conv, hidden = layer(16, 16, 5, 1, 2, 2), torch.randn(1, 16, 20).bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         found = conv(hidden)
     assert torch.equal(found, conv(hidden.detach().float()))
     found.sum().backward()
     assert hidden.grad.any()
+    monkeypatch.setattr(grouped_convolution, "multiplies_tiles", lambda: True)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(conv(hidden), torch.nn.Conv1d.forward(conv, hidden))
 
 
 def test_a_frozen_weight_and_an_input_that_is_given_have_no_gradient(compiled):
