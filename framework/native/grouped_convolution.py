@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,20 +31,22 @@ class GroupedConv1d(nn.Conv1d):
     """`torch.nn.Conv1d` that is computed by compiled code where that can be had and serves: the numbers are the same.
 
     That is float32 on a CPU in groups of multiples of 8 channels, under autocast too where its bf16 would be slower and
-    less exact. Elsewhere, and in compiled networks, it is PyTorch's own.
+    less exact. Where it cannot be had PyTorch computes it, at a stride of 2 with the input's gradient group by group,
+    which takes half the time there. Elsewhere, and in compiled networks, it is PyTorch's own.
     """
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Convolve `(batch, channels, time)`."""
         # A normalised weight is computed each time it is looked at, and a spectral norm moves on.
-        weight = self.weight
-        if not self.serves(hidden, weight) or library("grouped_convolution") is None:
+        weight, stride = self.weight, self.stride[0]
+        compiled = self.serves(hidden, weight) and library("grouped_convolution") is not None
+        if not compiled and not (stride == 2 and self.serves(hidden, weight)):
             return self._conv_forward(hidden, weight, self.bias)
         assert self.bias is not None
-        return convolve(hidden.float(), weight, self.bias, self.stride[0], int(self.padding[0]), self.groups)
+        return convolve(hidden.float(), weight, self.bias, stride, int(self.padding[0]), self.groups, compiled)
 
     def serves(self, hidden: Tensor, weight: Tensor) -> bool:
-        """Whether the compiled code does what this layer is, and does it faster."""
+        """Whether `convolve` does what this layer is, and does it faster."""
         return (
             self.groups > 1
             and self.in_channels // self.groups % PANELS[-1] == self.out_channels // self.groups % PANELS[-1] == 0
@@ -62,46 +65,70 @@ class GroupedConv1d(nn.Conv1d):
 @functools.cache
 def multiplies_tiles() -> bool:
     """Whether the processor multiplies tiles of bf16 (AMX): PyTorch's grouped convolutions are faster then."""
-    capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16", False))
 
 
-def convolve(hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
+def convolve(
+    hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int, compiled: bool = True
+) -> Tensor:
     """Convolve `(batch, channels, time)` with `(outputs, channels / groups, taps)`, as `torch.conv1d`."""
-    convolved: Tensor = _Convolution.apply(hidden, weight, bias, stride, padding, groups)
+    convolved: Tensor = _Convolution.apply(hidden, weight, bias, stride, padding, groups, compiled)
     return convolved
 
 
 class _Convolution(torch.autograd.Function):
-    """A grouped convolution with time outermost inside: `(batch, groups, time, channels of a group)`."""
+    """A grouped convolution, compiled or by PyTorch."""
 
     @staticmethod
-    def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int
-    ) -> Tensor:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, *arguments: Any) -> Tensor:
         ctx.save_for_backward(hidden, weight)
-        ctx.arguments = stride, padding, groups
-        outputs, inputs, taps = weight.shape
-        windows = time_outermost(hidden, groups, padding, padding)
-        count = (windows.shape[2] - taps) // stride + 1
-        kernels = panels(by_group(weight, groups).permute(0, 3, 2, 1))
-        convolved = hidden.new_empty(len(hidden), groups, count, outputs // groups)
-        multiply(windows, (stride * inputs, 1), kernels, convolved, taps * inputs)
-        shifted = hidden.new_empty(len(hidden), groups, outputs // groups, count)
-        return torch.add(convolved.mT, bias.view(groups, -1, 1), out=shifted).flatten(1, 2)
+        *ctx.arguments, ctx.compiled = arguments
+        stride, padding, groups = ctx.arguments
+        if ctx.compiled:
+            return output(hidden, weight, bias, stride, padding, groups)
+        return torch.conv1d(hidden, weight, bias, stride, padding, groups=groups)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         hidden, weight = ctx.saved_tensors
         stride, padding, groups = ctx.arguments
-        wanted = ctx.needs_input_grad[:3]
+        by_input, by_weight, by_bias = ctx.needs_input_grad[:3]
+        found: list[Tensor | None] = [None, None, gradient.sum((0, 2)) if by_bias else None]
         if torch.is_grad_enabled():
             # Gradients of gradients, as penalties need them, are left to PyTorch.
-            arguments = [len(weight)], [stride], [padding], [1], False, [0], groups, list(wanted)
-            return (*torch.ops.aten.convolution_backward(gradient, hidden, weight, *arguments), None, None, None)
-        by_input = input_gradient(gradient, weight, hidden.shape[-1], *ctx.arguments) if wanted[0] else None
-        by_weight = weight_gradient(gradient, hidden, weight.shape, *ctx.arguments) if wanted[1] else None
-        return by_input, by_weight, gradient.sum((0, 2)) if wanted[2] else None, None, None, None
+            found = gradients((by_input, by_weight, by_bias), gradient, hidden, weight, *ctx.arguments)
+        elif ctx.compiled:
+            found[0] = input_gradient(gradient, weight, hidden.shape[-1], *ctx.arguments) if by_input else None
+            found[1] = weight_gradient(gradient, hidden, weight.shape, *ctx.arguments) if by_weight else None
+        else:
+            parts = zip(gradient.chunk(groups, 1), hidden.chunk(groups, 1), weight.chunk(groups), strict=True)
+            if by_input:
+                pieces = (gradients((True, False, False), *part, stride, padding, 1)[0] for part in parts)
+                found[0] = torch.cat(list(pieces), dim=1)
+            if by_weight:
+                found[1] = gradients((False, True, False), gradient, hidden, weight, *ctx.arguments)[1]
+        return *found, None, None, None, None
+
+
+def gradients(
+    wanted: Sequence[bool], gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
+) -> list[Any]:
+    """Return the gradients of input, weight and bias as PyTorch has them, None where they are not wanted."""
+    arguments = [len(weight)], [stride], [padding], [1], False, [0], groups, list(wanted)
+    return list(torch.ops.aten.convolution_backward(gradient, hidden, weight, *arguments))
+
+
+def output(hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
+    """Return the convolution, with time outermost inside: `(batch, groups, time, channels of a group)`."""
+    outputs, inputs, taps = weight.shape
+    windows = time_outermost(hidden, groups, padding, padding)
+    count = (windows.shape[2] - taps) // stride + 1
+    kernels = panels(by_group(weight, groups).permute(0, 3, 2, 1))
+    convolved = hidden.new_empty(len(hidden), groups, count, outputs // groups)
+    multiply(windows, (stride * inputs, 1), kernels, convolved, taps * inputs)
+    shifted = hidden.new_empty(len(hidden), groups, outputs // groups, count)
+    return torch.add(convolved.mT, bias.view(groups, -1, 1), out=shifted).flatten(1, 2)
 
 
 def input_gradient(gradient: Tensor, weight: Tensor, time: int, stride: int, padding: int, groups: int) -> Tensor:

@@ -34,16 +34,18 @@ def layer(channels, outputs, taps, stride, padding, groups):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("threads", [0, 1, 3])
 def test_equals_pytorch_and_so_do_its_gradients(compiled, shape, threads, monkeypatch):
     *arguments, time, batch = shape
-    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    if threads:
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     torch.manual_seed(0)
     conv = layer(*arguments)
     inputs = [torch.randn(batch, shape[0], time), conv.weight.detach(), conv.bias.detach()]
     inputs = [tensor.clone().requires_grad_() for tensor in inputs]
     doubled = [tensor.detach().double().requires_grad_() for tensor in inputs]
-    own = convolve(*inputs, *arguments[3:])
+    # Without the compiled code for no threads.
+    own = convolve(*inputs, *arguments[3:], threads > 0)
     exact = conv1d(*doubled, stride=shape[3], padding=shape[4], groups=shape[5])
     assert own.is_contiguous()
     upper = torch.randn_like(own)
