@@ -2,14 +2,15 @@
 
 import ctypes
 import functools
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from framework.native import grouped_gradients
 from framework.native.build import library
+from framework.native.grouped_gradients import time_outermost
 
 PANELS = (32, 16, 8)
 """Columns that `grouped_convolution.cpp` computes together: the first of these that divides their number."""
@@ -31,19 +32,21 @@ class GroupedConv1d(nn.Conv1d):
     """`torch.nn.Conv1d` that is computed by compiled code where that can be had and serves: the numbers are the same.
 
     That is float32 on a CPU in groups of multiples of 8 channels, under autocast too where its bf16 would be slower and
-    less exact. Where it cannot be had PyTorch computes it, at a stride of 2 with the input's gradient group by group,
-    which takes half the time there. Elsewhere, and in compiled networks, it is PyTorch's own.
+    less exact. Where it cannot be had, the gradients alone are not PyTorch's own (`grouped_gradients.py`). Elsewhere,
+    and in compiled networks, all is.
     """
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Convolve `(batch, channels, time)`."""
         # A normalised weight is computed each time it is looked at, and a spectral norm moves on.
-        weight, stride = self.weight, self.stride[0]
-        compiled = self.serves(hidden, weight) and library("grouped_convolution") is not None
-        if not compiled and not (stride == 2 and self.serves(hidden, weight)):
-            return self._conv_forward(hidden, weight, self.bias)
-        assert self.bias is not None
-        return convolve(hidden.float(), weight, self.bias, stride, int(self.padding[0]), self.groups, compiled)
+        weight = self.weight
+        if self.serves(hidden, weight):
+            compiled = library("grouped_convolution") is not None
+            if compiled or not torch.is_autocast_enabled("cpu"):
+                assert self.bias is not None
+                arguments = self.stride[0], int(self.padding[0]), self.groups
+                return convolve(hidden.float(), weight, self.bias, *arguments, compiled)
+        return self._conv_forward(hidden, weight, self.bias)
 
     def serves(self, hidden: Tensor, weight: Tensor) -> bool:
         """Whether `convolve` does what this layer is, and does it faster."""
@@ -91,32 +94,20 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, weight = ctx.saved_tensors
-        stride, padding, groups = ctx.arguments
-        by_input, by_weight, by_bias = ctx.needs_input_grad[:3]
-        found: list[Tensor | None] = [None, None, gradient.sum((0, 2)) if by_bias else None]
+        tensors = gradient, *ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
             # Gradients of gradients, as penalties need them, are left to PyTorch.
-            found = gradients((by_input, by_weight, by_bias), gradient, hidden, weight, *ctx.arguments)
-        elif ctx.compiled:
-            found[0] = input_gradient(gradient, weight, hidden.shape[-1], *ctx.arguments) if by_input else None
-            found[1] = weight_gradient(gradient, hidden, weight.shape, *ctx.arguments) if by_weight else None
+            found = grouped_gradients.gradients(wanted, *tensors, *ctx.arguments)
         else:
-            parts = zip(gradient.chunk(groups, 1), hidden.chunk(groups, 1), weight.chunk(groups), strict=True)
-            if by_input:
-                pieces = (gradients((True, False, False), *part, stride, padding, 1)[0] for part in parts)
-                found[0] = torch.cat(list(pieces), dim=1)
-            if by_weight:
-                found[1] = gradients((False, True, False), gradient, hidden, weight, *ctx.arguments)[1]
+            by_input = input_gradient if ctx.compiled else grouped_gradients.input_gradient
+            by_weight = weight_gradient if ctx.compiled else grouped_gradients.weight_gradient
+            found = [
+                by_input(*tensors, *ctx.arguments) if wanted[0] else None,
+                by_weight(*tensors, *ctx.arguments) if wanted[1] else None,
+                gradient.sum((0, 2)) if wanted[2] else None,
+            ]
         return *found, None, None, None, None
-
-
-def gradients(
-    wanted: Sequence[bool], gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
-) -> list[Any]:
-    """Return the gradients of input, weight and bias as PyTorch has them, None where they are not wanted."""
-    arguments = [len(weight)], [stride], [padding], [1], False, [0], groups, list(wanted)
-    return list(torch.ops.aten.convolution_backward(gradient, hidden, weight, *arguments))
 
 
 def output(hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
@@ -131,13 +122,13 @@ def output(hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: i
     return torch.add(convolved.mT, bias.view(groups, -1, 1), out=shifted).flatten(1, 2)
 
 
-def input_gradient(gradient: Tensor, weight: Tensor, time: int, stride: int, padding: int, groups: int) -> Tensor:
+def input_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
     """Return the gradient `(batch, channels, time)` of the input from that of the output.
 
     Samples that are a multiple of the stride apart see the same taps: each such phase is a convolution of its own, of
     the gradient with every `stride`-th tap backwards.
     """
-    outputs, inputs, taps = weight.shape
+    time, (outputs, inputs, taps) = hidden.shape[-1], weight.shape
     reach, steps = -(-taps // stride), -(-(time + padding) // stride)
     windows = time_outermost(gradient, groups, reach - 1, max(steps - gradient.shape[-1], 0))
     kernels = pad(by_group(weight, groups), (0, reach * stride - taps)).unflatten(-1, (reach, stride)).flip(-2)
@@ -148,18 +139,16 @@ def input_gradient(gradient: Tensor, weight: Tensor, time: int, stride: int, pad
     return found.flatten(2, 3)[:, :, padding : padding + time].mT.flatten(1, 2)
 
 
-def weight_gradient(
-    gradient: Tensor, hidden: Tensor, shape: torch.Size, stride: int, padding: int, groups: int
-) -> Tensor:
+def weight_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
     """Return the gradient `(outputs, channels / groups, taps)` of the weight from that of the output."""
-    outputs, inputs, taps = shape
+    outputs, inputs, taps = weight.shape
     windows = time_outermost(hidden, groups, padding, padding)
     upper = time_outermost(gradient, groups, 0, 0)
     found = gradient.new_empty(groups, taps * inputs, outputs // groups)
     # The windows turned over: a row is one number of each of them, and what is summed over is time, then the batch.
     factors = upper.unflatten(-1, (-1, panel(upper.shape[-1]))).transpose(2, 3)
     multiply(windows, (1, stride * inputs), factors, found.expand(len(hidden), -1, -1, -1), upper.shape[2])
-    return found.view(groups, taps, inputs, -1).permute(0, 3, 2, 1).reshape(shape)
+    return found.view(groups, taps, inputs, -1).permute(0, 3, 2, 1).reshape(weight.shape)
 
 
 def multiply(a: Tensor, steps: tuple[int, int], b: Tensor, c: Tensor, depth: int) -> None:
@@ -182,16 +171,6 @@ def multiply(a: Tensor, steps: tuple[int, int], b: Tensor, c: Tensor, depth: int
     )
     pointers = (ctypes.c_void_p(tensor.data_ptr()) for tensor in (a, b, c))
     native.grouped_products(ctypes.byref(products), *pointers, ctypes.c_int64(torch.get_num_threads()))
-
-
-def time_outermost(sequence: Tensor, groups: int, before: int, after: int) -> Tensor:
-    """Return `(batch, channels, time)` as `(batch, groups, time, channels of a group)` between zeros."""
-    batch, channels, time = sequence.shape
-    turned = sequence.new_empty(batch, groups, before + time + after, channels // groups)
-    turned[:, :, :before] = 0
-    turned[:, :, before + time :] = 0
-    turned[:, :, before : before + time] = sequence.unflatten(1, (groups, -1)).mT
-    return turned
 
 
 def by_group(weight: Tensor, groups: int) -> Tensor:

@@ -20,6 +20,8 @@ SHAPES = [
     (16, 16, 7, 3, 0, 2, 50, 2),
     (128, 256, 41, 1, 20, 4, 9, 1),
     (16, 16, 3, 5, 1, 2, 17, 2),
+    # Long enough for matrices of windows, with windows left over at the end and samples that none of them reads.
+    (16, 32, 5, 3, 2, 2, 151, 2),
 ]
 
 
@@ -96,8 +98,18 @@ def test_discriminators_and_gradient_penalties_are_the_same_with_and_without_it(
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("change", ["float64", "reflect", "odd channels", "no compiler"])
-def test_what_it_does_not_serve_is_pytorchs(change, monkeypatch, capsys):
+def test_autocast_without_a_compiler_is_pytorchs(monkeypatch):
+    monkeypatch.setenv("OSTINATO_NATIVE", "0")
+    conv, hidden = layer(16, 16, 5, 2, 2, 2), torch.randn(2, 16, 101)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = conv(hidden)
+        assert found.dtype == torch.bfloat16
+        found.square().mean().backward()
+    assert conv.weight.grad.any()
+
+
+@pytest.mark.parametrize("change", ["float64", "reflect", "odd channels"])
+def test_what_it_does_not_serve_is_pytorchs(change, monkeypatch):
     conv, hidden = layer(16, 16, 5, 1, 2, 2), torch.randn(1, 16, 20)
     if change == "float64":
         conv, hidden = conv.double(), hidden.double()
@@ -105,10 +117,15 @@ def test_what_it_does_not_serve_is_pytorchs(change, monkeypatch, capsys):
         conv = GroupedConv1d(16, 16, 5, padding=2, groups=2, padding_mode="reflect")
     elif change == "odd channels":
         conv, hidden = layer(12, 16, 5, 1, 2, 4), torch.randn(1, 12, 20)
-    elif change == "no compiler":
-        native._library.cache_clear()
-        monkeypatch.setenv("CXX", "no-such-compiler")
     expected = torch.nn.Conv1d.forward(conv, hidden)
     monkeypatch.setattr("framework.native.grouped_convolution.convolve", None)
     assert torch.equal(conv(hidden), expected)
+
+
+def test_without_a_compiler_it_is_pytorchs_and_says_so(monkeypatch, capfd):
+    native._library.cache_clear()
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    conv, hidden = layer(16, 16, 5, 1, 2, 2), torch.randn(1, 16, 20)
+    assert torch.equal(conv(hidden), torch.nn.Conv1d.forward(conv, hidden))
+    assert "no-such-compiler" in capfd.readouterr().err
     native._library.cache_clear()

@@ -1,0 +1,64 @@
+"""Gradients of grouped convolutions over time by other operations of PyTorch's, for CPUs, where its own are slow."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+ROWS = 24
+"""Fewer windows in a matrix do not pay for adding up the products."""
+
+
+def gradients(
+    wanted: Sequence[bool], gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
+) -> list[Any]:
+    """Return the gradients of input, weight and bias as PyTorch has them, None where they are not wanted."""
+    arguments = [len(weight)], [stride], [padding], [1], False, [0], groups, list(wanted)
+    return list(torch.ops.aten.convolution_backward(gradient, hidden, weight, *arguments))
+
+
+def input_gradient(
+    gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
+) -> Tensor | Any:
+    """Return the gradient `(batch, channels, time)` of the input, at a stride of 2 group by group."""
+    wanted = (True, False, False)
+    if stride != 2:
+        return gradients(wanted, gradient, hidden, weight, stride, padding, groups)[0]
+    parts = zip(gradient.chunk(groups, 1), hidden.chunk(groups, 1), weight.chunk(groups), strict=True)
+    return torch.cat([gradients(wanted, *part, stride, padding, 1)[0] for part in parts], dim=1)
+
+
+def weight_gradient(
+    gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
+) -> Tensor | Any:
+    """Return the gradient `(outputs, channels / groups, taps)` of the weight, of long inputs by products of matrices.
+
+    With time outermost a window is contiguous, and windows that do not overlap are the rows of a matrix where they lie.
+    So many matrices, each a stride behind the one before, hold all windows, and none is copied.
+    """
+    outputs, inputs, taps = weight.shape
+    batch, count = len(hidden), gradient.shape[-1]
+    apart = -(-taps // stride)
+    rows = -(-count // apart)
+    if rows < ROWS:
+        return gradients((False, True, False), gradient, hidden, weight, stride, padding, groups)[1]
+    read = (rows * apart - 1) * stride + taps
+    windows = time_outermost(hidden, groups, padding, max(read - padding - hidden.shape[-1], padding)).flatten(0, 1)
+    sizes, strides = (batch * groups, rows, taps * inputs), (windows.stride(0), apart * stride * inputs, 1)
+    upper = pad(gradient, (0, rows * apart - count)).reshape(batch * groups, outputs // groups, rows, apart)
+    found = gradient.new_zeros(batch * groups, outputs // groups, taps * inputs)
+    for first, factors in enumerate(upper.permute(3, 0, 1, 2).contiguous()):
+        found.baddbmm_(factors, windows.as_strided(sizes, strides, first * stride * inputs))
+    return found.unflatten(0, (batch, groups)).sum(0).unflatten(-1, (taps, inputs)).mT.reshape(weight.shape)
+
+
+def time_outermost(sequence: Tensor, groups: int, before: int, after: int) -> Tensor:
+    """Return `(batch, channels, time)` as `(batch, groups, time, channels of a group)` between zeros."""
+    batch, channels, time = sequence.shape
+    turned = sequence.new_empty(batch, groups, before + time + after, channels // groups)
+    turned[:, :, :before] = 0
+    turned[:, :, before + time :] = 0
+    turned[:, :, before : before + time] = sequence.unflatten(1, (groups, -1)).mT
+    return turned
