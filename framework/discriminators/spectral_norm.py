@@ -49,17 +49,18 @@ class SpectralNorm(nn.Module):
 
 
 class _Divided(torch.autograd.Function):
-    """A weight divided by sigma = u^T W v, whose gradient (section 2.3) needs two passes over it, not six."""
+    """A weight divided by sigma = u^T W v, whose gradient (section 2.3) needs three passes over it, not six."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
-        sigma = torch.dot(u, weight.flatten(1) @ v)
-        ctx.save_for_backward(weight, u, v, sigma)
-        return weight / sigma
+        ctx.save_for_backward(weight, u, v)
+        return weight / torch.dot(u, weight.flatten(1) @ v)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        weight, u, v, sigma = ctx.saved_tensors
+        weight, u, v = ctx.saved_tensors
+        # Again, so that it has a graph for gradients of gradients.
+        sigma = torch.dot(u, weight.flatten(1) @ v)
         along = torch.dot(gradient.flatten(), weight.flatten()) / sigma.square()
         found = torch.addr(gradient.flatten(1) / sigma, -along * u, v)
         return found.view_as(weight), None, None
