@@ -5,9 +5,11 @@ with its gradients. No such tensor is made here:
 
 * The phase is accumulated over frames only, in float64, and wrapped to one cycle; within a frame it is a polynomial of
   the sample. So it is as exact after a minute as at the start: to the rounding of one float32 number.
-* With `h = K j + k` the sum is the imaginary part of `sum_j (e^{iKw})^j sum_k a_{jk} e^{ikw}`. The inner sums are
-  matrix products, of a frame's amplitudes with K sinusoids; the outer one is a polynomial by Horner's rule. The
-  sinusoids are found by doubling, `e^{i(n+k)w} = e^{inw} e^{ikw}`, so that errors hardly add up.
+* With `h = K j + k`, where `K = 2 m + 1` and `|k| <= m`, the sum is the imaginary part of `sum_j (e^{iKw})^j (p_j + i
+  q_j)` with `p_j = sum_k a_{jk} cos(kw)` and `q_j = sum_k a_{jk} sin(kw)`: matrix products of a frame's amplitudes with
+  m cosines and m sines, since the one is even in k and the other odd. The outer sum is a polynomial by Horner's rule.
+  The sinusoids are found by doubling, `e^{i(n+k)w} = e^{inw} e^{ikw}`, so that errors hardly add up. Complex numbers
+  have their real and imaginary parts apart, as tensors `(2, ...)`.
 * Interpolated amplitudes are a blend of two frames with weights that every hop shares: both frames' sums are made,
   then blended.
 * Samples are made some thousand at a time, and again in the backward pass, which keeps the frames alone.
@@ -164,8 +166,8 @@ class _HarmonicSum(torch.autograd.Function):
         audio = amplitudes.new_empty(len(phase), weights.shape[-1])
         powers = _powers(weights.shape[-1], phase.device)
         for hops in _chunks(audio):
-            sinusoids = _sinusoids(_angle(phase[hops], powers).to(audio.dtype), table.shape[-1])
-            torch.sum(_harmonic_sums(table[hops], sinusoids).imag * weights, 1, out=audio[hops])
+            sinusoids = _sinusoids(_angle(phase[hops], powers).to(audio.dtype), table.shape[-1] // 2)
+            torch.sum(_harmonic_sums(table[hops], sinusoids)[1] * weights, 1, out=audio[hops])
         return audio
 
     @staticmethod
@@ -189,13 +191,14 @@ def _gradients(
     powers = _powers(weights.shape[-1], phase.device)
     for hops in _chunks(gradient):
         weighted = gradient[hops, None] * weights
-        sinusoids = _sinusoids(_angle(phase[hops], powers).to(table.dtype), table.shape[-1])
+        sinusoids = _sinusoids(_angle(phase[hops], powers).to(table.dtype), table.shape[-1] // 2)
         if slopes is not None:
-            by_angle = (_harmonic_sums(slopes[hops], sinusoids).real * weighted).sum(1).double() * (2 * math.pi)
+            by_angle = (_harmonic_sums(slopes[hops], sinusoids)[0] * weighted).sum(1).double() * (2 * math.pi)
             torch.matmul(by_angle, powers.T, out=phase_gradient[hops])
         if needed[1]:
             _amplitude_gradient(weighted, sinusoids, table_gradient[hops])
-    flat = table_gradient.flatten(2)[..., : len(orders)]
+    first = table.shape[-1] // 2 + 1
+    flat = table_gradient.flatten(2)[..., first : first + len(orders)]
     return phase_gradient if needed[0] else None, flat if needed[1] else None
 
 
@@ -207,53 +210,78 @@ def _chunks(audio: Tensor) -> list[slice]:
 
 
 def _table(amplitudes: Tensor) -> Tensor:
-    """Arrange amplitudes (hops, neighbours, harmonics) as (..., J, K), zeros at the end: harmonic `K j + k`, k from 1.
+    """Arrange amplitudes (hops, neighbours, harmonics) as (..., J, K) between zeros: harmonic `K j + k` with |k| <= m.
 
-    A sinusoid more costs about as much as a row more, of which there are J for each neighbour.
+    A sinusoid more costs about a third of a row more, of which there are J for each neighbour.
     """
     _, neighbours, harmonics = amplitudes.shape
-    inner = math.ceil(math.sqrt(harmonics * neighbours))
-    return pad(amplitudes, (0, -harmonics % inner)).unflatten(-1, (-1, inner))
+    m = max(1, round(math.sqrt(3 * harmonics * neighbours) / 2))
+    return pad(amplitudes, (m + 1, -(harmonics + m + 1) % (2 * m + 1))).unflatten(-1, (-1, 2 * m + 1))
 
 
 def _sinusoids(angle: Tensor, count: int) -> Tensor:
-    """Return `e^{ikw}`, k from 1 to count, as (count, hops, hop_length)."""
-    z = torch.empty(count, *angle.shape, dtype=angle.dtype.to_complex(), device=angle.device)
-    torch.polar(torch.ones_like(angle), angle, out=z[0])
+    """Return `e^{ikw}`, k from 1 to count, as (2, count, hops, hop_length)."""
+    z = angle.new_empty(2, count, *angle.shape)
+    torch.cos(angle, out=z[0, 0])
+    torch.sin(angle, out=z[1, 0])
     known = 1
     while known < count:
         new = min(known, count - known)
-        torch.mul(z[:new], z[known - 1 : known], out=z[known : known + new])
+        torch.mul(z[:, :new], z[0, known - 1], out=z[:, known : known + new])
+        _turn(z[:, known : known + new], z[:, :new], z[1, known - 1])
         known += new
     return z
 
 
-def _as_matrices(sinusoids: Tensor) -> Tensor:
-    """View (K, hops, hop_length) complex numbers as real matrices (hops, K, 2 * hop_length)."""
-    return torch.view_as_real(sinusoids).flatten(2).transpose(0, 1)
+def _turn(product: Tensor, z: Tensor, sine: Tensor) -> None:
+    """Add `i sine z` to a product `(2, ...)` that is `cosine z`, or more."""
+    product[0].addcmul_(z[1], sine, value=-1)
+    product[1].addcmul_(z[0], sine)
+
+
+def _step(sinusoids: Tensor) -> tuple[Tensor, Tensor]:
+    """Return cosine and sine (hops, 1, hop_length) of `K w`, from row to row of a table."""
+    half = sinusoids[:, -1]
+    following = half * sinusoids[0, 0]
+    _turn(following, half, sinusoids[1, 0])
+    whole = half * following[0]
+    _turn(whole, half, following[1])
+    return whole[0, :, None], whole[1, :, None]
 
 
 def _harmonic_sums(table: Tensor, sinusoids: Tensor) -> Tensor:
-    """Return `sum_h a_h e^{ihw}` (hops, neighbours, hop_length) of a table (hops, neighbours, J, K)."""
-    hops, neighbours, outer, _ = table.shape
-    inner = torch.bmm(table.flatten(1, 2), _as_matrices(sinusoids))
-    inner = torch.view_as_complex(inner.view(hops, neighbours, outer, -1, 2))
-    total, step = inner[:, :, -1], sinusoids[-1][:, None]
+    """Return `sum_h a_h e^{ihw}` (2, hops, neighbours, hop_length) of a table (hops, neighbours, J, K)."""
+    m, (hops, neighbours, outer, _) = sinusoids.shape[1], table.shape
+    middle, above, below = table[..., m : m + 1], table[..., m + 1 :], table[..., :m].flip(-1)
+    cosines, sines = sinusoids.transpose(1, 2)
+    inner = table.new_empty(2, hops, neighbours * outer, cosines.shape[-1])
+    torch.baddbmm(middle.flatten(1, 2), (above + below).flatten(1, 2), cosines, out=inner[0])
+    torch.bmm((above - below).flatten(1, 2), sines, out=inner[1])
+    inner = inner.unflatten(2, (neighbours, outer))
+    total, (cosine, sine) = inner[:, :, :, -1], _step(sinusoids)
     for j in range(outer - 2, -1, -1):
-        total = torch.addcmul(inner[:, :, j], total, step)
+        following = torch.addcmul(inner[:, :, :, j], total, cosine)
+        _turn(following, total, sine)
+        total = following
     return total
 
 
 def _amplitude_gradient(weighted: Tensor, sinusoids: Tensor, out: Tensor) -> None:
     """Write `sum_t g(t) sin(h w(t))` into a table (hops, neighbours, J, K), with g (hops, neighbours, hop_length).
 
-    `Im(u v)` is the real inner product of `i conj(u)` and `v`: with `u = (e^{iKw})^j` a matrix product gives all k.
+    By `sin((Kj + k) w) = sin(Kjw) cos(kw) + cos(Kjw) sin(kw)` two matrix products give all k of either sign.
     """
-    hops, neighbours, outer, inner = out.shape
-    rows = sinusoids.new_empty(hops, neighbours, outer, weighted.shape[-1])
-    torch.mul(weighted, 1j, out=rows[:, :, 0])
-    step = sinusoids[-1][:, None].conj().resolve_conj()
+    m, (hops, neighbours, outer, _) = sinusoids.shape[1], out.shape
+    rows = weighted.new_empty(2, hops, neighbours, outer, weighted.shape[-1])
+    rows[0, :, :, 0], rows[1, :, :, 0] = weighted, 0
+    cosine, sine = _step(sinusoids)
     for j in range(1, outer):
-        torch.mul(rows[:, :, j - 1], step, out=rows[:, :, j])
-    rows = torch.view_as_real(rows).view(hops, neighbours * outer, -1)
-    torch.bmm(rows, _as_matrices(sinusoids).mT, out=out.view(hops, -1, inner))
+        torch.mul(rows[:, :, :, j - 1], cosine, out=rows[:, :, :, j])
+        _turn(rows[:, :, :, j], rows[:, :, :, j - 1], sine)
+    with_cosine, with_sine = rows.flatten(2, 3)
+    cosines, sines = sinusoids.permute(0, 2, 3, 1)
+    even, odd = (torch.bmm(with_sine, cosines).view(hops, neighbours, outer, m), torch.bmm(with_cosine, sines))
+    odd = odd.view_as(even)
+    torch.sum(rows[1], -1, out=out[..., m])
+    torch.add(even, odd, out=out[..., m + 1 :])
+    out[..., :m] = (even - odd).flip(-1)
