@@ -22,6 +22,8 @@ def run(arguments: list[str]) -> None:
     """Code `--input` by a trained codec into `--output`, at `--model.bitrate` kilobits a second."""
     cli = open_codec("encode", arguments)
     codec, output = cli.model, Path(cli.config["output"])
+    if output.resolve() == Path(cli.config["input"]).resolve():
+        raise UsageError(f"--output {output} is the recording itself: name another file, as {output.stem}.ost")
     audio = load_audio(cli.config["input"], codec.preset.sample_rate)
     if not audio.shape[-1]:
         raise AudioFileError(f"{cli.config['input']} has no samples at {codec.preset.sample_rate} Hz")
@@ -29,7 +31,7 @@ def run(arguments: list[str]) -> None:
     write_codes(output, header, coded(codec, audio[None]))
     size, plain = output.stat().st_size, 2 * audio.shape[-1]
     seconds = audio.shape[-1] / codec.preset.sample_rate
-    print(f"{output}: {seconds:.1f} s at {header.bitrate:.2f} kbit/s, {size} bytes, 1/{plain / size:.0f} of 16 bit PCM")
+    print(f"{output}: {seconds:.1f} s at {header.bitrate:.2f} kbit/s, {size} bytes, {size / plain:.2g} of 16 bit PCM")
 
 
 def open_codec(command: str, arguments: list[str]) -> ExperimentCLI:

@@ -76,7 +76,7 @@ class CodeLanguageModel(System):
 
         Raises:
             NotTrainedError: there is no such codec.
-            ValueError: sampling settings, or a number of codebooks, that there are not.
+            ValueError: sampling settings, a number of codebooks, or a shape of the transformer that there are not.
         """
         self.codec = Pretrained(self.autoencoder)
         if not self.codec.network.discrete:
@@ -84,12 +84,19 @@ class CodeLanguageModel(System):
         quantiser = self.codec.network.quantiser
         if not 0 <= self.books <= len(quantiser.layers):
             raise ValueError(f"books = {self.books}: {self.codec.source} has {len(quantiser.layers)} codebooks")
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or not 0 <= self.top_k <= quantiser.size:
+        if not self.temperature >= 0 or not 0 < self.top_p <= 1 or not 0 <= self.top_k <= quantiser.size:
             raise ValueError(
                 f"temperature = {self.temperature:g}, top_k = {self.top_k}, top_p = {self.top_p:g}: at least 0, "
                 f"at most {quantiser.size}, and above 0 up to 1"
             )
-        self.codec.network.books = self.books or len(quantiser.layers)
+        if not self.prompt_seconds >= 0:
+            raise ValueError(f"prompt_seconds = {self.prompt_seconds:g}: no less than 0 can be kept")
+        books = self.books or len(quantiser.layers)
+        if self.context <= books:
+            raise ValueError(f"context = {self.context}: {books} codebooks, each a step later, need more steps")
+        if self.channels % (2 * self.heads):
+            raise ValueError(f"channels = {self.channels} is not a multiple of twice the {self.heads} heads")
+        self.codec.network.books = books
         super().build()
         check_rate(self.codec, self.preset.sample_rate)
 

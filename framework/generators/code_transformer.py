@@ -170,11 +170,11 @@ def chosen(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tens
     """
     if not temperature:
         return logits.argmax(-1)
-    ordered, tokens = (logits.float() / temperature).sort(-1, descending=True)
-    probabilities = ordered.softmax(-1)
+    ordered, tokens = logits.float().sort(-1, descending=True)
+    probabilities = ((ordered - ordered[..., :1]) / max(temperature, torch.finfo(torch.float).tiny)).softmax(-1)
     if top_k:
         probabilities[..., top_k:] = 0
-    # The first that reaches the share is still among them.
-    probabilities[probabilities.cumsum(-1) - probabilities >= top_p] = 0
+    # The first that reaches the share is still among them, and the likeliest always.
+    probabilities[..., 1:][(probabilities.cumsum(-1) - probabilities >= top_p)[..., 1:]] = 0
     place = torch.multinomial(probabilities.flatten(0, -2), 1).view(*probabilities.shape[:-1], 1)
     return tokens.gather(-1, place).squeeze(-1)

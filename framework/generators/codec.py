@@ -115,9 +115,19 @@ class Codec(Autoencoder):
     def draw_books(self, clips: int) -> Tensor:
         """Return how many codebooks are used of each training clip `(clips,)`: of the first ones a random number."""
         books = torch.full((clips,), self.codebooks)
-        dropped = int(clips * self.quantiser_dropout)
+        share = clips * self.quantiser_dropout
+        dropped = int(share)
+        if share > dropped:
+            # So that small batches, and parts of them, have their share too.
+            dropped += int(torch.rand(()) < share - dropped)
         books[:dropped] = torch.randint(1, self.codebooks + 1, (dropped,))
         return books
+
+    def descend(self, name: str, network: Any, optimizer: Any) -> None:
+        """Let the codebooks learn from the whole batch, then take the optimiser's step."""
+        if name == "generator":
+            network.get_submodule("quantiser").learn()
+        super().descend(name, network, optimizer)
 
     @torch.no_grad()
     def measure(self, batch: dict[str, Any]) -> Terms:

@@ -205,7 +205,8 @@ class Encodec(Codec):
     def watch(self, fake: Tensor, terms: Terms) -> None:
         """Weigh the losses of the audio by the gradients that they had so far."""
         if self.balancer is not None and fake.requires_grad:
-            self.balancer.weigh(fake, {n: t for n, t in terms.items() if n in self.balancer.names}, super().weight)
+            balanced = {name: term for name, term in terms.items() if name in self.balancer.names}
+            self.balancer.weigh(fake, balanced, super().weight, self.accumulate)
 
     def weight(self, name: str) -> Any:
         """Return the weight of a named loss term."""

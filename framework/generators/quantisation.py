@@ -34,8 +34,9 @@ class Quantised(NamedTuple):
 class AveragedCodebook(nn.Module):
     """Codebook whose vectors are moving averages of the latents that fall to them (EnCodec, section 3.2).
 
-    It starts at the centres that k-means finds in the first batch. Codes that are hardly used are replaced by vectors
-    of the batch. It is updated in training alone, and only where a gradient is wanted; devices share all they see.
+    It starts at the centres that k-means finds in the first batch, or part of one. Codes that are hardly used are
+    replaced by vectors of the batch. What it sees in training, where a gradient is wanted, is what `learn` updates it
+    by; devices share all they see.
 
     Args:
         channels: Of the latents.
@@ -54,6 +55,7 @@ class AveragedCodebook(nn.Module):
     def __init__(self, channels: int, size: int, decay: float = 0.99, dead_below: float = 2.0) -> None:
         super().__init__()
         self.size, self.decay, self.dead_below = size, decay, dead_below
+        self.seen: list[tuple[Tensor, Tensor]] = []
         self.register_buffer("inited", torch.zeros(1))
         self.register_buffer("cluster_size", torch.zeros(size))
         self.register_buffer("embed", torch.zeros(size, channels))
@@ -64,13 +66,13 @@ class AveragedCodebook(nn.Module):
         latent = latent.float()
         vectors = latent.transpose(1, 2)
         learning = self.training and torch.is_grad_enabled()
-        if learning and not self.inited:
-            self.start(gathered(vectors.detach().flatten(0, 1)))
+        if learning and not self.inited and (first := gathered(vectors.detach().flatten(0, 1))).isfinite().all():
+            self.start(first)
         codes = self.nearest(vectors)
         found = self.decode(codes)
         commitment = mse_loss(latent, found, reduction="none").mean((1, 2))
         if learning:
-            self.learn(gathered(vectors.detach().flatten(0, 1)), gathered(codes.flatten()))
+            self.seen.append((vectors.detach().flatten(0, 1), codes.flatten()))
         found = straight_through(latent, found) if self.training else found
         return Quantised(found, codes, commitment, torch.zeros_like(commitment))
 
@@ -96,8 +98,12 @@ class AveragedCodebook(nn.Module):
         shared(self.buffers())
 
     @torch.no_grad()
-    def learn(self, vectors: Tensor, codes: Tensor) -> None:
-        """Move the codes towards the vectors `(n, channels)` that fall to them; a batch that is not finite is left."""
+    def learn(self) -> None:
+        """Move the codes towards the vectors that fell to them since the last time, unless some are not finite."""
+        if not self.seen:
+            return
+        vectors, codes = (gathered(torch.cat(parts)) for parts in zip(*self.seen, strict=True))
+        self.seen.clear()
         if not vectors.isfinite().all():
             return
         sums, counts = self.sums(vectors, codes)
@@ -195,6 +201,12 @@ class ResidualQuantiser(nn.Module):
             found.append((quantised.codes, (quantised.commitment * mask).mean(), (quantised.codebook * mask).mean()))
         codes, commitment, codebook = zip(*found, strict=True)
         return Quantised(total, torch.stack(codes, dim=1), torch.stack(commitment), torch.stack(codebook))
+
+    def learn(self) -> None:
+        """Let codebooks that are averages learn from what they have seen."""
+        for layer in self.layers:
+            if isinstance(layer, AveragedCodebook):
+                layer.learn()
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the latents `(batch, channels, frames)` of codes `(batch, books, frames)`, of all books or fewer."""

@@ -24,25 +24,26 @@ class Balancer(nn.Module):
         self.register_buffer("lengths", torch.zeros(len(names)))
         self.register_buffer("counted", torch.zeros(len(names)))
 
-    def weigh(self, fake: Tensor, terms: Mapping[str, Tensor], weight: Callable[[str], float]) -> None:
+    def weigh(self, fake: Tensor, terms: Mapping[str, Tensor], weight: Callable[[str], float], parts: int = 1) -> None:
         """Set `weights` such that the gradients at `fake`, as they usually are, have lengths as the weights and sum 1.
 
         Args:
             fake: Generated audio `(batch, 1, time)`, in the graph.
             terms: Losses of it, unweighted.
             weight: Says the weight of a loss by its name.
+            parts: In how many a device goes through its share of a batch: what is averaged later is longer before.
         """
         total = sum(weight(name) for name in terms)
         for name, term in terms.items():
             if not term.requires_grad:
                 continue
             (gradient,) = torch.autograd.grad(term, fake, retain_graph=True)
-            length = gradient.float().flatten(1).norm(dim=1).mean()
+            length = gradient.float().flatten(1).norm(dim=1).mean() / parts
             if distributed.is_available() and distributed.is_initialized():
                 distributed.all_reduce(length)
-                length = length / distributed.get_world_size()
-            place = self.names.index(name)
-            self.lengths[place] = self.decay * self.lengths[place] + length
-            self.counted[place] = self.decay * self.counted[place] + 1
+                length = length / distributed.get_world_size() ** 2
+            place, counts = self.names.index(name), length.isfinite()
+            self.lengths[place] = torch.where(counts, self.decay * self.lengths[place] + length, self.lengths[place])
+            self.counted[place] = torch.where(counts, self.decay * self.counted[place] + 1, self.counted[place])
             usual = self.lengths[place] / self.counted[place]
             self.weights[name] = weight(name) / total / (usual + 1e-12)

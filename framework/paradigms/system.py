@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
+from framework.discriminators.spectral_norm import SpectralNorm
 from framework.evaluation.metrics.metric import Trait
 from framework.generators.channels_last import Vocoder
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
@@ -54,7 +55,7 @@ class System(Hyperparameters, LightningModule):
         schedule: Whether the learning rate decays exponentially, or as half a cosine to 0 at `max_steps`.
         gradient_clip: Largest norm of each network's gradient; 0 leaves it.
         accumulate: Parts in which a device goes through its share of a batch, to save memory; the gradients are those
-            of the whole.
+            of the whole, except where the examples of a batch depend on each other: batch normalisation sees a part.
         compile_networks: Whether torch.compile translates the networks; checkpoints are the same.
         skipped_limit: How many steps in a row may be left out because a gradient is not finite.
         stall_minutes: How long a step, or a held-out clip, may take before the run is ended; 0 for ever.
@@ -207,7 +208,8 @@ class System(Hyperparameters, LightningModule):
         network, optimizer = self.networks()[name], self.optimizer_of(name)
         optimizer.zero_grad()
         logged: Terms = {}
-        buffers = [b for n in self.networks().values() for b in n.buffers()] if len(parts) > 1 else []
+        modules = [m for n in self.networks().values() for m in n.modules()] if len(parts) > 1 else []
+        buffers = [b for m in modules if isinstance(m, SpectralNorm) for b in m.buffers()]
         begun = [buffer.clone() for buffer in buffers]
         for make_terms in parts:
             # Spectral norms iterate at every pass: each part begins where the whole batch would.

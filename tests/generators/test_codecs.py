@@ -1,5 +1,6 @@
 """EnCodec and DAC against the numbers of their official implementations, and what a codec has to hold to."""
 
+import copy
 import math
 
 import lightning as L
@@ -194,6 +195,7 @@ def test_averaged_codes_go_to_the_means_of_what_falls_to_them():
     for _ in range(60):
         vectors = centres[torch.randint(4, (1, 200))] + torch.randn(1, 200, 2)
         book(vectors.transpose(1, 2))
+        book.learn()
     vectors = centres[torch.randint(4, (1, 20_000))] + torch.randn(1, 20_000, 2)
     means, counts = book.sums(vectors[0], book.nearest(vectors[0]))
     torch.testing.assert_close(book.embed, means / counts[:, None], atol=0.3, rtol=0)
@@ -201,7 +203,38 @@ def test_averaged_codes_go_to_the_means_of_what_falls_to_them():
     with torch.no_grad():
         book(vectors.transpose(1, 2))
     book.eval()(vectors.transpose(1, 2))
+    book.learn()
     assert torch.equal(book.embed, before)
+
+
+def test_averaged_codes_learn_the_same_from_parts_and_nothing_from_what_is_not_finite():
+    torch.manual_seed(0)
+    books = [AveragedCodebook(2, 4).train() for _ in range(2)]
+    for book in books:
+        book(torch.full((2, 2, 10), float("nan")))
+        book.learn()
+    assert not any(book.inited for book in books)
+    first, latent = torch.randn(4, 2, 100), torch.randn(4, 2, 100)
+    for book in books:
+        torch.manual_seed(1)
+        book(first)
+        book.learn()
+    books[0](latent)
+    for part in latent.split(1):
+        books[1](part)
+    for book in books:
+        book.learn()
+    assert books[0].embed.isfinite().all()
+    torch.testing.assert_close(books[0].state_dict(), books[1].state_dict())
+
+
+def test_a_share_of_the_clips_has_fewer_books_however_few_there_are():
+    torch.manual_seed(0)
+    system = TinyDAC(quantiser_dropout=0.5, codebooks=16)
+    fewer = sum(int((system.draw_books(1) < 16).sum()) for _ in range(400))
+    # Half, of which a sixteenth draws all.
+    assert 150 < fewer < 225
+    assert (system.draw_books(4)[2:] == 16).all()
 
 
 def test_codes_are_looked_up_in_full_precision_whatever_the_autocast():
@@ -222,6 +255,7 @@ def test_codes_that_nothing_falls_to_are_given_to_what_there_is():
     book(torch.full((1, 2, 100), 50.0))
     for _ in range(12):
         book(torch.randn(1, 2, 100))
+        book.learn()
     _, counts = book.sums(vectors := torch.randn(400, 2), book.nearest(vectors))
     assert counts.min() > 20
 
@@ -240,6 +274,14 @@ def test_balanced_losses_have_the_share_of_the_gradient_that_their_weights_say()
         (gradient,) = torch.autograd.grad(balancer.weights[name] * term, fake)
         lengths.append(gradient.flatten(1).norm(dim=1).mean().item())
     assert lengths == pytest.approx([0.25, 0.75])
+    # Two halves, averaged, are the whole; what is not finite once is forgotten.
+    terms = {"small": 1e-3 * fake.sum(), "great": 1e3 * (fake * torch.tensor([1.0, 0, 0])).sum()}
+    half = Balancer(["small", "great"])
+    half.weigh(fake, {name: 2 * term for name, term in terms.items()}, {"small": 1.0, "great": 3.0}.get, parts=2)
+    torch.testing.assert_close(half.weights, balancer.weights)
+    before = copy.deepcopy(half.state_dict())
+    half.weigh(fake, {"small": fake.sum() * float("inf")}, {"small": 1.0}.get)
+    assert all(torch.equal(value, before[name]) for name, value in half.state_dict().items())
 
 
 def test_a_codec_of_nothing_is_refused():

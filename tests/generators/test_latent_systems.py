@@ -307,3 +307,15 @@ def test_prompts_that_cannot_be_continued_are_refused(runs):
         TinyModel(autoencoder=target, prompt_seconds=15 * 16 / 22050).generate(batch(20 * 16))
     with pytest.raises(ValueError, match="top_p = 0"):
         TinyModel(autoencoder=target, top_p=0.0)
+    with pytest.raises(ValueError, match="no less than 0 can be kept"):
+        TinyModel(autoencoder=target, prompt_seconds=-0.1)
+    with pytest.raises(ValueError, match="need more steps"):
+        TinyModel(autoencoder=target, context=2)
+    with pytest.raises(ValueError, match="twice the 3 heads"):
+        TinyModel(autoencoder=target, heads=3)
+
+
+@pytest.mark.parametrize("settings", [(1e-45, 0, 1.0), (1.0, 0, 1e-50), (1.0, 1, 1.0)])
+def test_the_narrowest_choice_is_the_likeliest_code(settings):
+    logits = torch.tensor([[0.0, 50.0, -1000.0, 49.0]])
+    assert chosen(logits, *settings).tolist() == [1]
