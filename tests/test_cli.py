@@ -170,6 +170,27 @@ def test_a_mistake_is_answered_in_one_line(place, arguments, message, monkeypatc
     assert message in line
 
 
+def test_recordings_are_neither_written_over_nor_lost(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    audio = 0.1 * np.sin(np.arange(4000) / 10)
+    for name in ("a.wav", "a.flac", "b.flac"):
+        (tmp_path / name[0]).mkdir(exist_ok=True)
+        soundfile.write(tmp_path / name[0] / name, audio, 22050)
+    soundfile.write(tmp_path / "b" / "tiny.wav", audio[:100], 22050)
+    arguments = ["synthesize", "griffin_lim", "--model.iterations", "1"]
+    before = (tmp_path / "a" / "a.wav").read_bytes()
+    assert main([*arguments, "--input", "a/a.wav", "--output", "a"]) == 2
+    assert "a/a.wav is one of the recordings" in capsys.readouterr().err
+    assert main([*arguments, "--input", "a", "--output", "out"]) == 2
+    assert "would both become out/a.wav" in capsys.readouterr().err
+    assert (tmp_path / "a" / "a.wav").read_bytes() == before
+    assert main([*arguments, "--input", "b", "--output", "out"]) == 0
+    shown = capsys.readouterr()
+    assert "1 written to out, 1 skipped" in shown.out
+    assert "tiny.wav" in shown.out + shown.err
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.wav"]
+
+
 def test_a_wrong_checkpoint_is_named(finished, place, monkeypatch, capsys):
     monkeypatch.chdir(place)
     monkeypatch.setenv("OSTINATO_CACHE", str(place / "cache"))

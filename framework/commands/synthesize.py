@@ -22,44 +22,66 @@ def run(arguments: list[str]) -> None:
     source = cli.config["input"]
     if source is None and cli.model.copies:
         raise UsageError(f"{cli.experiment.__name__} generates recordings again: name one, or a folder, by --input")
-    files = [] if source is None else audio_files(Path(source))
+    targets = {} if source is None else targets_of(Path(source), Path(cli.config["output"]))
     checkpoint = load_weights(cli)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cli.model.to(device).eval()
-    what = f"{len(files)} files" if source else f"{cli.config['count']} clips of {cli.config['seconds']:g} s"
+    what = f"{len(targets)} files" if source else f"{cli.config['count']} clips of {cli.config['seconds']:g} s"
     precision = cli.config["precision"]
     print(f"{checkpoint}: {what} at {cli.model.preset.sample_rate} Hz on {device} in {precision}")
     with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
         if source is None:
             generate(cli)
         else:
-            regenerate(cli, Path(source), files)
+            regenerate(cli, Path(source), targets)
 
 
-def regenerate(cli: ExperimentCLI, source: Path, files: list[Path]) -> None:
-    """Write what the system makes of each recording, under the recording's name.
+def targets_of(source: Path, output: Path) -> dict[Path, Path]:
+    """Return for each recording of a folder, or for one, the file that is written: its name as wav, in `output`.
 
     Raises:
-        AudioFileError: when there is nothing to read, or nothing could be.
+        AudioFileError: when there is nothing to read.
+        UsageError: when a file would be written over a recording, or over another.
     """
-    system, output, skipped = cli.model, Path(cli.config["output"]), 0
+    targets: dict[Path, Path] = {}
+    origins: dict[Path, Path] = {}
+    files = audio_files(source)
+    recordings = {path.resolve() for path in files}
+    for path in files:
+        target = output / (path.relative_to(source) if source.is_dir() else Path(path.name)).with_suffix(".wav")
+        if target.resolve() in recordings:
+            raise UsageError(f"{target} is one of the recordings: name another folder by --output")
+        if target in origins:
+            raise UsageError(f"{origins[target]} and {path} would both become {target}: rename one of them")
+        origins[target], targets[path] = path, target
+    return targets
+
+
+def regenerate(cli: ExperimentCLI, source: Path, targets: dict[Path, Path]) -> None:
+    """Write what the system makes of each recording; of several, those that cannot be used are named and left out.
+
+    Raises:
+        ValueError: when the only recording cannot be used.
+        AudioFileError: when none can.
+    """
+    system, skipped = cli.model, 0
     rate = system.preset.sample_rate
-    for path in tqdm(files, unit="file", disable=len(files) < 2):
+    for path, target in tqdm(targets.items(), unit="file", disable=len(targets) < 2):
         relative = path.relative_to(source) if source.is_dir() else Path(path.name)
         try:
             audio = load_audio(path, rate)
-        except AudioFileError as error:
-            if len(files) == 1:
+            seed_all("synthesize", cli.config["seed"], str(relative))
+            batch = system.analyse(audio[None].to(system.device))
+            save_audio(target, system.synthesize(batch)[0], rate)
+        except ValueError as error:
+            if len(targets) == 1:
                 raise
             skipped += 1
-            tqdm.write(f"skipped: {error}")
-            continue
-        seed_all("synthesize", cli.config["seed"], str(relative))
-        batch = system.analyse(audio[None].to(system.device))
-        save_audio(output / relative.with_suffix(".wav"), system.synthesize(batch)[0], rate)
-    if skipped == len(files):
-        raise AudioFileError(f"{source}: none of the {len(files)} files could be read")
-    print(f"{len(files) - skipped} written to {output}" + (f", {skipped} skipped" if skipped else ""))
+            tqdm.write(f"skipped: {error}" if isinstance(error, AudioFileError) else f"skipped: {path}: {error}")
+    if skipped == len(targets):
+        raise AudioFileError(f"{source}: none of the {len(targets)} files could be used")
+    written = len(targets) - skipped
+    print(f"{written} written to {cli.config['output']}" + (f", {skipped} skipped" if skipped else ""))
 
 
 def generate(cli: ExperimentCLI) -> None:

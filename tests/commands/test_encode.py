@@ -10,6 +10,7 @@ from framework.audio.files import AudioFileError, save_pieces
 from framework.cli import main
 from framework.commands import decode, encode
 from framework.commands.encode import coded, header_of
+from framework.commands.parser import UsageError
 from framework.generators.dac import DAC
 
 
@@ -61,6 +62,14 @@ def test_what_is_decoded_is_what_the_codec_makes_of_the_whole(codec, recording, 
     made, rate = soundfile.read(tmp_path / "b.wav", dtype="float32")
     assert rate == 22050
     np.testing.assert_allclose(made, codec.generate({"audio": audio})[0, 0].numpy(), atol=4e-5)
+
+
+def test_a_recording_is_not_written_over(codec, recording, monkeypatch):
+    before = recording.read_bytes()
+    monkeypatch.setattr(encode, "open_codec", lambda *_: Opened(codec, input=recording, output=recording))
+    with pytest.raises(UsageError, match=r"in.wav is the recording itself: name another file, as in.ost"):
+        encode.run([])
+    assert recording.read_bytes() == before
 
 
 def test_another_networks_codes_are_refused(codec):
