@@ -58,22 +58,19 @@ def pack_shard(folder: Path, job: Job, treatment: Treatment) -> Packed:
     quieter: list[str] = []
     with ShardWriter(folder, job.split, format=treatment.format, first=job.number, shard_bytes=1 << 62) as writer:
         for key, recording in job.recordings:
-            try:
-                for number, clip in enumerate(_clips(recording.path, treatment)):
-                    if isinstance(clip, BadClipError):
-                        skipped.append(Skipped(recording.name, str(clip)))
-                        continue
-                    facts = {"source": recording.name, "start": clip.start, "source_rate": clip.source_rate}
-                    members: dict[str, bytes | np.ndarray] = {}
-                    if treatment.f0:
-                        facts["frame_rate"] = FRAME_RATE
-                        members["f0.npy"] = pitch_values(torch.from_numpy(clip.audio).float(), clip.sample_rate)
-                    if clip.quieter and recording.name not in quieter[-1:]:
-                        quieter.append(recording.name)
-                    name = key if clip.whole else f"{key}-{number:04d}"
-                    writer.write(name, clip.audio, clip.sample_rate, facts, members)
-            except (BadClipError, OSError, soundfile.SoundFileError, RuntimeError) as error:
-                skipped.append(Skipped(recording.name, _reason(recording, error)))
+            for number, clip in enumerate(_readable(recording, treatment)):
+                if isinstance(clip, Skipped):
+                    skipped.append(clip)
+                    continue
+                facts = {"source": recording.name, "start": clip.start, "source_rate": clip.source_rate}
+                members: dict[str, bytes | np.ndarray] = {}
+                if treatment.f0:
+                    facts["frame_rate"] = FRAME_RATE
+                    members["f0.npy"] = pitch_values(torch.from_numpy(clip.audio).float(), clip.sample_rate)
+                if clip.quieter and recording.name not in quieter[-1:]:
+                    quieter.append(recording.name)
+                name = key if clip.whole else f"{key}-{number:04d}"
+                writer.write(name, clip.audio, clip.sample_rate, facts, members)
     return Packed(skipped, quieter)
 
 
@@ -84,6 +81,16 @@ class _Clip(NamedTuple):
     source_rate: int
     whole: bool
     quieter: bool
+
+
+def _readable(recording: Recording, treatment: Treatment) -> Iterator[_Clip | Skipped]:
+    """Yield a recording's clips, and what of it is left out because it cannot be read."""
+    # Errors of whoever writes the clips do not come by here: a full disk is no fault of the recording.
+    try:
+        for clip in _clips(recording.path, treatment):
+            yield Skipped(recording.name, str(clip)) if isinstance(clip, BadClipError) else clip
+    except (BadClipError, OSError, soundfile.SoundFileError, RuntimeError) as error:
+        yield Skipped(recording.name, _reason(recording, error))
 
 
 def _clips(path: Path, treatment: Treatment) -> Iterator[_Clip | BadClipError]:
@@ -124,6 +131,7 @@ def _extent(file: soundfile.SoundFile, trim: float | None) -> tuple[int, int]:
     file.seek(0)
     while len(block := np.abs(file.read(_BLOCK // hop * hop, dtype="float32", always_2d=True)).max(1, initial=0)):
         samples += len(block)
+        block = np.nan_to_num(block, posinf=0.0)  # the clip with such a sample is left out, not the whole file
         levels.append(np.pad(block, (0, -len(block) % hop)).reshape(-1, hop).max(1))
     level = np.concatenate(levels)
     if trim is None:  # the header does not know the length

@@ -22,7 +22,7 @@ import soundfile
 from datamodules.cache import cache_folder
 from datamodules.tar import Member, TarDamage, members
 
-VERSION = 2
+VERSION = 3
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
 
 CLIP = np.dtype(
@@ -147,7 +147,9 @@ def _clip(descriptor: int, found: dict[str, Member]) -> tuple:
     if facts.get("samples", samples) != samples:
         raise BadClipError("wrong length", f"{samples} samples instead of the {facts['samples']} recorded")
     peak = facts.get("peak")
-    if not isinstance(peak, (int, float)):
+    # Of shards that others made it may be in any unit: it is believed beside what else a json of ours says.
+    ours = facts.get("samples") == samples and facts.get("sample_rate") == rate
+    if not (ours and isinstance(peak, float) and 0 <= peak <= 1):
         peak = float(np.abs(decode(io.BytesIO(os.pread(descriptor, size, offset))).mean(1)).max())
     return offset, size, pcm, samples, rate, channels, peak
 

@@ -1,5 +1,6 @@
 """MIDI files as pieces, and folders of them packed into shards."""
 
+import itertools
 import re
 import warnings
 from pathlib import Path
@@ -15,7 +16,7 @@ from datamodules.note_shards import TICKS, Piece, PieceWriter
 from datamodules.shards import MANIFEST, read_manifest, write_manifest
 from datamodules.soundfont import PERCUSSION
 
-VERSION = 1
+VERSION = 2
 """To be raised by any change to what is read, so that nobody's old shards are taken for the new ones."""
 _SUFFIXES = (".mid", ".midi")
 _SHOWN = 5
@@ -36,14 +37,14 @@ def midi_files(folder: Path) -> list[Path]:
         raise MidiFolderError(f"{folder}: no such folder: set --data.path to a folder of MIDI files")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES)
     # POP909 keeps earlier drafts of a song beside it.
-    files = [path for path in files if "versions" not in path.parts]
+    files = [path for path in files if "versions" not in path.relative_to(folder).parts]
     if not files:
         raise MidiFolderError(f"{folder}: there are no MIDI files (*.mid) in it")
     return files
 
 
 def read_midi(path: Path) -> Piece:
-    """Return a MIDI file's notes, a track for each instrument.
+    """Return a MIDI file's notes, a track for each instrument; its fact `in_four` has the stretches of 4/4.
 
     Beats are the file's, or those of a `beat_midi.txt` beside it (seconds, and 1 where a bar begins), as POP909 has;
     its `key_audio.txt` says the key where the file does not.
@@ -66,33 +67,61 @@ def read_midi(path: Path) -> Piece:
     for track, instrument in enumerate(instruments):
         for note in instrument.notes:
             onset, end = clock.ticks(note.start), clock.ticks(note.end)
-            rows.append((track, max(onset, 0), max(end - max(onset, 0), 1), note.pitch, note.velocity))
+            # The bars begin at 0: what has ended by then is no part of them.
+            if end > 0 or onset >= 0:
+                rows.append((track, max(onset, 0), max(end - max(onset, 0), 1), note.pitch, note.velocity))
+    if not rows:
+        raise MidiFolderError(f"{path}: has no notes after the first beat of beat_midi.txt")
     notes = np.array(sorted(rows, key=lambda row: (row[1], row[0], row[3])), np.int32)
+    length = -(-int((notes[:, 1] + notes[:, 2]).max()) // TICKS)
     facts = {
         "tracks": [instrument.name.strip() for instrument in instruments],
         "programs": [PERCUSSION if i.is_drum else int(i.program) for i in instruments],
-        "beats": clock.beats,
-        "length": -(-int((notes[:, 1] + notes[:, 2]).max()) // TICKS),
+        "beats": round(clock.bars[0]) or 1,
+        "in_four": in_four(clock.bars, length),
+        "length": length,
     }
     return Piece(re.sub(r"[\x00-\x20./\\:*?\"<>|{}]+", "_", path.stem), notes, facts | _key_of(path, file))
 
 
+def in_four(bars: dict[int, float], length: int) -> list[list[int]]:
+    """Return the stretches `[first, end]`, in beats, whose bars have 4 beats and begin on beats.
+
+    Args:
+        bars: Beats of a bar by the tick from which on they hold; in order, the first at 0.
+        length: Of the piece, in beats.
+    """
+    found: list[list[int]] = []
+    for (tick, beats), (following, _) in itertools.pairwise([*bars.items(), (length * TICKS, 0.0)]):
+        first, end = tick // TICKS, min(following // TICKS, length)
+        if beats != 4 or tick % TICKS or end <= first:
+            continue
+        # A signature that is written again goes on, if it is where a bar begins.
+        if found and found[-1][1] == first and (first - found[-1][0]) % 4 == 0:
+            found[-1][1] = end
+        else:
+            found.append([first, end])
+    return found
+
+
 class _Clock:
-    """The beats of a file: those written beside it, or its own; the first beat of a bar has number 0."""
+    """The beats of a file: those written beside it, or its own; the first beat of a bar has number 0.
+
+    `bars` says how many beats a bar has, by the tick from which on it has them.
+    """
 
     def __init__(self, path: Path, file: pretty_midi.PrettyMIDI) -> None:
-        self.file, self.beats, self.seconds = file, 4, np.zeros(0)
-        if file.time_signature_changes:
-            change = file.time_signature_changes[0]
-            self.beats = max(1, round(change.numerator * 4 / change.denominator))
+        self.file, self.seconds = file, np.zeros(0)
+        changes = sorted(file.time_signature_changes, key=lambda change: change.time)
+        self.bars = {0: 4.0} | {self.ticks(c.time): c.numerator * 4 / c.denominator for c in changes}
         written = path.with_name("beat_midi.txt")
         if written.exists():
             table = np.loadtxt(written, ndmin=2)
             bars = np.flatnonzero(table[:, 1 if table.shape[1] < 3 else 2] > 0)
             first = int(bars[0]) if len(bars) else 0
             self.seconds = table[first:, 0]
-            if len(bars) > 1:
-                self.beats = int(np.median(np.diff(bars)))
+            # Signatures change where the file's own beats say, which these are not.
+            self.bars = {0: float(np.median(np.diff(bars))) if len(bars) > 1 else self.bars[0]}
 
     def ticks(self, seconds: float) -> int:
         """Return where a time is, in ticks."""

@@ -123,7 +123,7 @@ class Pianorolls(SongLevel):
 class MidiPianorolls(Pianorolls):
     """A folder of MIDI files, packed once into the cache folder, or packed already by `ostinato pack`.
 
-    Windows begin with the bars; pieces whose bars have not 4 beats are left out.
+    Windows begin with the bars, and have only bars of 4 beats in them; the rest of a piece is left out.
 
     Args:
         path: The folder.
@@ -184,8 +184,8 @@ class PianorollWindows(Windows):
         self.places = [
             (number, start)
             for number, piece in enumerate(pieces)
-            if piece.facts["beats"] == 4
-            for start in range(0, piece.facts["length"] - 4 * data.bars + 1, piece.facts.get("stride", 4))
+            for first, end in stretches(piece)
+            for start in range(first, end - 4 * data.bars + 1, piece.facts.get("stride", 4))
         ]
 
     def window(self, number: int, semitones: int, segments: int) -> dict[str, Any]:
@@ -208,6 +208,12 @@ class PianorollWindows(Windows):
             "phrase_ends": torch.from_numpy(ends),
             "key": f"{piece.key}-{start:04d}",
         }
+
+
+def stretches(piece: Piece) -> list[list[int]]:
+    """Return where a piece has bars of 4 beats: `[first, end]` in beats; all of it or nothing, if that is not known."""
+    facts = piece.facts
+    return facts.get("in_four", [[0, facts["length"]]] if facts["beats"] == 4 else [])
 
 
 def pianoroll(piece: Piece, data: Pianorolls, start: int, semitones: int = 0) -> np.ndarray:

@@ -35,7 +35,8 @@ class Reader:
     """Clips of several shards by number: the shards in order, and in each the clips in order.
 
     Local shards are indexed at once, remote ones of known counts when they are first used. What a shard should hold
-    but does not keeps its number and is an error when it is read.
+    but does not keeps its number and is an error when it is read. Shards of unknown counts are others' and may begin to
+    count their clips anew: where a name repeats among those of a data set, names begin with the shard's number, `1_`.
 
     Args:
         urls: Paths or URLs of the shards.
@@ -68,6 +69,7 @@ class Reader:
         self._keys: list[list[str]] = [[]] * len(urls)
         if counts is None:
             counts = [len(self._index(shard)) for shard in range(len(urls))]
+            self._tell_apart()
         self.counts = tuple(counts)
         self._starts = np.cumsum((0, *self.counts))
         self._first = self._starts.tolist()
@@ -250,6 +252,16 @@ class Reader:
                     mono = resample(as_float(mono), rate, self.sample_rate)[skips[slot] :][: wanted[slot][2]]
                 found[slot] = mono
         return found
+
+    def _tell_apart(self) -> None:
+        """Number the shards of a data set in its clips' names, where a name is in several of them."""
+        for prefix in set(self._prefixes):
+            shards = [shard for shard, its in enumerate(self._prefixes) if its == prefix]
+            names = [set(self._keys[shard]) for shard in shards]
+            if len(set().union(*names)) < sum(map(len, names)):
+                for number, shard in enumerate(shards, 1):
+                    known = self._keys[shard]
+                    self._keys[shard] = [f"{prefix}{number}_{key.removeprefix(prefix)}" for key in known]
 
     def _key(self, shard: int, row: int) -> str:
         known = self._keys[shard]

@@ -14,6 +14,7 @@ _UNREADABLE = (".m4a", ".aac", ".wma", ".mp4", ".ape", ".wv", ".mpc", ".alac", "
 # How much larger 16 bit samples are than their files, roughly: only to make shards of similar size.
 _EXPANSION = {".flac": 2.0, ".ogg": 10.0, ".oga": 10.0, ".opus": 10.0, ".mp3": 8.0}
 _SMALLEST, _LARGEST, _SHARDS = 1 << 22, 1 << 28, 64
+_PIECE = re.compile(r"(.+)-\d{4,}")  # the key of a piece of a long file
 
 
 @dataclass(frozen=True)
@@ -147,13 +148,18 @@ def _count(units: int, share: float, at_least: int) -> int:
 
 
 def _keys(recordings: list[Recording]) -> dict[Recording, str]:
-    """Name clips after their files, without what a key may not hold; where two would have one name, with a hash."""
+    """Name clips after their files, without what a key may not hold; where two would have one name, with a hash.
+
+    So that `take-0001.wav` is no piece of `take.wav` either, should that be cut.
+    """
     plain = {r: re.sub(r"[^\w+-]+", "_", str(Path(r.name).with_suffix("")), flags=re.ASCII) for r in recordings}
     uses = Counter(plain.values())
-    return {
-        r: key if uses[key] == 1 and len(key) <= 120 else f"{key[:100]}_{_draw(r.name)[:12]}"
-        for r, key in plain.items()
-    }
+
+    def alone(key: str) -> bool:
+        piece = _PIECE.fullmatch(key)
+        return uses[key] == 1 and len(key) <= 120 and not (piece and uses[piece[1]] == 1)
+
+    return {r: key if alone(key) else f"{key[:100]}_{_draw(r.name)[:12]}" for r, key in plain.items()}
 
 
 def _parts(recordings: list[Recording], limit: float) -> Iterable[list[Recording]]:

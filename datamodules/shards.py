@@ -5,6 +5,7 @@ is written last: a folder without one is unfinished. In a shard each clip is `ke
 mono), then `key.json` (`sample_rate` in Hz, `samples`, `peak` in [0, 1] and more), then any further members.
 """
 
+import contextlib
 import hashlib
 import io
 import json
@@ -159,7 +160,8 @@ class ShardWriter:
         if kind is None:
             self.close()
         elif self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk refuses what is left in the buffer, too
+                self._file.close()
             self._part.unlink(missing_ok=True)
             self._file = None
 

@@ -1,17 +1,12 @@
-"""Songs as files: JSON that holds all of a song and can be edited by hand, and MIDI."""
+"""Songs as files: JSON that holds all of a song and can be edited by hand."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import mido
+from typing import Any, NamedTuple
 
 from datamodules.chorales import Note
-from datamodules.songs import Chord, Phrase, Song
-
-_TICKS = 480  # of a beat
-_VELOCITY = 90
+from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song
 
 
 class SongFileError(ValueError):
@@ -57,68 +52,89 @@ def load_song(path: Path) -> Song:
     """Read what `save_song` wrote.
 
     Raises:
-        SongFileError: the file is not there, or holds no song.
+        SongFileError: the file is not there, or holds no song; what was edited by hand is named by its field.
     """
     try:
-        return from_plain(json.loads(path.read_text()))
+        plain = json.loads(path.read_text())
     except OSError as error:
         raise SongFileError(f"{path} cannot be read ({error.strerror}): name a level that a song left") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SongFileError(f"{path} holds no song ({type(error).__name__}: {error}): name a level's JSON") from None
+    try:
+        _check(plain)
+    except ValueError as error:
+        raise SongFileError(f"{path} holds no song: {error}: correct it, or name a level's JSON") from None
+    return from_plain(plain)
 
 
-def save_midi(path: Path, voices: dict[str, Sequence[Note]], steps: int, beats_a_minute: float) -> None:
-    """Write voices whose notes are in steps as MIDI, a track each with the voice's name."""
-    file = mido.MidiFile(ticks_per_beat=_TICKS)
-    for number, (name, notes) in enumerate(voices.items()):
-        track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
-        if not number:
-            track.append(mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(beats_a_minute)))
-        scale = _TICKS / steps
-        strokes = [(round(n.onset * scale), _VELOCITY, n.midi) for n in notes]
-        strokes += [(round(n.end * scale), 0, n.midi) for n in notes]
-        now = 0
-        for tick, velocity, midi in sorted(strokes):
-            track.append(mido.Message("note_on", channel=number % 9, note=midi, velocity=velocity, time=tick - now))
-            now = tick
-        file.tracks.append(track)
-    file.save(path)
+class _Column(NamedTuple):
+    """What a number in a row of a song's JSON may be."""
+
+    name: str
+    least: int
+    most: float
+    whole: bool = True
+
+    def check(self, place: str, value: Any) -> None:
+        """Refuse another value by a ValueError that names the place."""
+        if type(value) not in ((int,) if self.whole else (int, float)) or not self.least <= value <= self.most:
+            kind = "a whole number" if self.whole else "a number"
+            raise ValueError(f"{place}: {self.name} is {value!r}, not {kind} from {self.least} to {self.most:g}")
 
 
-def load_midi(path: Path) -> tuple[dict[str, tuple[Note, ...]], float]:
-    """Return the voices of a MIDI file, notes in beats, the highest track first, and the tempo in beats a minute.
+_PHRASE = (
+    _Column("kind", 0, PHRASE_TYPES - 1),
+    _Column("units", 1, 10_000),
+    _Column("tonic", 0, 11),
+    _Column("scale", 0, 11),
+)
+_GRID = (_Column("unit", 1, 64), _Column("steps", 1, 960))
+_CLASS, _BASS = _Column("pitch class", 0, 11), _Column("bass", 0, 11)
+
+
+def _check(plain: Any) -> None:
+    """Check what `as_plain` made and somebody may have edited.
 
     Raises:
-        SongFileError: the file is not there, is no MIDI, or has no notes.
+        ValueError: naming the field.
     """
-    try:
-        file = mido.MidiFile(path)
-    except (OSError, ValueError, EOFError, KeyError, IndexError) as error:
-        raise SongFileError(f"{path} cannot be read as MIDI ({error or type(error).__name__})") from None
-    voices = {name: notes for number, track in enumerate(file.tracks) for name, notes in _voices(file, track, number)}
-    if not voices:
-        raise SongFileError(f"{path} has no notes")
-    tempos = [message.tempo for track in file.tracks for message in track if message.type == "set_tempo"]
-    ordered = sorted(voices.items(), key=lambda voice: -sum(n.midi for n in voice[1]) / len(voice[1]))
-    return dict(ordered), mido.tempo2bpm(tempos[0]) if tempos else 120.0
+    if not isinstance(plain, dict):
+        raise ValueError("it is no object with a song's fields")
+    for field in ("name", "unit", "steps", "phrases", "outline", "chords", "voices"):
+        if field not in plain:
+            raise ValueError(f"{field} is missing")
+    if not isinstance(plain["name"], str):
+        raise ValueError(f"name is {plain['name']!r}, not a text")
+    for column in _GRID:
+        column.check("the grid", plain[column.name])
+    _check_rows("phrases", plain["phrases"], _PHRASE)
+    if not plain["phrases"]:
+        raise ValueError("phrases is empty")
+    beats = sum(units for _, units, _, _ in plain["phrases"]) * plain["unit"]
+    for field in ("outline", "chords"):
+        chord = (_Column("onset", 0, beats), _Column("duration", 1, beats), None, _BASS)
+        _check_rows(field, plain[field], chord)
+        for number, (_, _, classes, _) in enumerate(plain[field]):
+            if not isinstance(classes, list):
+                raise ValueError(f"{field}[{number}]: pitch classes are {classes!r}, not a list")
+            for value in classes:
+                _CLASS.check(f"{field}[{number}]", value)
+    if not isinstance(plain["voices"], dict):
+        raise ValueError("voices is no object with a voice's notes by its name")
+    length = beats * plain["steps"]
+    note = (_Column("onset", 0, length, False), _Column("duration", 0, length, False), _Column("MIDI number", 0, 127))
+    for name, notes in plain["voices"].items():
+        _check_rows(f"voices.{name}", notes, note)
 
 
-def _voices(file: mido.MidiFile, track: mido.MidiTrack, number: int) -> list[tuple[str, tuple[Note, ...]]]:
-    """Return a track's notes under its name and number, or nothing."""
-    name = next((m.name for m in track if m.type == "track_name" and m.name.strip()), "track")
-    sounding: dict[tuple[int, int], int] = {}
-    notes: list[Note] = []
-    now = 0
-    for message in track:
-        now += message.time
-        if message.type not in ("note_on", "note_off"):
-            continue
-        key = message.channel, message.note
-        begun = sounding.pop(key, None)
-        if begun is not None and now > begun:
-            notes.append(Note(begun / file.ticks_per_beat, (now - begun) / file.ticks_per_beat, message.note))
-        if message.type == "note_on" and message.velocity:
-            sounding[key] = now
-    plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in name.strip().lower())
-    named = plain if plain in ("soprano", "alto", "tenor", "bass") else f"{number:02d}_{plain}"
-    return [(named, tuple(sorted(notes, key=lambda n: (n.onset, n.midi))))] if notes else []
+def _check_rows(field: str, rows: Any, columns: Sequence[_Column | None]) -> None:
+    """Check lists of one number a column; what stands where there is no column is not looked at."""
+    if not isinstance(rows, list):
+        raise ValueError(f"{field} is {type(rows).__name__}, not a list")
+    for number, row in enumerate(rows):
+        place = f"{field}[{number}]"
+        if not isinstance(row, list) or len(row) != len(columns):
+            raise ValueError(f"{place} is {row!r}, not a list of {len(columns)}")
+        for value, column in zip(row, columns, strict=True):
+            if column is not None:
+                column.check(place, value)

@@ -9,6 +9,7 @@ own also needs its experiment's file and what that imports, as mido.
 """
 
 import contextlib
+import copy
 import functools
 import importlib
 import sys
@@ -71,10 +72,10 @@ class Released:
     def synthesize(self, source: Tensor) -> Tensor:
         """Return what the run's `synthesize` makes of audio `(1, 1, time)`, or of its log-mel `(batch, mels, frames)`.
 
-        What it draws at random follows from torch's generators.
+        What it draws at random follows from torch's generators. Several threads may call it at once.
 
         Raises:
-            ValueError: neither the one nor the other.
+            ValueError: neither the one nor the other, or a log-mel for a system that reads none, such as a codec.
         """
         preset, source = self.system.preset, source.to(self.system.device)
         if source.dim() != 3 or source.shape[1] not in (1, preset.n_mels):
@@ -84,27 +85,31 @@ class Released:
         if source.shape[1] == 1:
             return self.system.synthesize(self.system.analyse(source))
         frames = source.shape[-1] - (preset.padding == "center")
-        silence = source.new_zeros(len(source), 1, frames * preset.hop_length)
-        front_end, self.system.front_end = self.front_end, GivenMel(source)
-        try:
-            return self.system.synthesize({"audio": silence})
-        finally:
-            self.system.front_end = front_end
+        silence = torch.zeros(len(source), 1, frames * preset.hop_length, device=source.device)
+        # A system of its own around the same networks: other calls go on with theirs.
+        system, given = copy.copy(self.system), GivenMel(source.float())
+        system._modules = self.system._modules | {"front_end": given}
+        audio = system.synthesize({"audio": silence})
+        if not given.read:
+            raise ValueError(f"{type(system).__name__} does not read log-mels: give it audio (1, 1, time)")
+        return audio
 
 
 class GivenMel(nn.Module):
-    """A front end that has one log-mel `(batch, mels, frames)`, whatever it is asked for."""
+    """A front end that has one log-mel `(batch, mels, frames)`, whatever it is asked for, and knows if it was."""
 
     def __init__(self, mel: Tensor) -> None:
         super().__init__()
-        self.mel = mel
+        self.mel, self.read = mel, False
 
     def forward(self, audio: Tensor) -> Tensor:
         """Return the mel."""
+        self.read = True
         return self.mel
 
     def pieces(self, audio: Tensor, frames: int = 1024) -> Iterator[Tensor]:
         """Yield the mel in pieces of so many frames."""
+        self.read = True
         yield from self.mel.split(frames, dim=-1)
 
 

@@ -78,6 +78,33 @@ def test_without_a_compiler_there_is_one_line_and_no_library(monkeypatch, capsys
     native._library.cache_clear()
 
 
+def test_without_a_home_a_cache_of_ones_own_serves_or_there_is_one_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    monkeypatch.setenv("OSTINATO_CACHE", str(tmp_path))
+    assert native.library_folder() == tmp_path / "native"
+    monkeypatch.delenv("OSTINATO_CACHE")
+    native._library.cache_clear()
+    assert native.library("wavenet") is None
+    assert "no home directory for ~/.cache/ostinato: set OSTINATO_CACHE" in capsys.readouterr().err
+    native._library.cache_clear()
+
+
+def test_a_compiler_is_a_command_with_arguments(source, tmp_path, monkeypatch):
+    # As a cache of compilations is called: its own name first.
+    launcher = tmp_path / "launcher"
+    launcher.write_text('#!/bin/sh\nexec "$@"\n')
+    launcher.chmod(0o755)
+    monkeypatch.setenv("CXX", f"'{launcher}' g++ -DANSWER=44")
+    assert native.find_compiler() == [str(launcher), "g++", "-DANSWER=44"]
+    source.write_text(SOURCE.replace("%d", "ANSWER"))
+    assert native.build(source, tmp_path).answer() == 44
+    monkeypatch.setenv("CXX", "g++ '")
+    with pytest.raises(native.BuildError, match="CXX=g\\+\\+ ' is no command"):
+        native.find_compiler()
+
+
 def test_can_be_turned_off(monkeypatch, capsys):
     monkeypatch.setenv("OSTINATO_NATIVE", "0")
     assert native.library("wavenet") is None

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import lightning as L
 import pytest
@@ -12,9 +14,10 @@ from noise_clips import Noise
 from safetensors.torch import save_file
 
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
+from framework.generators.encodec import Encodec
 from framework.generators.hifigan import HiFiGAN
 from framework.paradigms.noise_driven import NoiseDriven
-from framework.release import load
+from framework.release import Released, load
 from framework.runs import released, releasing
 from framework.runs.checkpoints import AtomicCheckpointIO, CheckpointError, read_checkpoint
 from framework.runs.releasing import begin_from, load_judged, release
@@ -81,6 +84,33 @@ def test_a_process_without_lightning_synthesizes_the_same(run):
     metadata = load(folder / "small.safetensors").metadata
     assert metadata["system"] == "framework.generators.hifigan:HiFiGAN"
     assert (metadata["run"], metadata["step"], metadata["sample_rate"]) == ("0123456789", 3, 22050)
+
+
+def test_threads_synthesize_their_own_mels_and_the_front_end_stays(run):
+    made = load(run[1] / "small.safetensors")
+    front_end, mels = made.front_end, torch.randn(8, 1, 80, 12)
+    alone = [made.synthesize(mel) for mel in mels]
+    begin, generate = threading.Barrier(4), type(made.system).generate
+
+    def together(system, batch):
+        # Each has its mel in place before any of them looks at it.
+        begin.wait(30)
+        return generate(system, batch)
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(4) as pool:
+        patch.setattr(type(made.system), "generate", together)
+        found = list(pool.map(made.synthesize, mels))
+    assert all(torch.equal(one, other) for one, other in zip(found, alone, strict=True))
+    assert made.front_end is front_end
+
+
+def test_a_mel_is_taken_in_any_precision_and_by_who_reads_it(run):
+    made, mel = load(run[1] / "small.safetensors"), torch.randn(1, 80, 12)
+    assert torch.equal(made.synthesize(mel.double()), made.synthesize(mel.double().float()))
+    codec = Released(Encodec(channels=4, dimension=8, rates=(4, 4), codebook_size=16).eval(), {})
+    assert codec.synthesize(torch.randn(1, 1, 320)).shape == (1, 1, 320)
+    with pytest.raises(ValueError, match="Encodec does not read log-mels"):
+        codec.synthesize(torch.randn(1, codec.system.preset.n_mels, 12))
 
 
 def test_a_damaged_or_foreign_file_is_said_to_be(run, tmp_path):

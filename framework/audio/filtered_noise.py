@@ -21,8 +21,10 @@ def impulse_responses(magnitudes: Tensor, taps: int | None = None) -> Tensor:
         code, at `taps // 2 - 1` otherwise.
 
     Raises:
-        ValueError: if fewer taps than there are are asked for, and an even number of them.
+        ValueError: if there is but one band, or if fewer taps than there are are asked for, and an even number of them.
     """
+    if magnitudes.shape[-1] < 2:
+        raise ValueError("a filter has a gain at 0 Hz and at half the sample rate: it needs 2 bands or more, not 1")
     magnitudes = full_precision(magnitudes)
     response = torch.fft.fftshift(torch.fft.irfft(magnitudes + 0j), dim=-1)
     available = response.shape[-1]

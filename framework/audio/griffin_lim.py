@@ -102,9 +102,11 @@ class FramedFourier:
         self.edge = n_fft // 2
         self.total = n_fft + (frames - 1) * hop_length
         self.length = (frames - 1) * hop_length if length is None else length
-        if not self.edge < self.length <= self.total - self.edge:
+        # What is reflected behind the end is audio too.
+        least = max(self.edge + 1, (self.total - 2 * self.edge) // 2 + 1)
+        if not least <= self.length <= self.total - self.edge:
             raise ValueError(
-                f"{frames} frames of {n_fft} samples, {hop_length} apart, give from {self.edge + 1} to "
+                f"{frames} frames of {n_fft} samples, {hop_length} apart, give from {least} to "
                 f"{self.total - self.edge} samples of audio, not {self.length}"
             )
         before = (n_fft - len(window)) // 2

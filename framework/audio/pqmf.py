@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from framework.audio.envelopes import full_precision
+
 TAPS, CUTOFF, BETA = 62, 0.142, 9.0
 """Order of the prototype for four bands, its cutoff as a share of half the rate, and the Kaiser window's beta."""
 
@@ -16,6 +18,11 @@ class SubBandAnalysis(nn.Conv1d):
         super().__init__(1, bands, taps + 1, bands, padding=taps // 2, bias=False)
         fixed(self, filters(bands, taps, cutoff, beta)[0])
 
+    def forward(self, audio: Tensor) -> Tensor:
+        """Return the sub-bands, in float32 whatever the surrounding autocast: rounding would drown quiet ones."""
+        with torch.autocast(audio.device.type, enabled=False):
+            return super().forward(full_precision(audio))
+
 
 class SubBandSynthesis(nn.ConvTranspose1d):
     """Sub-bands `(batch, bands, time / bands)` -> audio `(batch, 1, time)`; what the analysis made comes back."""
@@ -24,6 +31,11 @@ class SubBandSynthesis(nn.ConvTranspose1d):
         # With so much padding the output is `bands` times as long.
         super().__init__(bands, 1, taps + 1, bands, padding=taps // 2, output_padding=bands - 1, bias=False)
         fixed(self, bands * filters(bands, taps, cutoff, beta)[1])
+
+    def forward(self, sub_bands: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the audio, in float32 whatever the surrounding autocast."""
+        with torch.autocast(sub_bands.device.type, enabled=False):
+            return super().forward(full_precision(sub_bands))
 
 
 def filters(bands: int, taps: int, cutoff: float, beta: float) -> tuple[Tensor, Tensor]:

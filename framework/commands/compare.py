@@ -16,6 +16,7 @@ from framework.evaluation.columns import short
 from framework.evaluation.comparison import Comparison, compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, load_evaluation
+from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening
 from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
@@ -37,6 +38,11 @@ class Target:
     path: Path | None
     arguments: list[str]
     label: str = ""
+
+    @property
+    def is_evaluation(self) -> bool:
+        """Whether it is a stored evaluation, which is taken as it is."""
+        return self.path is not None and (self.path.name == FILE or (self.path / FILE).is_file())
 
 
 class Parser(argparse.ArgumentParser):
@@ -135,10 +141,19 @@ def evaluated(targets: Sequence[Target], settings: Any) -> list[Evaluation]:
     clips = settings.clips or next((len(found.clips) for found in known if found), None)
     found = []
     for target, one in zip(targets, known, strict=True):
-        if one is None or (clips and len(one.clips) != clips and settings.clips):
+        if target.is_evaluation and one:
+            found.append(one)
+            continue
+        fewer = bool(one and settings.clips and len(one.clips) != settings.clips)
+        measured_already = {**one.metrics, **one.distributions, **one.missing} if one else {}
+        if one is None or fewer or any(metric not in measured_already for metric in settings.metrics):
             options = ["--split", settings.split, *(["--clips", str(clips)] if clips else [])]
             if settings.metrics:
-                options += ["--metrics", *settings.metrics]
+                # What was measured before is measured again: these values take the place of those.
+                again = [metric.name for metric in metrics_named() if metric.name in measured_already]
+                options += ["--metrics", *dict.fromkeys([*again, *settings.metrics])]
+            if fewer:
+                options += ["--name", of_clips(settings)]
             print(f"evaluating {target.path or target.arguments[0]}", file=sys.stderr, flush=True)
             opening = open_run if target.path else open_named
             one = measured(opening([*target.arguments, *options]))
@@ -147,22 +162,27 @@ def evaluated(targets: Sequence[Target], settings: Any) -> list[Evaluation]:
 
 
 def stored(target: Target, settings: Any) -> Evaluation | None:
-    """Return the evaluation that a target has already; None where it has none, or an older or smaller one."""
+    """Return the evaluation that a target has already; None where it has none, or an older one."""
     if target.path is None:
         return None
-    if target.path.name == FILE or (target.path / FILE).is_file():
+    if target.is_evaluation:
         return load_evaluation(target.path)
     run = stored_run(target.path)
     checkpoint = run.checkpoint or newest_checkpoint(run.folder.checkpoints)
     name = "_".join([settings.split, *([checkpoint.stem] if checkpoint and checkpoint.stem != "last" else [])])
-    try:
-        found = load_evaluation(run.folder.path / "evaluation" / name)
-    except EvaluationError:
-        return None
-    measured_already = {**found.metrics, **found.distributions, **found.missing}
-    if any(metric not in measured_already for metric in settings.metrics) or is_older(found, run, checkpoint):
-        return None
-    return found
+    for known in [of_clips(settings), name] if settings.clips else [name]:
+        try:
+            found = load_evaluation(run.folder.path / "evaluation" / known)
+        except EvaluationError:
+            continue
+        if not is_older(found, run, checkpoint):
+            return found
+    return None
+
+
+def of_clips(settings: Any) -> str:
+    """Return the name of an evaluation of as many clips as are asked for, beside that of more or fewer."""
+    return f"{settings.split}_{settings.clips}_clips"
 
 
 def is_older(found: Evaluation, run: StoredRun, checkpoint: Path | None) -> bool:

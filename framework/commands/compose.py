@@ -1,7 +1,6 @@
 """`ostinato compose`: a whole piece, from its form to its sound; every layer can be looked at, or be one's own."""
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -9,9 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.chorale_songs import within_ranges
+from datamodules.chorale_songs import STEPS, within_ranges
 from datamodules.chorales import VOICES, Note
-from datamodules.song_files import load_midi, load_song, save_midi, save_song
+from datamodules.song_files import load_song, save_song
+from datamodules.song_midi import load_midi, save_midi
 from datamodules.songs import Song
 from datamodules.soundfont import SOLOS
 from framework.audio.files import save_audio
@@ -32,6 +32,8 @@ from framework.runs.checkpoints import newest_checkpoint
 from framework.tracking.media import log_mel_picture
 
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")
+LAYERS = ("form.json", "skeleton.json", "outer.json", "voices.json", "song.json", "song.mid")
+"""What the levels leave in the folder, in order, and the whole piece."""
 INSTRUMENTS = ("violin", "viola", "viola", "cello")
 TEMPO = 76.0
 _LONGEST = 128  # beats
@@ -50,21 +52,24 @@ def run(arguments: list[str]) -> None:
     known = {name: open_trained("validate", [name, *own]).cli.model for name in dict.fromkeys(settings.through)}
     trained = [known[name] for name in settings.through]
     given = own_stems(Path(settings.stems)) if settings.stems else {}
-    song, performed = None, {}
+    layers: tuple[str, ...] = ()
+    song, percussion = None, frozenset[str]()
     if settings.score:
-        voices, tempo = load_midi(Path(settings.score))
+        voices, tempo, percussion = load_midi(Path(settings.score))
         beat = 60 / (settings.tempo or tempo)
         performed = {n: [Note(x.onset * beat, x.duration * beat, x.midi) for x in v] for n, v in voices.items()}
     else:
-        song = load_song(Path(settings.start)) if settings.start else None
+        song = started(Path(settings.start)) if settings.start else None
+        layers = LAYERS[made_levels(song) :]
         systems = levels(settings, LEVELS[made_levels(song) :])
         folder.mkdir(parents=True, exist_ok=True)
         song = written(settings, song, systems, wanted, folder)
         performed = in_seconds(song, settings.tempo or TEMPO)
     folder.mkdir(parents=True, exist_ok=True)
-    stems = play(performed, settings, trained, given)
+    stems = play(performed, settings, trained, given, percussion)
     mix, loudness = mixed(list(stems.values()), settings.lufs)
     save_audio(output, torch.from_numpy(mix), RATE)
+    clear(folder, layers, settings.start or settings.score)
     finish(output, folder, settings, song, performed, stems, mix)
     print(f"{output}: {len(mix) / RATE:.1f} s at {loudness:.1f} LUFS\npage:    {folder}/index.html")
 
@@ -73,7 +78,8 @@ def parser() -> OneLineParser:
     """Return the parser of the command line."""
     made = OneLineParser(prog="ostinato compose", description=__doc__)
     made.add_argument("--seed", type=int, default=0, help="The same seed is the same piece, to the byte.")
-    made.add_argument("--form", type=str, default="", help="Letters of the phrases, as ABA or A8B8A12 (beats).")
+    letters = "Letters of the phrases, as ABA or A8B12A8 (beats); one that comes again, as long, has its melody again."
+    made.add_argument("--form", type=str, default="", help=letters)
     made.add_argument("--output", type=str, default="song.wav", help="The mix; layers and page lie in a folder beside.")
     made.add_argument("--tempo", type=float, default=None, help="Beats a minute; 76, or the score's own.")
     made.add_argument("--instruments", type=str, nargs="+", default=list(INSTRUMENTS), help="Sampled, of the voices.")
@@ -106,13 +112,49 @@ def check(settings: Any) -> None:
             raise UsageError(f"--instruments: there is no {name!r}: {nearest(name, SOLOS)}")
     if sum(bool(part) for part in (settings.form, settings.start, settings.score)) > 1:
         raise UsageError("--form, --start and --score are three ways to begin: give one of them")
-    if not settings.output.endswith((".wav", ".flac")):
-        raise UsageError(f"--output {settings.output}: name a .wav or .flac file")
+    check_places(Path(settings.output), settings.stems)
+
+
+def check_places(output: Path, stems: str) -> None:
+    """Refuse places that cannot be written to, or that one's own recordings are in.
+
+    Raises:
+        UsageError: naming them.
+    """
+    if output.suffix not in (".wav", ".flac"):
+        raise UsageError(f"--output {output}: name a .wav or .flac file")
+    if output.is_dir():
+        raise UsageError(f"--output {output} is a folder: name a file, as {output / 'song.wav'}")
+    folder = output.with_suffix("")
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise UsageError(f"--output {output}: {place} is a file where a folder is to be: name another output")
+    own, written = Path(stems).resolve(), (folder / "stems").resolve()
+    if stems and (own.is_relative_to(written) or written.is_relative_to(own)):
+        raise UsageError(f"--stems {stems}: {folder / 'stems'} is written anew: copy your recordings to another folder")
+
+
+def started(path: Path) -> Song:
+    """Return the song of a level's JSON.
+
+    Raises:
+        UsageError: levels have still to be written, and work on another grid.
+    """
+    song = load_song(path)
+    if made_levels(song) < len(LEVELS) and (song.unit, song.steps) != (1, STEPS):
+        raise UsageError(
+            f"--start {path}: its grid has unit {song.unit} and {song.steps} steps a beat, the levels' 1 and {STEPS}: "
+            f"name a level that a song left"
+        )
+    return song
 
 
 def made_levels(song: Song | None) -> int:
-    """Return how many of the levels a song has been through."""
-    return 0 if song is None else 1 + sum(name in song.voices for name in ("skeleton", "soprano", "alto"))
+    """Return how many of the levels a song has been through: up to the last whose voices are all there."""
+    if song is None:
+        return 0
+    voices = (set(VOICES), {"soprano", "bass"}, {"skeleton"})
+    return next((len(LEVELS) - n for n, level in enumerate(voices) if level <= song.voices.keys()), 1)
 
 
 def levels(settings: Any, names: Sequence[str]) -> list[Any]:
@@ -171,15 +213,39 @@ def told(title: str, done: int, total: int) -> None:
 
 
 def play(
-    performed: dict[str, list[Note]], settings: Any, trained: list[Any], given: dict[str, np.ndarray]
+    performed: dict[str, list[Note]],
+    settings: Any,
+    trained: list[Any],
+    given: dict[str, np.ndarray],
+    percussion: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
-    """Return a stem of each voice: one's own, or a sampled instrument's, through a trained system if there is one."""
-    stems = sampled(performed, settings.instruments)
+    """Return a stem of each voice: one's own, or a sampled instrument's, through a trained system if there is one.
+
+    Percussion is always the drum kit's: trained systems play pitches.
+    """
+    stems = sampled(performed, settings.instruments, percussion)
     for number, (name, stem) in enumerate(stems.items()):
-        if trained and name not in given:
+        if trained and name not in given and name not in percussion:
             print(f"\r{'playing:':9}{name}", flush=True)
             stems[name] = through(trained[min(number, len(trained) - 1)], stem, performed[name], settings.seed)
     return stems | given
+
+
+def clear(folder: Path, layers: Collection[str], source: str) -> None:
+    """Take away what an earlier piece left in a folder.
+
+    Args:
+        folder: Of the piece.
+        layers: Which of `LAYERS` this piece has written.
+        source: Path of what it goes on from: where that is in the folder, the layers beside it are this piece's own.
+    """
+    if not (source and Path(source).resolve().parent == folder.resolve()):
+        for name in set(LAYERS) - set(layers):
+            (folder / name).unlink(missing_ok=True)
+    # Behind a link are somebody's own recordings.
+    if not (folder / "stems").is_symlink():
+        for stem in (folder / "stems").glob("*.wav"):
+            stem.unlink()
 
 
 def finish(
@@ -192,15 +258,12 @@ def finish(
     mix: np.ndarray,
 ) -> None:
     """Write stems, spectrogram and page."""
-    shutil.rmtree(folder / "stems", ignore_errors=True)
     for name, stem in stems.items():
         save_audio(folder / "stems" / f"{name}.wav", torch.from_numpy(stem), RATE)
     preset = PRESETS["hifigan_22k"].full_band()
     audio = resample(mix[None], RATE, preset.sample_rate)
     log_mel_picture({output.name: torch.from_numpy(audio)}, preset).save(folder / "spectrogram.png")
     measured = {} if song is None else asdict(structure(song))
-    files = sorted(
-        str(path.relative_to(folder)) for path in folder.rglob("*") if path.suffix in (".json", ".mid", ".wav")
-    )
+    files = [name for name in LAYERS if (folder / name).exists()] + [f"stems/{name}.wav" for name in sorted(stems)]
     said = {n: v for n, v in vars(settings).items() if v not in ("", [], None)}
     write_page(folder, output.stem, f"../{output.name}", song, performed, measured, files, said)

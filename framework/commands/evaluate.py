@@ -1,6 +1,7 @@
 """`ostinato evaluate`: many metrics of what a run makes of the held-out clips, kept for comparison."""
 
 import csv
+import hashlib
 import statistics
 import sys
 from collections.abc import Iterator
@@ -84,7 +85,7 @@ def open_run(arguments: list[str]) -> Opened:
         load_weights_of(weights, cli.model, checkpoint)
         subject = replace(subject, checkpoint=str(checkpoint), step=weights["global_step"])
     subject = replace(subject, seconds_per_step=seconds_per_step(stored.folder.path, own.data))
-    parts = [Path(cli.datamodule.path).name] if experiment is not own else []
+    parts = [place_name(Path(cli.datamodule.path))] if experiment is not own else []
     parts += [checkpoint.stem] if checkpoint and checkpoint.stem != "last" else []
     parts += [f"{n}={v}" for n, v in changed(cli.datamodule, "value").items()]
     return Opened(cli, stored.folder, subject, name_of(cli, parts))
@@ -136,9 +137,10 @@ def measured(opened: Opened) -> Evaluation:
     on_gpu = torch.cuda.is_available() and cli.trainer_arguments["accelerator"] != "cpu"
     cli.model.to("cuda" if on_gpu else "cpu")
     folder = opened.folder.path / "evaluation" / opened.name
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(folder / ".lock", timeout=0):
+        # Beside the folder, which is replaced.
+        with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             return evaluate(cli.model, batches, metrics, folder, opened.subject)
     except Timeout:
         raise EvaluationError(f"{folder} is being written by another process: wait, or give another --name") from None
@@ -158,6 +160,11 @@ def name_of(cli: ExperimentCLI, parts: list[str]) -> str:
     sampling = {n: v for n, v in changed(cli.model, "runtime").items() if n not in System.hyperparameters}
     parts = [cli.config["split"], *parts, *(f"{name}={value}" for name, value in sampling.items())]
     return safe_name(cli.config["name"] or "_".join(parts))
+
+
+def place_name(folder: Path) -> str:
+    """Return the name of a folder with what tells it from others of that name."""
+    return f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]}"
 
 
 def changed(instance: Any, kind: str) -> dict[str, Any]:

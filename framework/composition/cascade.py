@@ -51,7 +51,7 @@ def write_level(level: Any, song: Song, seed: int, told: Told = quiet) -> Song:
 
     A stretch is a phrase, or part of one longer than half a window. The window begins half a window before it, so
     that what has been made is inpainted around; earlier stretches of the same letters are looked back at. A phrase
-    whose letter has been before is given the melody that the level made then.
+    whose letter has been before with the same length is given the melody that the level made then.
     """
     layout: Layout = level.layout
     image, rows = layout.image(song), layout.rows(song)

@@ -1,10 +1,11 @@
-"""Forms as people write them: `ABA`, `A8B8A4`, `AABA`."""
+"""Forms as people write them: `ABA`, `A8B4A8`, `AABA`."""
 
 import re
 
 from datamodules.songs import PHRASE_TYPES, Phrase
 
 LETTERS = "ABCDEF"[:PHRASE_TYPES]
+_ASKED = LETTERS[:-1]  # the last kind is that of all other phrases: two of it have nothing in common
 PHRASE = 8
 """Beats of a phrase whose length is not said: what most phrases of Bach's chorales have."""
 LONGEST = 16
@@ -17,19 +18,21 @@ class FormError(ValueError):
 def form_of(text: str, longest: int) -> tuple[Phrase, ...]:
     """Return the phrases that a form names, of no key yet: letters, each with a length in beats or without.
 
+    A letter that comes again with the same length has its melody again.
+
     Args:
-        text: As `ABA` or `A8B8A12`.
+        text: As `ABA` or `A8B12A8`.
         longest: Beats that a whole piece may have.
 
     Raises:
         FormError: naming what is wrong and what can be written.
     """
     if not re.fullmatch(r"([A-Za-z]\d*)+", text):
-        raise FormError(f"--form {text!r} is no form: write letters from A to {LETTERS[-1]}, as ABA or A8B8A12")
+        raise FormError(f"--form {text!r} is no form: write letters from A to {_ASKED[-1]}, as ABA or A8B12A8")
     phrases = []
     for letter, beats in re.findall(r"([A-Za-z])(\d*)", text):
-        if letter.upper() not in LETTERS:
-            raise FormError(f"--form {text!r} has a phrase {letter!r}: phrases are named from A to {LETTERS[-1]}")
+        if letter.upper() not in _ASKED:
+            raise FormError(f"--form {text!r} has a phrase {letter!r}: phrases are named from A to {_ASKED[-1]}")
         units = int(beats) if beats else PHRASE
         if not 1 <= units <= LONGEST:
             raise FormError(f"--form {text!r} has a phrase of {units} beats: a phrase has 1 to {LONGEST}")

@@ -1,7 +1,7 @@
 """A written piece as sound: each voice by a sampled instrument, through a trained system or not, and their mix."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from datamodules.chorale_clips import f0 as pitch_of
 from datamodules.chorales import Note
 from datamodules.loudness import LoudnessMeter
 from datamodules.songs import Song
-from datamodules.soundfont import SOLOS, Performance, render
+from datamodules.soundfont import PERCUSSION, SOLOS, Performance, render
 from framework.audio.files import AudioFileError, audio_files, load_audio
 from framework.audio.pitch_grid import FRAME_RATE, at_hops
 from framework.audio.resample import resample
@@ -51,11 +51,20 @@ def in_seconds(song: Song, tempo: float) -> dict[str, list[Note]]:
     }
 
 
-def sampled(voices: Mapping[str, Sequence[Note]], instruments: Sequence[str]) -> dict[str, np.ndarray]:
-    """Play each voice, notes in seconds, on its instrument of the SoundFont: float32 (time,) at `RATE`."""
+def sampled(
+    voices: Mapping[str, Sequence[Note]], instruments: Sequence[str], percussion: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """Play each voice, notes in seconds, on its instrument of the SoundFont: float32 (time,) at `RATE`.
+
+    Args:
+        voices: Notes by name of the voice.
+        instruments: Names of `SOLOS`, a voice each; further voices have the last.
+        percussion: Names of the voices that the drum kit plays; these take no instrument.
+    """
     seconds = max((note.end for notes in voices.values() for note in notes), default=0.0) + _RING_OUT
     chosen = itertools.chain(instruments, itertools.repeat(instruments[-1]))
-    played = [Performance(list(n), SOLOS[i].program, _VELOCITY) for n, i in zip(voices.values(), chosen, strict=False)]
+    programs = [PERCUSSION if name in percussion else SOLOS[next(chosen)].program for name in voices]
+    played = [Performance(list(n), p, _VELOCITY) for n, p in zip(voices.values(), programs, strict=True)]
     return dict(zip(voices, render(played, seconds, RATE), strict=True))
 
 

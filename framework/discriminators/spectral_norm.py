@@ -59,10 +59,12 @@ class _Divided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         weight, u, v = ctx.saved_tensors
-        # Again, so that it has a graph for gradients of gradients.
-        sigma = torch.dot(u, weight.flatten(1) @ v)
-        along = torch.dot(gradient.flatten(), weight.flatten()) / sigma.square()
-        found = torch.addr(gradient.flatten(1) / sigma, -along * u, v)
+        # A step of several networks goes backward inside of autocast.
+        with torch.autocast(weight.device.type, enabled=False):
+            # Again, so that it has a graph for gradients of gradients.
+            sigma = torch.dot(u, weight.flatten(1) @ v)
+            along = torch.dot(gradient.flatten(), weight.flatten()) / sigma.square()
+            found = torch.addr(gradient.flatten(1) / sigma, -along * u, v)
         return found.view_as(weight), None, None
 
 

@@ -1,6 +1,7 @@
 """Evaluating a run: each held-out clip is generated, measured by many metrics, and kept to be heard."""
 
 import math
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import fields
@@ -42,16 +43,16 @@ def evaluate(
         system: The system, on any device.
         batches: Batches of one clip: `key`, `audio` `(1, 1, time)`, and what else the system is conditioned on.
         metrics: What to measure; what does not apply to the system, or lacks a package, is listed as missing.
-        folder: Where to; what an earlier evaluation left there is removed.
+        folder: Where to, in the place of an earlier evaluation, once all is measured.
         subject: What is evaluated.
 
     Raises:
         EvaluationError: there is no clip, the true audio is not finite, or none of what is generated is.
     """
-    (folder / FILE).unlink(missing_ok=True)
-    shutil.rmtree(folder / "audio", ignore_errors=True)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
     found = Evaluation(
-        folder,
+        part,
         **{f.name: getattr(subject, f.name) for f in fields(subject) if f.name != "seconds_per_step"},
         sample_rate=system.preset.sample_rate,
     )
@@ -74,6 +75,14 @@ def evaluate(
         "peak_memory": clips.meter.peak_memory,
     }
     found.save()
+    # Until here an earlier evaluation is whole.
+    (folder / FILE).unlink(missing_ok=True)
+    shutil.rmtree(folder / "audio", ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in sorted(part.iterdir()):
+        os.replace(made, folder / made.name)
+    part.rmdir()
+    found.folder = folder
     return found
 
 

@@ -1,4 +1,4 @@
-"""What of a system is exported, and its graph for any number of clips and frames."""
+"""What of a system is exported, and its graph for any number of clips and, from a few on, of frames."""
 
 import copy
 from collections.abc import Callable
@@ -23,6 +23,8 @@ from framework.paradigms.system import System
 
 TRACED = (2, 40)
 """Clips and frames of the example whose graph is taken."""
+SHORTEST = 8
+"""Frames that a program of torch.export takes at least: some networks, as those that reflect, fit no fewer."""
 COUNTERPARTS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     FourierHead: RealFourierHead,
     Spectrum: RealSpectrum,
@@ -182,13 +184,13 @@ def exportable(network: nn.Module) -> nn.Module:
 
 
 def traced(exported: Program) -> ExportedProgram:
-    """Return a network's graph, for any number of clips and frames.
+    """Return a network's graph, for any number of clips, and of frames from `SHORTEST` on.
 
     Raises:
         ExportError: it does what no fixed graph can.
     """
     network = exportable(exported.network)
-    clips, frames = Dim("clips"), Dim("frames", min=8)
+    clips, frames = Dim("clips"), Dim("frames", min=SHORTEST)
     # What is not contiguous would stay so.
     inputs = tuple(given.contiguous() for given in exported.example(*TRACED))
     dynamic: Any = tuple(

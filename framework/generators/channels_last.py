@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from framework.generators.incremental import incremental, run
+from framework.generators.incremental import Incremental, computes_as, incremental, run, too_short
 from framework.native.streams import compiled
 
 
@@ -22,14 +22,16 @@ class Vocoder(nn.Module):
 
     def channels_last(self) -> "ChannelsLast":
         """Return the network in PyTorch for synthesis on a CPU, with the weights that it has now."""
-        device = next(self.parameters()).device
-        if self._channels_last is None or next(self._channels_last.parameters()).device != device:
-            # Beside the modules, being no part of the network.
-            object.__setattr__(self, "_channels_last", ChannelsLast(self))
-        assert self._channels_last is not None
-        # Each time: fused optimisers change weights without leaving a sign of it.
-        self._channels_last.refresh()
-        return self._channels_last
+        # Tensors made in inference mode could not be refreshed outside of it.
+        with torch.inference_mode(False):
+            made = self._channels_last
+            if made is None or made.made_for != kind_of(self):
+                made = ChannelsLast(self)
+                # Beside the modules, being no part of the network.
+                object.__setattr__(self, "_channels_last", made)
+            # Each time: fused optimisers change weights without leaving a sign of it.
+            made.refresh()
+        return made
 
     def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole.
@@ -61,6 +63,7 @@ class ChannelsLast(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
+        self.made_for = kind_of(network)
         self.pairs: list[tuple[nn.Module, nn.Module]] = []
         self.network = self.over_images(network)
 
@@ -74,18 +77,21 @@ class ChannelsLast(nn.Module):
 
     def over_images(self, layer: nn.Module) -> nn.Module:
         """Return a layer over time, or a network of such, as one over images of height 1; its weights come later."""
-        if isinstance(layer, nn.ReflectionPad1d):
-            return nn.ReflectionPad2d((*layer.padding, 0, 0))
+        if isinstance(layer, nn.ReflectionPad1d) and computes_as(layer, nn.ReflectionPad1d):
+            return ReflectedImage((*layer.padding, 0, 0))
+        if isinstance(layer, OVER_TIME) and not computes_as(layer, *OVER_TIME):
+            return OverTime(layer)
         if not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
             network = copy.copy(layer)
             network._modules = {name: self.over_images(child) for name, child in layer.named_children()}
             return network
         sizes: dict[str, Any] = {name: (1, getattr(layer, name)[0]) for name in ("kernel_size", "stride", "dilation")}
-        sizes |= {"padding": (0, int(layer.padding[0])), "groups": layer.groups, "bias": layer.bias is not None}
+        sizes |= {"groups": layer.groups, "bias": layer.bias is not None, "padding_mode": layer.padding_mode}
+        sizes["padding"] = layer.padding if isinstance(layer.padding, str) else (0, layer.padding[0])
         if isinstance(layer, nn.ConvTranspose1d):
             sizes |= {"output_padding": (0, layer.output_padding[0])}
-        kind = nn.ConvTranspose2d if isinstance(layer, nn.ConvTranspose1d) else nn.Conv2d
-        image = kind(layer.in_channels, layer.out_channels, **sizes, device=layer.weight.device)
+        kind, weight = nn.ConvTranspose2d if isinstance(layer, nn.ConvTranspose1d) else nn.Conv2d, layer.weight
+        image = kind(layer.in_channels, layer.out_channels, **sizes, device=weight.device, dtype=weight.dtype)
         image = image.to(memory_format=torch.channels_last)
         self.pairs.append((layer, image.requires_grad_(False)))
         return image
@@ -93,6 +99,51 @@ class ChannelsLast(nn.Module):
     def forward(self, signal: Tensor) -> Tensor:
         """Return the network's output `(batch, channels, time)` for a signal of the same form."""
         return self.network(as_image(signal)).squeeze(2)
+
+
+class ReflectedImage(nn.ReflectionPad2d):
+    """An image of height 1 whose beginning and end are reflected."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return it with what is reflected.
+
+        Raises:
+            ValueError: it is no longer than what is reflected.
+        """
+        if image.shape[-1] <= (length := max(self.padding)):
+            raise too_short(length + 1, image.shape[-1])
+        return super().forward(image)
+
+    def incremental(self) -> Incremental:
+        """Return the layer for input in pieces."""
+        return incremental(nn.ReflectionPad2d(self.padding))
+
+
+class OverTime(nn.Module):
+    """A layer that computes something of its own, which only signals have: it is given those."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return what the layer makes of an image of height 1, as one."""
+        return as_image(self.layer(image.squeeze(2)))
+
+    def incremental(self) -> Incremental:
+        """Return the layer for input in pieces."""
+        layer = incremental(self.layer)
+        return lambda piece, last: as_image(layer(piece.squeeze(2), last))
+
+
+OVER_TIME = nn.Conv1d, nn.ConvTranspose1d, nn.ReflectionPad1d
+"""What is over time and has a counterpart over images."""
+
+
+def kind_of(network: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Return where a network's weights are, and their type."""
+    first = next(network.parameters())
+    return first.device, first.dtype
 
 
 def as_image(signal: Tensor) -> Tensor:

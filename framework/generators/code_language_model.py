@@ -17,6 +17,7 @@ from framework.generators.code_transformer import (
 )
 from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same, check_score, score_of
 from framework.hyperparameters import runtime
+from framework.paradigms.labels import labels_of
 from framework.paradigms.system import System, Terms
 
 
@@ -144,9 +145,7 @@ class CodeLanguageModel(System):
         if self.scored:
             found["score"] = score_of(batch, self.codec.network.samples_per_frame)
         if self.label:
-            found["labels"] = labels = batch[self.label]
-            if labels.min() < 0 or labels.max() >= self.labels:
-                raise ValueError(f"{self.label} {labels.tolist()}: the transformer has {self.labels}, from 0 on")
+            found["labels"] = labels_of(batch, self.label, self.labels)
         return found
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:

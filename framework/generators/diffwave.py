@@ -9,6 +9,7 @@ from torch.nn.functional import leaky_relu, silu
 
 from framework.hyperparameters import runtime
 from framework.paradigms.diffusion import Diffusion
+from framework.paradigms.labels import labels_of
 
 EMBEDDING, HIDDEN = 128, 512
 """Widths of the level's sinusoidal embedding and of the layers behind it (section 3.1)."""
@@ -226,12 +227,7 @@ class UnconditionalDiffWave(DiffWave):
         Raises:
             ValueError: a label that the network does not have.
         """
-        if not self.label:
-            return {}
-        labels = batch[self.label]
-        if labels.min() < 0 or labels.max() >= self.labels:
-            raise ValueError(f"{self.label} {labels.tolist()}: the network has {self.labels}, from 0 on")
-        return {"labels": labels}
+        return {"labels": labels_of(batch, self.label, self.labels)} if self.label else {}
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv1d, conv2d, conv_transpose1d, conv_transpose2d, pad
 
+from framework.audio.pqmf import SubBandSynthesis
+
 
 class Incremental(Protocol):
     """A layer that is called with one piece `(batch, channels, time)` of its input after the other."""
@@ -62,10 +64,14 @@ class Sum:
 
 
 class Convolution:
-    """A convolution of stride 1, with zeros around the signal as the layer has them."""
+    """A convolution of stride 1, with zeros around the signal as the layer has them.
+
+    Raises:
+        ValueError: the signal has ended, and is shorter than the kernel.
+    """
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d) -> None:
-        self.layer, self.kept = layer, None
+        self.layer, self.kept, self.begun = layer, None, False
         self.reach = (layer.kernel_size[-1] - 1) * layer.dilation[-1]
         self.zeros = int(layer.padding[-1])
 
@@ -77,13 +83,20 @@ class Convolution:
         piece = pad(piece, (0, self.zeros)) if last else piece
         self.kept = piece[..., max(piece.shape[-1] - self.reach, 0) :]
         if piece.shape[-1] <= self.reach:
+            if last and not self.begun:
+                raise too_short(self.reach + 1 - 2 * self.zeros, piece.shape[-1] - 2 * self.zeros)
             return nothing(piece, layer.out_channels)
+        self.begun = True
         convolve = conv1d if isinstance(layer, nn.Conv1d) else conv2d
         return convolve(piece, layer.weight, layer.bias, dilation=layer.dilation, groups=layer.groups)  # type: ignore[arg-type]
 
 
 class Reflection:
-    """The signal with its beginning and its end reflected."""
+    """The signal with its beginning and its end reflected.
+
+    Raises:
+        ValueError: the signal has ended, and has fewer samples than are reflected and one more.
+    """
 
     def __init__(self, layer: nn.ReflectionPad1d | nn.ReflectionPad2d) -> None:
         self.length, self.kept, self.begun = layer.padding[0], None, False
@@ -93,7 +106,9 @@ class Reflection:
     def __call__(self, piece: Tensor, last: bool) -> Tensor:
         if self.kept is not None:
             piece = torch.cat([self.kept, piece], dim=-1)
-        if piece.shape[-1] <= self.length and not last:
+        if piece.shape[-1] <= self.length:
+            if last:
+                raise too_short(self.length + 1, piece.shape[-1])
             self.kept = piece
             return piece[..., :0]
         fresh = piece[..., self.length + 1 :] if self.begun else reflected(piece, self.length)
@@ -102,7 +117,11 @@ class Reflection:
 
 
 class Upsampling:
-    """A transposed convolution."""
+    """A transposed convolution.
+
+    Raises:
+        ValueError: the signal has ended, and all of the output is cut off.
+    """
 
     def __init__(self, layer: nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
         self.layer, self.kept = layer, None
@@ -117,7 +136,10 @@ class Upsampling:
         self.inputs += piece.shape[-1]
         self.outputs = self.inputs * self.rate - self.cut
         if last:
-            self.outputs += self.kernel - self.rate - self.cut + layer.output_padding[-1]
+            behind = self.kernel - self.rate - self.cut + layer.output_padding[-1]
+            self.outputs += behind
+            if self.outputs < 1:
+                raise too_short(math.ceil((1 + self.cut - behind) / self.rate), self.inputs)
         self.outputs = max(self.outputs, before)
         if self.outputs == before or not kept.shape[-1]:
             self.kept, self.outputs = kept, before
@@ -141,6 +163,11 @@ def reflected(piece: Tensor, length: int) -> Tensor:
     return torch.cat([piece[..., 1 : length + 1].flip(-1), piece], dim=-1)
 
 
+def too_short(needed: int, samples: int) -> ValueError:
+    """Return what is wrong with a signal of fewer samples than a layer needs."""
+    return ValueError(f"too few frames: a layer needs at least {needed} of its input, not {samples}; give it more")
+
+
 def incremental(layer: nn.Module) -> Incremental:
     """Return a layer as one that takes its input piece by piece; a module of other layers says how by a method.
 
@@ -149,20 +176,45 @@ def incremental(layer: nn.Module) -> Incremental:
     Raises:
         TypeError: a layer that is not known here.
     """
-    if isinstance(layer, nn.Sequential):
+    if isinstance(layer, nn.Sequential) and computes_as(layer, nn.Sequential):
         return Chain(*map(incremental, layer))
-    if isinstance(layer, nn.Conv1d | nn.Conv2d) and layer.stride[-1] == 1 and layer.padding_mode == "zeros":
+    if isinstance(layer, nn.Conv1d | nn.Conv2d) and convolves(layer):
         return Convolution(layer)
-    if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d):
+    if isinstance(layer, nn.ConvTranspose1d | nn.ConvTranspose2d) and upsamples(layer):
         return Upsampling(layer)
-    if isinstance(layer, nn.ReflectionPad1d | nn.ReflectionPad2d):
+    if isinstance(layer, nn.ReflectionPad1d | nn.ReflectionPad2d) and reflects(layer):
         return Reflection(layer)
-    if isinstance(layer, nn.LeakyReLU | nn.Tanh | nn.Identity):
+    if computes_as(layer, nn.LeakyReLU, nn.Tanh, nn.Identity):
         return Pointwise(layer)
     if hasattr(layer, "incremental") and definer(layer, "incremental") <= definer(layer, "forward"):
         parts: Incremental = cast(Any, layer).incremental()
         return parts
     raise TypeError(f"{type(layer).__name__} cannot be given its input piece by piece")
+
+
+def computes_as(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
+    """Whether a layer computes what one of these kinds does, and not something of its own."""
+    return any(type(layer).forward is kind.forward for kind in kinds)
+
+
+def convolves(layer: nn.Conv1d | nn.Conv2d) -> bool:
+    """Whether `Convolution` computes a layer: of stride 1, with as many zeros at both ends."""
+    plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+    return plain and layer.stride[-1] == 1 and computes_as(layer, nn.Conv1d, nn.Conv2d)
+
+
+def upsamples(layer: nn.ConvTranspose1d | nn.ConvTranspose2d) -> bool:
+    """Whether `Upsampling` computes a layer: of one group, whose taps leave no gaps and outlast what is cut off."""
+    cut = int(layer.padding[-1]) - layer.output_padding[-1]
+    plain = layer.groups == layer.dilation[-1] == 1 and 0 <= cut <= layer.kernel_size[-1] - layer.stride[-1]
+    # A synthesis of sub-bands is a transposed convolution, whatever it says of precision.
+    return plain and computes_as(layer, nn.ConvTranspose1d, nn.ConvTranspose2d, SubBandSynthesis)
+
+
+def reflects(layer: nn.ReflectionPad1d | nn.ReflectionPad2d) -> bool:
+    """Whether `Reflection` computes a layer: as much at both ends."""
+    left, right, *others = layer.padding
+    return left == right and not any(others) and computes_as(layer, nn.ReflectionPad1d, nn.ReflectionPad2d)
 
 
 def definer(layer: nn.Module, method: str) -> int:

@@ -15,7 +15,7 @@ from datamodules.chorales import Note
 from datamodules.midi_files import read_midi
 from datamodules.pianorolls import Pianorolls, pianoroll
 from datamodules.roll_pictures import roll_picture
-from datamodules.song_files import save_midi
+from datamodules.song_midi import save_midi
 from datamodules.soundfont import Performance, render
 from framework.audio.files import save_audio
 from framework.discriminators.base import Discriminator
@@ -39,8 +39,8 @@ class MuseGAN(Adversarial):
     """MuseGAN as the official code has it today: a Wasserstein GAN with gradient penalty on pianorolls.
 
     Judged by `energy_score`, as systems from noise are, of what the paper measures of a window (empty bars, used pitch
-    classes, qualified notes of each track, tonal distance of each pair): it is least where these are distributed as in
-    the held-out windows.
+    classes, qualified notes of each track, tonal distance of neighbouring tracks): it is least where these are
+    distributed as in the held-out windows.
 
     Args:
         latent: Dimensions of the noise.
@@ -173,7 +173,8 @@ class MuseGAN(Adversarial):
         example = self.generate(batch)
         save_audio(path, self.render(example, batch)[0], self.preset.sample_rate)
         tracks: dict[str, Sequence[Note]] = dict(zip(self.grid.tracks, self.voices(example)[0], strict=True))
-        save_midi(path.with_suffix(".mid"), tracks, self.grid.beat_steps, self.beats_a_minute)
+        programs = {name: program_of(name) for name in tracks}
+        save_midi(path.with_suffix(".mid"), tracks, self.grid.beat_steps, self.beats_a_minute, programs)
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return what is generated from: nothing but noise, whatever the recording."""
@@ -307,5 +308,7 @@ class PaperMuseGAN(MuseGAN):
             raise ValueError(
                 f"the {self.given} is accompanied: name a MIDI file that has it, by --model.accompanied FILE"
             )
-        roll = pianoroll(read_midi(Path(self.accompanied)), self.grid, start=0)
+        piece = read_midi(Path(self.accompanied))
+        start = next((first for first, _ in piece.facts["in_four"]), 0)
+        roll = pianoroll(piece, self.grid, start)
         return {"key": [""], "pianoroll": torch.from_numpy(roll)[None].to(self.device)}

@@ -48,9 +48,12 @@ def stream(layers: nn.Sequential, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
     return _overlapped(nn.Sequential(*group), output)
 
 
-def reach(layers: nn.Module) -> tuple[int, Fraction]:
-    """Return how many inputs to each side an output depends on, at most, and how many inputs it stands for."""
-    span, inputs = Fraction(0), Fraction(1)
+def reach(layers: nn.Module) -> tuple[int, Fraction, int]:
+    """Return how many inputs to each side an output depends on, at most, and how many inputs it stands for.
+
+    The third number is that of which pieces begin at multiples: there every layer inside begins one of its steps.
+    """
+    span, inputs, aligned = Fraction(0), Fraction(1), 1
     for layer in layers.modules():
         if isinstance(layer, FourierHead):
             span += inputs * math.ceil(layer.n_fft / layer.hop_length)
@@ -64,7 +67,8 @@ def reach(layers: nn.Module) -> tuple[int, Fraction]:
         elif isinstance(layer, nn.Conv1d):
             span += inputs * (layer.kernel_size[0] - 1) * layer.dilation[0]
             inputs *= layer.stride[0]
-    return math.ceil(span), inputs
+        aligned = math.lcm(aligned, inputs.numerator)
+    return math.ceil(span), inputs, aligned
 
 
 def _recurrent(layer: SkipLSTM, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
@@ -76,8 +80,7 @@ def _recurrent(layer: SkipLSTM, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
 
 def _overlapped(layers: nn.Sequential, pieces: Iterator[Tensor]) -> Iterator[Tensor]:
     """Yield what layers without a state make of pieces, each with as much before and behind it as they reach."""
-    span, inputs = reach(layers)
-    aligned = max(inputs.numerator, 1)
+    span, inputs, aligned = reach(layers)
     kept, start, done = None, 0, 0
     for piece, last in _marked(pieces):
         kept = piece if kept is None else torch.cat([kept, piece], dim=-1)

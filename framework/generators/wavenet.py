@@ -12,6 +12,7 @@ from framework.generators.wavenet_sampling import sample
 from framework.hyperparameters import runtime
 from framework.losses.likelihood import Distribution, MuLawSoftmax
 from framework.paradigms.autoregressive import Autoregressive
+from framework.paradigms.labels import labels_of
 
 
 class WaveNet(Autoregressive):
@@ -93,10 +94,7 @@ class WaveNet(Autoregressive):
             mel = self.front_end(pad(audio, (0, -audio.shape[-1] % hop)))[..., : -(-audio.shape[-1] // hop)]
             condition["mel"] = self.prepared(mel)
         if self.label:
-            labels = batch[self.label]
-            if labels.min() < 0 or labels.max() >= self.labels:
-                raise ValueError(f"{self.label} {labels.tolist()}: the network has {self.labels}, from 0 on")
-            condition["labels"] = labels
+            condition["labels"] = labels_of(batch, self.label, self.labels)
         return condition
 
     def prepared(self, mel: Tensor) -> Tensor:

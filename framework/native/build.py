@@ -8,6 +8,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -39,9 +40,16 @@ def _library(name: str) -> ctypes.CDLL | None:
 
 
 def library_folder() -> Path:
-    """Return the folder of compiled libraries: `native` in `$OSTINATO_CACHE` or `~/.cache/ostinato`."""
-    general = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(os.environ.get("OSTINATO_CACHE") or Path(general) / "ostinato").expanduser() / "native"
+    """Return the folder of compiled libraries: `native` in `$OSTINATO_CACHE` or `~/.cache/ostinato`.
+
+    Raises:
+        BuildError: that is in a home directory, and there is none.
+    """
+    own = os.environ.get("OSTINATO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ostinato")
+    try:
+        folder = Path(own).expanduser() / "native"
+    except RuntimeError as error:
+        raise BuildError(f"there is no home directory for {own}: set OSTINATO_CACHE to a folder") from error
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -57,7 +65,7 @@ def build(source: Path, folder: Path) -> ctypes.CDLL:
     """
     compiler = find_compiler()
     # All that the compiler defines says which compiler it is, and what the processor can do.
-    defined = _run([compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull])
+    defined = _run([*compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull])
     parts = [source.read_bytes(), " ".join(FLAGS).encode(), defined]
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
     path = folder / f"{source.stem}-{key}.so"
@@ -68,22 +76,27 @@ def build(source: Path, folder: Path) -> ctypes.CDLL:
             return compiled
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
             target = Path(scratch) / path.name
-            _run([compiler, *FLAGS, str(source), "-o", str(target)])
+            _run([*compiler, *FLAGS, str(source), "-o", str(target)])
             os.replace(target, path)
         return ctypes.CDLL(str(path))
 
 
-def find_compiler() -> str:
-    """Return the C++ compiler: `$CXX`, or the first that is installed of g++, clang++ and c++.
+def find_compiler() -> list[str]:
+    """Return the C++ compiler's command: `$CXX`, or the first that is installed of g++, clang++ and c++.
 
     Raises:
         BuildError: there is none.
     """
-    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++", "c++"]
-    for name in wanted:
+    try:
+        own = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise BuildError(f"CXX={os.environ['CXX']} is no command ({error}): set it to a compiler") from error
+    wanted = [own] if own else [["g++"], ["clang++"], ["c++"]]
+    for name, *arguments in wanted:
         if path := shutil.which(name):
-            return path
-    raise BuildError(f"there is no C++ compiler ({', '.join(wanted)}): install g++, or set CXX")
+            return [path, *arguments]
+    names = ", ".join(name for name, *_ in wanted)
+    raise BuildError(f"there is no C++ compiler ({names}): install g++, or set CXX")
 
 
 def _open(path: Path) -> ctypes.CDLL | None:

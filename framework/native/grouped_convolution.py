@@ -57,7 +57,12 @@ class GroupedConv1d(nn.Conv1d):
             and self.padding_mode == "zeros"
             and self.bias is not None
             and type(hidden) is Tensor
+            # What PyTorch refuses is left to it, to say why.
             and hidden.dim() == 3
+            and len(hidden) > 0
+            and hidden.shape[1] == self.in_channels
+            and not isinstance(self.padding, str)
+            and hidden.shape[-1] + 2 * self.padding[0] >= self.kernel_size[0]
             and hidden.device.type == "cpu"
             and weight.dtype == torch.float32
             and (not multiplies_tiles() if torch.is_autocast_enabled("cpu") else hidden.dtype == torch.float32)

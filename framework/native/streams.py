@@ -19,6 +19,7 @@ from framework.generators.incremental import (
     Upsampling,
     incremental,
     run,
+    too_short,
 )
 from framework.native.build import library
 
@@ -79,7 +80,7 @@ class Compiled:
         # Of each stream; those of the input are known when its reader is.
         self.channels = [0]
         self.layers, self.kept = list[Layer](), list[Tensor]()
-        if self.chain(flat(network), 0) != len(self.channels) - 1:
+        if self.chain(flat(network), 0) != len(self.channels) - 1 or not self.layers:
             raise TypeError("the output is not that of the last layer")
 
     def __call__(self, signal: Tensor) -> Tensor:
@@ -90,16 +91,34 @@ class Compiled:
         """Return the network at the beginning of signals."""
         return Running(self)
 
+    def check(self, length: int) -> None:
+        """Look whether a signal of so many samples is long enough for what each layer sees, and reflects.
+
+        Raises:
+            ValueError: it has too few.
+        """
+        lengths = [length]
+        for layer in self.layers:
+            around, lost = layer.before + layer.after - (layer.taps - 1) * layer.dilation, layer.cut + layer.more
+            needed = max(-(-(1 + lost) // layer.rate) - around, (layer.before + 1) * layer.reflects)
+            if (samples := lengths[layer.source]) < needed:
+                raise too_short(needed, samples)
+            lengths.append((samples + around) * layer.rate - lost)
+
     def chain(self, parts: Iterable[Incremental], source: int, added: int = -1) -> int:
         """Return the stream of layers one after the other; the last one, a convolution, adds another stream."""
         parts, slope, reflected, convolved = list(parts), 1.0, 0, False
         for part in parts:
             here = added if part is parts[-1] else -1
             if isinstance(part, Pointwise) and isinstance(part.layer, nn.LeakyReLU):
+                if slope != 1:
+                    raise TypeError("one leaky ReLU behind another is not compiled")
                 slope = float(part.layer.negative_slope)
                 if slope > 1:
                     raise TypeError("a slope above 1 is not compiled")
             elif isinstance(part, Reflection):
+                if reflected:
+                    raise TypeError("one reflection behind another is not compiled")
                 reflected = part.length
             elif isinstance(part, Convolution | Upsampling):
                 source = self.convolution(part.layer, source, slope, reflected, here)
@@ -144,7 +163,9 @@ class Compiled:
         if (
             not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
             or layer.groups > 1
-            or (reflected and layer.padding[0])
+            or (reflected and (layer.padding[0] or isinstance(layer, nn.ConvTranspose1d)))
+            # Streams keep what the taps see, and of that half is reflected at most.
+            or 2 * reflected > (layer.kernel_size[0] - 1) * layer.dilation[0]
         ):
             raise TypeError("only convolutions over time of one group and one kind of padding are compiled")
         weight, rate, zeros = layer.weight.detach(), 1, int(layer.padding[0])
@@ -200,7 +221,7 @@ class Running:
     """A compiled network somewhere in the signals of a batch: it takes their pieces `(batch, channels, time)`."""
 
     def __init__(self, network: Compiled) -> None:
-        self.network = network
+        self.network, self.length = network, 0
         self.states: list[ctypes.c_void_p] = []
         network.native.streams_open.restype = ctypes.c_void_p
         network.native.streams_advance.restype = ctypes.c_int64
@@ -209,10 +230,15 @@ class Running:
         """Return the outputs that a piece makes known.
 
         Raises:
-            ValueError: the piece has other channels than the network, or the batch another size than before.
+            ValueError: the piece has other channels than the network, or the batch another size than before; or the
+                signal has ended and is too short for the network.
         """
         if piece.shape[1] != self.network.channels[0] or piece.dtype != torch.float32:
-            raise ValueError(f"the network takes {self.network.channels[0]} channels of float32, not {piece.shape[1]}")
+            given = f"{piece.shape[1]} of {str(piece.dtype).removeprefix('torch.')}"
+            raise ValueError(f"the network takes {self.network.channels[0]} channels of float32, not {given}")
+        self.length += piece.shape[-1]
+        if last:
+            self.network.check(self.length)
         self.states = self.states or [self.open() for _ in piece]
         pairs = zip(self.states, piece.contiguous(), strict=True)
         return torch.stack([self.advance(state, signal, last) for state, signal in pairs])

@@ -10,6 +10,7 @@ from torch.nn.functional import one_hot
 from framework.discriminators.base import DiscriminatorOutput
 from framework.hyperparameters import runtime
 from framework.paradigms.adversarial import Adversarial
+from framework.paradigms.labels import labels_of
 from framework.paradigms.system import Terms
 
 SAMPLES = 4
@@ -100,15 +101,7 @@ class NoiseDriven(Adversarial):
         Raises:
             ValueError: the batch has none, or one that the networks do not have.
         """
-        if self.label not in batch:
-            raise ValueError(
-                f"{type(self).__name__} is told the {self.label!r} of a clip, which the data does not give: "
-                f"set --data.labels '[\"{self.label}\"]' where the clips have it, or --model.label ''"
-            )
-        labels = batch[self.label]
-        if labels.min() < 0 or labels.max() >= self.labels:
-            raise ValueError(f"{self.label} {labels.tolist()}: the networks have {self.labels}, from 0 on")
-        return one_hot(labels, self.labels).to(self.device, torch.float32)
+        return one_hot(labels_of(batch, self.label, self.labels), self.labels).to(self.device, torch.float32)
 
     def judge(self, name: str, example: Tensor, batch: dict[str, Any]) -> DiscriminatorOutput:
         """Return what a discriminator makes of examples, and of their labels if it is told them."""

@@ -155,6 +155,11 @@ class System(Hyperparameters, LightningModule):
                 "16-mixed scales one loss, and here networks take turns whose steps it would skip one without the "
                 "other: use --trainer.precision bf16-mixed, or 32-true"
             )
+        if self.trainer.precision not in ("32-true", "bf16-mixed"):
+            raise ValueError(
+                f"{self.trainer.precision} has the weights in another arithmetic than mels and losses, which are in "
+                "float32: use --trainer.precision bf16-mixed, or 32-true"
+            )
         if self.compile_networks and stage == "fit":
             for network in self.networks().values():
                 network.compile()

@@ -15,7 +15,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 from framework.runs.agreement import Vote
 from framework.runs.released import as_checkpoint, is_released
 
-LAST, PREVIOUS = "last.ckpt", "previous.ckpt"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -84,7 +84,7 @@ class Checkpoints(Callback):
             return
         if float(value) < self.best:
             self.best = float(value)
-            trainer.save_checkpoint(self.folder / "best.ckpt", weights_only=False)
+            trainer.save_checkpoint(self.folder / BEST, weights_only=False)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save where the training ended."""
@@ -116,6 +116,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: when the file is missing, cut short, or no checkpoint.
         ReleaseError: the same of a released system.
+        OSError: when the disk cannot be read, which says nothing of the file.
     """
     path = Path(path)
     if is_released(path):
@@ -124,6 +125,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, MemoryError):
+        raise
     except Exception as error:
         raise CheckpointError(f"{path} is cut short or no checkpoint ({reason_of(error)}): use another") from error
     if not isinstance(checkpoint, dict):
@@ -170,14 +173,18 @@ def load_weights_of(checkpoint: dict[str, Any], system: L.LightningModule, path:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that reads, saying aloud what does not; `None` when there is none."""
-    for name in (LAST, PREVIOUS):
-        path = folder / name
-        if not path.exists():
-            continue
+    """Return the newest checkpoint that reads, saying aloud what does not; `None` when there is none.
+
+    Raises:
+        CheckpointError: there are some, and none of them reads.
+    """
+    present = [path for name in (LAST, PREVIOUS, BEST) if (path := folder / name).exists()]
+    for path in present:
         try:
             read_checkpoint(path)
             return path
         except CheckpointError as error:
             print(f"warning: {error}")
+    if present:
+        raise CheckpointError(f"{folder}: no checkpoint can be read: restore one, or remove the run to begin anew")
     return None

@@ -1,5 +1,8 @@
 """W&B's sweep files: read as a sweep, and written for `wandb sweep` and its agents."""
 
+import contextlib
+import math
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from framework.sweeps.sweep import Sweep, SweepError, Uniform
 KEYS = {"program", "command", "method", "metric", "parameters", "name", "description", "project", "entity", "run_cap"}
 PARAMETER_KEYS = {"value", "values", "min", "max", "distribution", "parameters"}
 DISTRIBUTIONS = {"constant", "categorical", "uniform", "int_uniform", "log_uniform_values"}
+
+_EXPONENT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)[eE][+-]?\d+")
 
 
 def read(path: Path) -> Sweep:
@@ -79,15 +84,32 @@ def _values(name: str, says: Mapping[str, Any]) -> Any:
             f"{name}: distribution {distribution} is not known here: {nearest(distribution, DISTRIBUTIONS)}"
         )
     if "value" in says:
-        return [says["value"]]
+        return [_read(says["value"])]
     if "values" in says:
-        return list(says["values"])
+        return [_read(value) for value in says["values"]]
     if "min" not in says or "max" not in says:
         raise SweepError(f"{name} needs value, values, or min and max")
-    low, high = says["min"], says["max"]
+    low, high = _limit(name, says["min"]), _limit(name, says["max"])
     if distribution == "uniform":
         low, high = float(low), float(high)
     return Uniform(low, high, log=distribution == "log_uniform_values")
+
+
+def _limit(name: str, said: Any) -> float:
+    value = _read(said)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise SweepError(f"{name}: min and max have to be numbers, not {said!r}")
+    return value
+
+
+def _read(value: Any) -> Any:
+    """Make numbers of what PyYAML takes for words: `1e-5`, which has no point."""
+    if isinstance(value, list):
+        return [_read(item) for item in value]
+    return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
 
 
 def write(path: Path, name: str, sweep: Sweep) -> None:

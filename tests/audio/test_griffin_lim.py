@@ -74,6 +74,20 @@ def test_the_true_phase_is_found_at_once_and_random_ones_are_drawn_from_the_seed
     assert (drawn(0) - drawn(1)).norm() > 0.1 * drawn(0).norm()
 
 
+@pytest.mark.parametrize("frames", [2, 5, 40])
+def test_audio_as_short_as_it_can_be_is_made_and_shorter_is_refused(frames):
+    window, magnitude = torch.hann_window(256), torch.rand(1, 129, frames)
+    with pytest.raises(ValueError, match=r"give from \d+ to") as refused:
+        fast_griffin_lim(magnitude, window, 256, 64, 2, length=1)
+    least = int(str(refused.value).split("give from ")[1].split()[0])
+    longest = int(str(refused.value).split(" to ")[1].split()[0])
+    if least > longest:
+        return
+    assert fast_griffin_lim(magnitude, window, 256, 64, 2, length=least).shape == (1, least)
+    with pytest.raises(ValueError, match="give from"):
+        fast_griffin_lim(magnitude, window, 256, 64, 2, length=least - 1)
+
+
 def strings_and_piano() -> Tensor:
     """Return recorded instruments of the SoundFont, a violin and a piano in parts, as audio `(1, 1, time)`."""
     violin = Performance([Note(0.0, 0.5, 67), Note(0.5, 1.0, 76)], 40, 90)

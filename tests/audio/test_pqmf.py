@@ -15,6 +15,14 @@ def test_sub_bands_are_parallel_wavegans():
     assert not SubBandAnalysis().state_dict()
 
 
+def test_autocast_changes_nothing():
+    audio = torch.randn(1, 1, 400, generator=torch.Generator().manual_seed(0))
+    bands = SubBandAnalysis()(audio)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(SubBandAnalysis()(audio), bands)
+        assert torch.equal(SubBandSynthesis()(bands), SubBandSynthesis()(bands.float()))
+
+
 @pytest.mark.parametrize("time", [400, 404])
 def test_audio_comes_back_and_a_tone_is_in_its_band_alone(time):
     audio = torch.randn(2, 1, time, generator=torch.Generator().manual_seed(0))

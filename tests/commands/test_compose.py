@@ -1,9 +1,12 @@
 """Whole pieces: the same seed is the same bytes, every layer can be one's own, and mistakes are one line."""
 
 import json
+import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import ClassVar
 
+import mido
 import numpy as np
 import pytest
 import soundfile
@@ -11,9 +14,11 @@ import torch
 from song_examples import chorale
 
 from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
+from datamodules.chorales import Note
 from datamodules.loudness import LoudnessMeter
-from datamodules.song_files import load_song, save_midi, save_song
+from datamodules.song_files import load_song, save_song
 from datamodules.song_levels import SongLevel
+from datamodules.song_midi import save_midi
 from framework.cli import main
 from framework.commands import compose
 from framework.commands.experiment import open_experiment
@@ -117,7 +122,8 @@ def test_every_layer_can_be_ones_own(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--form", "AXA"], "phrases are named from A to F"),
+        (["--form", "AXA"], "phrases are named from A to E"),
+        (["--form", "ABF"], "phrases are named from A to E"),
         (["--form", "A-B"], "is no form"),
         (["--form", "A99"], "1 to 16"),
         (["--form", "A" * 17], "at most 128"),
@@ -130,17 +136,105 @@ def test_every_layer_can_be_ones_own(tmp_path, monkeypatch):
         (["--score", "none.mid"], "none.mid"),
         (["--start", "none.json"], "none.json"),
         (["--stems", "none"], "none"),
+        (["--output", "taken.wav"], "taken is a file where a folder is to be"),
+        (["--output", "taken/song.wav"], "taken is a file where a folder is to be"),
+        (["--output", "folder.wav"], "folder.wav is a folder: name a file"),
+        (["--output", ".wav"], "name a .wav or .flac file"),
+        (["--stems", "song/stems"], "song/stems is written anew"),
+        (["--stems", "song/stems/mine"], "song/stems is written anew"),
+        (["--stems", "."], "song/stems is written anew"),
+        (["--start", "coarse.json"], "1 steps a beat"),
         (["--form", "A", "--score", "x.mid"], "one of them"),
         (["--sead", "1"], "did you mean"),
     ],
 )
 def test_mistakes_are_one_line(arguments, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").touch()
+    (tmp_path / "folder.wav").mkdir()
+    (tmp_path / "song" / "stems" / "mine").mkdir(parents=True)
+    (tmp_path / "song" / "stems" / "soprano.wav").touch()
+    save_song(tmp_path / "coarse.json", replace(chorale("A"), steps=1, voices={}))
     assert main(["compose", *arguments]) == 2
     error = capsys.readouterr().err
     assert said in error
     assert error.count("\n") == 1
-    assert not list(tmp_path.glob("*.wav"))
+    assert list(tmp_path.rglob("*.wav")) == [tmp_path / "folder.wav", tmp_path / "song" / "stems" / "soprano.wav"]
+
+
+LAYERS = {"form.json", "skeleton.json", "outer.json", "voices.json", "song.json", "song.mid"}
+
+
+def layers_of(folder):
+    """Return the layers that are in a folder, having seen that the page links those and no others."""
+    linked = set(re.findall(r'<a href="([^"/]+)"', (folder / "index.html").read_text()))
+    found = {path.name for path in folder.iterdir()} & LAYERS
+    assert linked == found
+    return found
+
+
+def test_a_folder_has_one_piece_and_keeps_what_is_not_of_it(tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    save_song(elsewhere / "song.json", chorale("A"))
+    save_midi(elsewhere / "own.mid", {"tune": chorale("A").voices["soprano"]}, 2, 120)
+    output = tmp_path / "song.wav"
+    folder = composed(output, "--form", "A4")
+    assert layers_of(folder) == LAYERS
+    (folder / "stems" / "notes.txt").write_text("mine")
+    (folder / "another").mkdir()
+    (folder / "another" / "form.json").write_text("mine")
+
+    # A level in the very folder is gone on from: those above it are of this piece.
+    outer = (folder / "outer.json").read_bytes()
+    composed(output, "--start", folder / "skeleton.json", "--seed", 5)
+    assert layers_of(folder) == LAYERS
+    assert (folder / "outer.json").read_bytes() != outer
+    composed(output, "--score", folder / "song.mid")
+    assert layers_of(folder) == LAYERS
+    assert not (folder / "stems" / "00_tune.wav").exists()
+
+    composed(output, "--start", elsewhere / "song.json")
+    assert layers_of(folder) == {"song.json", "song.mid"}
+    composed(output, "--score", elsewhere / "own.mid")
+    assert layers_of(folder) == set()
+    assert {path.name for path in (folder / "stems").iterdir()} == {"00_tune.wav", "notes.txt"}
+    assert (folder / "another" / "form.json").exists()
+
+    (folder / "stems").rename(elsewhere / "recordings")
+    (folder / "stems").symlink_to(elsewhere / "recordings")
+    composed(output, "--form", "A4")
+    assert (elsewhere / "recordings" / "00_tune.wav").exists()
+
+
+def test_drums_of_a_score_are_played_by_the_kit_and_by_no_trained_system(tmp_path, monkeypatch):
+    begins, ends = {"type": "note_on", "velocity": 90}, {"type": "note_off", "time": 480}
+    tracks = [
+        mido.MidiTrack(mido.Message(**message, channel=channel, note=midi) for message in (begins, ends))
+        for channel, midi in ((9, 38), (0, 69))
+    ]
+    mido.MidiFile(tracks=tracks).save(tmp_path / "own.mid")
+    folder = composed(tmp_path / "song.wav", "--score", tmp_path / "own.mid", "--instruments", "flute")
+    played = {}
+    for path in (folder / "stems").iterdir():
+        spectrum = np.abs(np.fft.rfft(soundfile.read(path)[0])) ** 2
+        played[path.name] = spectrum[spectrum.size // 5 :].sum() / spectrum.sum()
+    assert set(played) == {"00_track.wav", "01_track.wav"}
+    assert played["01_track.wav"] < 0.01 < played["00_track.wav"], "a snare is noise, a flute is none"
+    heard = []
+    monkeypatch.setattr(compose, "through", lambda system, stem, notes, seed: heard.append(notes) or stem)
+    performed = {"tune": [Note(0, 1, 69)], "kit": [Note(0, 1, 38)]}
+    compose.play(performed, SimpleNamespace(instruments=["flute"], seed=0), [None], {}, {"kit"})
+    assert heard == [performed["tune"]]
+
+
+def test_a_song_has_been_through_the_levels_whose_voices_it_has():
+    song = chorale("A")
+    without = {
+        names: {n: v for n, v in song.voices.items() if n not in names}
+        for names in ((), ("skeleton",), ("tenor",), ("bass",), tuple(song.voices))
+    }
+    assert [compose.made_levels(replace(song, voices=voices)) for voices in without.values()] == [4, 4, 3, 2, 1]
 
 
 def test_training_goes_on_where_a_level_was_interrupted(tmp_path, monkeypatch):

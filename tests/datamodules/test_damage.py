@@ -79,7 +79,7 @@ CLIP = {  # what is in the place of the middle clip, and what it counts as
     "a sound without a byte": ([(f"{MIDDLE}.wav", b"")], "empty"),
     "the key of another clip": (clip(3, "wav"), "repeated key"),
     "another extension": ([(f"{MIDDLE}.m4a", clip(0, "wav")[0][1]), (f"{MIDDLE}.json", b"{}")], "no audio"),
-    "samples that are no numbers": ([(f"{MIDDLE}.wav", nan()), (f"{MIDDLE}.json", b'{"peak": 0.6}')], "not finite"),
+    "samples that are no numbers": ([(f"{MIDDLE}.wav", nan()), clip(CLIPS // 2, "wav")[1]], "not finite"),
     "a json of another clip": ([clip(CLIPS // 2, "wav")[0], (f"{MIDDLE}.json", b'{"samples": 7}')], "wrong length"),
 }
 

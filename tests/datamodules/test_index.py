@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import resource
 import tarfile
 
 import numpy as np
@@ -79,6 +80,17 @@ def test_an_interrupted_shard_is_not_there(tmp_path):
     assert not list(tmp_path.glob("*/*"))
     with pytest.raises(ValueError, match="not there"):
         read_manifest(tmp_path)
+
+
+def test_a_full_disk_leaves_nothing_of_a_shard(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="too large"):
+            written(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.glob("*/*"))
 
 
 def places(shard):
@@ -197,3 +209,24 @@ def test_clips_damaged_in_a_sound_tar_are_told_apart(tmp_path):
     }
     assert index.clips["samples"][[0, 10]].tolist() == [2205, 2205]
     assert index.clips["peak"][0] == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("told", "believed"),
+    [
+        ({"peak": 9830}, False),  # of 16 bit samples
+        ({"peak": -6.0}, False),  # dB
+        ({"peak": 1}, False),
+        ({"peak": 0.3}, False),
+        ({"peak": 0.3, "samples": 2205}, False),
+        ({"peak": 9830, "samples": 2205, "sample_rate": 22050}, False),
+        ({"peak": float("nan"), "samples": 2205, "sample_rate": 22050}, False),
+        ({"peak": 0.3, "samples": 2205, "sample_rate": 22050}, True),
+    ],
+)
+def test_a_peak_is_believed_in_a_json_like_ours_alone(tmp_path, told, believed):
+    wav = encode_audio(to_pcm(tone(0.1)), 22050, "wav")
+    foreign(tmp_path / "f.tar", [("a.wav", wav), ("a.json", json.dumps(told).encode())])
+    index = index_shard(tmp_path / "f.tar")
+    assert not index.damages
+    assert index.clips["peak"].tolist() == pytest.approx([0.3 if believed else 0.5], abs=1e-3)

@@ -1,5 +1,6 @@
 """A folder of anything becomes sound shards, or says in a line why not."""
 
+import errno
 import json
 import os
 import shutil
@@ -12,11 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 
+from datamodules import clipping
 from datamodules.audio_folder import AudioFolder
 from datamodules.index import index_shard
 from datamodules.pack import pack, verify
 from datamodules.reader import Reader
 from datamodules.recordings import find_recordings, jobs
+from datamodules.shards import ShardWriter
 from framework.audio.resample import resample
 
 
@@ -122,6 +125,16 @@ def test_long_files_are_cut_without_loss_and_trimmed_if_asked(tmp_path):
             np.testing.assert_allclose(whole, resample(audio.astype(np.float32), 16000, 22050), atol=1e-3)
 
 
+def test_trimming_leaves_out_no_more_than_the_clip_with_what_is_no_number(tmp_path):
+    audio = np.random.default_rng(0).uniform(-0.5, 0.5, 12 * 8000)
+    audio[[50_000, 51_000]] = np.nan, -np.inf
+    write(tmp_path / "in" / "long.wav", audio, 8000, subtype="FLOAT")
+    for trim in (None, 40.0):
+        manifest = pack(tmp_path / "in", tmp_path / f"out{trim}", clip_seconds=3, trim=trim)
+        assert [entry["reason"].partition(":")[0] for entry in manifest["skipped"]] == ["not finite"]
+        assert packed_keys(tmp_path / f"out{trim}")["train"] == ["long-0000", "long-0001", "long-0003"]
+
+
 def test_splits_are_by_file_or_folder_and_never_share_one(tmp_path):
     source = recordings(tmp_path / "in", 24)
     found, _ = find_recordings(source)
@@ -154,6 +167,38 @@ def test_packing_twice_gives_the_same_bytes_and_keys_stay_apart(tmp_path):
     assert flac["hash"] == first["hash"]
     keys = [key for split in packed_keys(tmp_path / "c").values() for key in split]
     assert len(keys) == len(set(keys)) == 15
+
+
+def test_pieces_of_a_long_file_have_names_of_their_own(tmp_path):
+    for number, (name, seconds) in enumerate({"take": 1, "take-0001": 0.2, "take-01": 0.2, "tale-0001": 0.2}.items()):
+        write(tmp_path / "in" / f"{name}.wav", sine(seconds, 22050, 200 + 50 * number))
+    pack(tmp_path / "in", tmp_path / "out", clip_seconds=0.4, validation=0, test=0)
+    assert verify(tmp_path / "out") == []
+    (renamed,) = set(packed_keys(tmp_path / "out")["train"]) - {
+        *("take-0000", "take-0001", "take-0002", "take-01", "tale-0001")
+    }
+    assert renamed.startswith("take-0001_")
+
+
+def test_a_shard_that_cannot_be_written_ends_the_packing(tmp_path, monkeypatch):
+    class FullOnce(ShardWriter):
+        clips = 0
+
+        def write(self, *arguments):
+            FullOnce.clips += 1
+            if FullOnce.clips == 3:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            super().write(*arguments)
+
+    source = recordings(tmp_path / "in", 6)
+    monkeypatch.setattr(clipping, "ShardWriter", FullOnce)
+    with pytest.raises(OSError, match="No space left"):
+        pack(source, tmp_path / "out", validation=0, test=0)
+    partial = tmp_path / ".out.partial"
+    assert not (tmp_path / "out").exists()
+    assert not [*partial.glob("*/*.tar"), *partial.glob("*/.*.part"), *partial.glob("packing/train-*.json")]
+    assert pack(source, tmp_path / "out", validation=0, test=0)["clips"]["train"] == 6
+    assert verify(tmp_path / "out") == []
 
 
 def test_what_cannot_be_packed_is_one_line(tmp_path):

@@ -10,8 +10,15 @@ import pytest
 import torch
 
 from datamodules.chorales import read_chorale
-from datamodules.midi_files import MidiFolderError, fifths, pack_midi, read_midi
-from datamodules.pianorolls import BachPianorolls, MidiPianorolls, chorale_piece, gathers, pianoroll
+from datamodules.midi_files import MidiFolderError, fifths, midi_files, pack_midi, read_midi
+from datamodules.pianorolls import (
+    BachPianorolls,
+    MidiPianorolls,
+    PianorollWindows,
+    chorale_piece,
+    gathers,
+    pianoroll,
+)
 from datamodules.soundfont import PERCUSSION
 
 
@@ -96,6 +103,53 @@ def test_chorales_have_four_voices_keys_and_phrases():
                 assert middle >= 16 or roll[track, middle, note.midi - 24]
     assert piece.facts["phrase_ends"]
     assert set(roll.sum(2).ravel()) <= {0, 1}
+
+
+def of_four(path, signatures, beats):
+    """Write a note a beat under time signatures by the beat from which on they hold; return where windows begin."""
+    file = pretty_midi.PrettyMIDI(initial_tempo=120)
+    file.time_signature_changes = [pretty_midi.TimeSignature(*s, beat / 2) for beat, s in signatures.items()]
+    piano = pretty_midi.Instrument(0)
+    piano.notes = [pretty_midi.Note(80, 60, beat / 2, beat / 2 + 0.25) for beat in range(beats)]
+    file.instruments.append(piano)
+    file.write(str(path))
+    data = MidiPianorolls(tracks=("piano",), bars=2)
+    return [start for _, start in PianorollWindows(data, (read_midi(path),)).places]
+
+
+@pytest.mark.parametrize(
+    ("signatures", "beats", "starts"),
+    [
+        ({0: (4, 4)}, 16, [0, 4, 8]),
+        ({0: (1, 4), 1: (4, 4)}, 13, [1, 5]),
+        ({0: (4, 4), 8: (3, 4), 14: (4, 4)}, 22, [0, 14]),
+        ({0: (4, 4), 8: (4, 4), 14: (2, 2)}, 22, [0, 4, 14]),
+        ({0: (3, 4)}, 24, []),
+    ],
+)
+def test_windows_begin_with_bars_of_four_beats_and_have_no_others(signatures, beats, starts, tmp_path):
+    assert of_four(tmp_path / "song.mid", signatures, beats) == starts
+
+
+def test_notes_that_end_before_the_first_bar_are_left_out(tmp_path):
+    write_midi(tmp_path / "song.mid")
+    seconds = np.arange(48) / 2
+    np.savetxt(tmp_path / "beat_midi.txt", np.stack([seconds, np.arange(48) % 4 == 2], 1))
+    notes = read_midi(tmp_path / "song.mid").notes
+    piano = notes[notes[:, 0] == 0]
+    assert len(piano) == 24 - 2
+    assert piano[0].tolist() == [0, 0, 24, 50, 80]
+    np.savetxt(tmp_path / "beat_midi.txt", np.stack([seconds + 100, np.arange(48) % 4 == 0], 1))
+    with pytest.raises(MidiFolderError, match="no notes after the first beat"):
+        read_midi(tmp_path / "song.mid")
+
+
+def test_a_folder_may_lie_below_one_that_is_named_versions(tmp_path):
+    folder = tmp_path / "versions" / "mine"
+    (folder / "versions").mkdir(parents=True)
+    for place in (folder, folder / "versions"):
+        write_midi(place / "song.mid")
+    assert midi_files(folder) == [folder / "song.mid"]
 
 
 def test_keys_and_families():

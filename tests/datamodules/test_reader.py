@@ -118,11 +118,11 @@ def test_other_encodings_and_many_channels(tmp_path, subtype):
 def test_bad_clips_are_errors_of_their_slots(tmp_path):
     good, flac = encoded(noise(5000), RATE, "WAV"), bytearray(encoded(noise(50_000), RATE, "FLAC"))
     flac[len(flac) // 2 : len(flac) // 2 + 2000] = bytes(2000)
-    facts = json.dumps({"peak": 0.5}).encode()
+    facts = [json.dumps({"sample_rate": RATE, "samples": n, "peak": 0.5}).encode() for n in (50_000, 5000)]
     nan = encoded(np.full(5000, np.nan), RATE, "WAV", "FLOAT")
     foreign(
         tmp_path / "a.tar",
-        {"a.wav": good, "b.flac": bytes(flac), "b.json": facts, "c.wav": nan, "c.json": facts, "d.json": b"{}"},
+        {"a.wav": good, "b.flac": bytes(flac), "b.json": facts[0], "c.wav": nan, "c.json": facts[1], "d.json": b"{}"},
     )
     data = (tmp_path / "a.tar").read_bytes()
     reader = Reader([str(tmp_path / "a.tar")], RATE, counts=[5])
@@ -155,3 +155,19 @@ def test_shards_that_are_not_what_they_should_be(tmp_path):
         Reader([str(tmp_path / "gone.tar")], RATE)
     assert len(Reader([shard, str(tmp_path / "gone.tar")], RATE, counts=[3, 4]).bad_clips()) == 4
     assert len(Reader([f"file:{shard}"], RATE)) == 3
+
+
+def test_names_that_shards_repeat_are_told_apart(tmp_path):
+    wav = encoded(noise(100), RATE, "WAV")
+    for shard, keys in {"a": ("000", "001"), "b": ("000",), "c": ("002", "003")}.items():
+        foreign(tmp_path / f"{shard}.tar", {f"{key}.wav": wav for key in keys})
+
+    def names(shards, **options):
+        reader = Reader([str(tmp_path / f"{shard}.tar") for shard in shards], RATE, **options)
+        assert [reader.key(clip) for clip in range(len(reader))] == reader.keys(np.arange(len(reader)))
+        return reader.keys(np.arange(len(reader)))
+
+    assert names("ac") == ["000", "001", "002", "003"], "names that do not repeat stay"
+    assert names("abc") == ["1_000", "1_001", "2_000", "3_002", "3_003"]
+    assert names("ab", prefixes=["1_", "2_"]) == ["1_000", "1_001", "2_000"], "nor do they in other data sets"
+    assert names("abc", prefixes=["1_", "1_", "2_"]) == ["1_1_000", "1_1_001", "1_2_000", "2_002", "2_003"]

@@ -1,5 +1,8 @@
 """Songs on a grid: their rolls, keys, skeletons and files, and Bach's chorales as songs."""
 
+import json
+
+import mido
 import numpy as np
 import pretty_midi
 import pytest
@@ -9,8 +12,10 @@ from datamodules.chorale_songs import chorale_song, phrase_kinds
 from datamodules.chorales import Chorale, Note
 from datamodules.pop909_layouts import ACCOMPANIMENT, COUNTERPOINT, LEAD_SHEET, SONG_FORM
 from datamodules.pop909_songs import LABELS, Pop909Error, pop909_songs
-from datamodules.song_files import SongFileError, load_midi, load_song, save_midi, save_song
+from datamodules.song_files import SongFileError, load_song, save_song
+from datamodules.song_midi import load_midi, save_midi
 from datamodules.songs import Chord, Phrase, Song, estimated_key, key_roll, note_roll, phrase_roll, reduced, stretched
+from datamodules.soundfont import PERCUSSION
 
 
 def test_a_phrase_falls_from_one_and_its_key_is_seven_notes():
@@ -64,14 +69,130 @@ def test_files_hold_all_of_a_song(tmp_path):
     assert load_song(tmp_path / "song.json") == song
     voices = {name: song.voices[name] for name in ("soprano", "alto", "tenor", "bass")}
     save_midi(tmp_path / "song.mid", voices, song.steps, 90)
-    found, tempo = load_midi(tmp_path / "song.mid")
-    assert (list(found), round(tempo)) == (list(voices), 90)
+    found, tempo, percussion = load_midi(tmp_path / "song.mid")
+    assert (list(found), round(tempo), percussion) == (list(voices), 90, frozenset())
     assert found["bass"] == tuple(Note(n.onset / 2, n.duration / 2, n.midi) for n in voices["bass"])
     for bad in ("nothing.json", "song.mid"):
         with pytest.raises(SongFileError, match=bad):
             load_song(tmp_path / bad)
     with pytest.raises(SongFileError, match=r"song\.json"):
         load_midi(tmp_path / "song.json")
+
+
+def written(path, *tracks, kind=1, ticks=480):
+    """Write tracks of messages as MIDI."""
+    mido.MidiFile(type=kind, ticks_per_beat=ticks, tracks=[mido.MidiTrack(track) for track in tracks]).save(path)
+    return path
+
+
+def note(midi, channel=0, beats=1, wait=0):
+    """Return the messages of a note."""
+    return [
+        mido.Message("note_on", channel=channel, note=midi, velocity=90, time=480 * wait),
+        mido.Message("note_off", channel=channel, note=midi, time=480 * beats),
+    ]
+
+
+def tempo(beats_a_minute, wait=0):
+    """Return the message of a tempo."""
+    return mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(beats_a_minute), time=480 * wait)
+
+
+def named(name):
+    """Return the message of a track's name."""
+    return mido.MetaMessage("track_name", name=name)
+
+
+def test_a_score_is_timed_as_its_file_is(tmp_path):
+    slower = [tempo(30, wait=4)]
+    for number, tracks in enumerate(
+        ([[tempo(120), *slower], note(60, beats=8)], [slower, [tempo(120), *note(60, beats=8)]])
+    ):
+        score = load_midi(written(tmp_path / f"{number}.mid", *tracks))
+        assert score.tempo == pytest.approx(120)
+        ((only,),) = score.voices.values()
+        assert only.end * 60 / score.tempo == pytest.approx(10)
+    path = written(tmp_path / "late.mid", [tempo(120), *slower, *note(64), *note(65, beats=2)])
+    ((first, second),) = load_midi(path).voices.values()
+    assert (first.onset, first.duration, second.onset, second.duration) == pytest.approx((4, 4, 8, 8))
+
+
+def test_a_voice_is_a_channel_of_a_track_and_drums_are_drums(tmp_path):
+    tracks = [named("Soprano"), *note(72)], [named("soprano"), *note(60)], [named("Kit"), *note(81, channel=9)]
+    score = load_midi(written(tmp_path / "song.mid", *tracks))
+    found = [(name, notes[0].midi) for name, notes in score.voices.items()]
+    assert found == [("soprano", 72), ("soprano_2", 60), ("02_kit", 81)]
+    assert score.percussion == {"02_kit"}
+    one = [named("all"), *note(48, channel=2), *note(36, channel=9), *note(72, channel=0)]
+    score = load_midi(written(tmp_path / "flat.mid", one, kind=0))
+    found = [(name, notes[0].midi) for name, notes in score.voices.items()]
+    assert found == [("00_all", 72), ("00_all_2", 48), ("00_all_3", 36)]
+    assert score.percussion == {"00_all_3"}
+
+
+def test_drums_have_their_channel_and_no_other_voice_has_it(tmp_path):
+    voices = {"drums": [Note(0, 1, 36)]} | {f"voice {n}": [Note(0, 1, 40 + n)] for n in range(12)}
+    programs = {"drums": PERCUSSION, "voice 0": 43}
+    save_midi(tmp_path / "song.mid", voices, 4, 90, programs)
+    tracks = mido.MidiFile(tmp_path / "song.mid").tracks
+    channels = [{message.channel for message in track if not message.is_meta} for track in tracks]
+    assert channels == [{9}, *({n} for n in range(9)), *({n} for n in (10, 11, 12))]
+    changes = [[(m.channel, m.program) for m in track if m.type == "program_change"] for track in tracks]
+    assert changes == [[], [(0, 43)], *[[]] * 11]
+
+
+def of_one_event(division, *event):
+    """Return a MIDI file of one track with one meta event, in bytes."""
+    header, track = bytes([0, 0, 0, 6, 0, 1, 0, 1, *division]), bytes([0, 0, 0, len(event) + 2, 0, 255, *event])
+    return b"MThd" + header + b"MTrk" + track
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        (b"", "EOFError"),
+        (of_one_event((0, 0), 0x2F, 0), "in beats"),
+        (of_one_event((0xE7, 40), 0x2F, 0), "in beats"),
+        (of_one_event((1, 0), 0x59, 2, 50, 0), "cannot be read as MIDI"),
+        (of_one_event((1, 0), 0x51, 3, 0, 0, 0), "tempo without end"),
+    ],
+    ids=["empty", "no ticks", "SMPTE", "key signature", "tempo 0"],
+)
+def test_what_is_wrong_with_a_midi_file_is_said_in_a_line(contents, said, tmp_path):
+    (tmp_path / "odd.mid").write_bytes(contents)
+    with pytest.raises(SongFileError, match=rf"odd\.mid.*{said}") as error:
+        load_midi(tmp_path / "odd.mid")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("phrases", [], "phrases is empty"),
+        ("phrases", [[6, 8, 0, 0]], r"phrases\[0\]: kind is 6, not a whole number from 0 to 5"),
+        ("phrases", [[0, 0, 0, 0]], r"phrases\[0\]: units is 0"),
+        ("phrases", [[0, 8, 12, 0]], r"phrases\[0\]: tonic is 12, not a whole number from 0 to 11"),
+        ("phrases", [[0, 8, 0]], r"phrases\[0\] is \[0, 8, 0\], not a list of 4"),
+        ("steps", 0, "the grid: steps is 0"),
+        ("unit", "1", "the grid: unit is '1'"),
+        ("outline", [[0, 2, [12], 0]], r"outline\[0\]: pitch class is 12"),
+        ("chords", [[0, 2, 7, 0]], r"chords\[0\]: pitch classes are 7, not a list"),
+        ("voices", {"alto": [[0, 1, 60], [1, 1, 128]]}, r"voices\.alto\[1\]: MIDI number is 128"),
+        ("voices", {"alto": [[-1, 1, 60]]}, r"voices\.alto\[0\]: onset is -1"),
+        ("voices", {"alto": [[0, float("nan"), 60]]}, r"voices\.alto\[0\]: duration is nan"),
+        ("voices", [], "voices is no object"),
+        ("name", None, "name is None"),
+    ],
+)
+def test_what_was_edited_wrongly_is_named_by_its_field(field, value, said, tmp_path):
+    path = tmp_path / "song.json"
+    save_song(path, chorale("A"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {field: value}))
+    with pytest.raises(SongFileError, match=rf"song\.json holds no song: {said}"):
+        load_song(path)
+    path.write_text(json.dumps([]))
+    with pytest.raises(SongFileError, match=r"song\.json holds no song"):
+        load_song(path)
 
 
 def test_pop909_is_read_with_its_piano_on_the_grid_of_the_labels(tmp_path):

@@ -97,6 +97,14 @@ def test_values_audio_and_intervals_are_stored_and_read_back(tmp_path):
     assert "magic: not installed" in table
 
 
+def test_an_evaluation_that_fails_leaves_the_one_before(tmp_path):
+    before = evaluate(Half(), batches("1", "2"), metrics_named(["si_sdr"]), tmp_path / "e", SUBJECT)
+    with pytest.raises(EvaluationError, match="diverged"):
+        evaluate(Half(), batches("broken1"), metrics_named(["si_sdr"]), tmp_path / "e", SUBJECT)
+    assert load_evaluation(tmp_path / "e") == before
+    assert (before.audio("2") / "generated.wav").exists()
+
+
 def test_audio_of_ones_own_has_only_what_applies_and_an_old_evaluation_goes(tmp_path):
     evaluate(Half(), batches("1", "2"), metrics_named(["si_sdr"]), tmp_path, SUBJECT)
     found = evaluate(Own(), batches("1"), metrics_named(["si_sdr", "kernel_audio_distance"]), tmp_path, SUBJECT)
@@ -179,7 +187,8 @@ def test_a_run_is_evaluated_by_name_and_by_folder_alike(there, capsys):
     fitted = [summary[clip]["system"]["log_mel_error"] for clip in by_folder.clips]
     assert by_folder.metrics["log_mel_error"]["values"] == pytest.approx(fitted, abs=1e-6)
     assert main(["evaluate", str(run), "--data", "other", "--split", "test", "--clips", "1", *FEW]) == 0
-    elsewhere = load_evaluation(run / "evaluation" / "test_other")
+    (place,) = run.glob("evaluation/test_other-*/values.json")
+    elsewhere = load_evaluation(place)
     assert (len(elsewhere.clips), elsewhere.run) == (1, run.name)
     assert elsewhere.data["fingerprint"] != by_name.data["fingerprint"]
     assert "has its own checkpoints" in complaint(capsys, run, "--ckpt_path", "x.ckpt")
@@ -234,6 +243,10 @@ def test_checkpoints_of_a_run(there, capsys):
     assert [evaluation.step for evaluation in found] == [12, 12]
     assert found[1].checkpoint.endswith("best.ckpt")
     assert found[0].cost["parameters"] > 0
+    # What a comparison asks for besides costs nothing of what is known.
+    capsys.readouterr()
+    assert main(["compare", str(folder.path), str(evaluations / "validation_best"), "--metrics", "si_sdr"]) == 0
+    assert {*found[0].metrics, "si_sdr"} <= load_evaluation(evaluations / "validation").metrics.keys()
     moved = there / "moved.ckpt"
     (folder.checkpoints / "best.ckpt").rename(moved)
     assert "lies in no run folder" in complaint(capsys, moved, *FEW)

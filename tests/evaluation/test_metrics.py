@@ -152,6 +152,20 @@ def test_visqol_and_dnsmos_know_better_from_worse(name):
     assert bad >= 1
 
 
+@pytest.mark.parametrize(
+    ("name", "generated", "true"),
+    [
+        ("visqol", noise(), np.zeros(22050)),
+        ("visqol", np.zeros(22050), noise()),
+        ("pesq", np.zeros(44100), speechlike()),
+        ("stoi", noise(400), noise(400)),
+    ],
+)
+def test_what_models_of_hearing_cannot_judge_has_no_value(name, generated, true):
+    with pytest.raises(NotMeasurableError):
+        named(name).measure(clip(generated), clip(true))
+
+
 def test_metrics_are_found_by_name_or_import_path():
     assert [m.name for m in metrics_named(["si_sdr", "pesq", "si_sdr"])] == ["si_sdr", "pesq"]
     own = "framework.evaluation.metrics.signal.METRICS"

@@ -5,14 +5,15 @@ import torch
 
 from experiments.diffwave_bach import DiffWaveBach
 from framework.export import exporting
-from framework.export.exporting import export
+from framework.export.exporting import compared, export
 from framework.export.formats import FORMATS, Format
 from framework.export.fourier import RealFourierHead, RealSpectrum
-from framework.export.programs import ExportError, program, traced
+from framework.export.programs import SHORTEST, ExportError, program, traced
 from framework.generators.diffwave import DiffWave
 from framework.generators.encodec import Encodec
 from framework.generators.fourier import Spectrum
 from framework.generators.hifigan import HiFiGAN
+from framework.generators.melgan import MelGAN
 from framework.generators.vocos import FourierHead
 from framework.generators.wavenet import WaveNet, WaveNetVocoder
 
@@ -43,6 +44,15 @@ def test_onnx_makes_the_networks_audio_of_a_length_that_was_not_exported(tmp_pat
     mel = torch.randn(3, 80, 71)
     (audio,) = session.run(["audio"], {"mel": mel.numpy()})
     torch.testing.assert_close(torch.from_numpy(audio), system.judged(mel), atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_the_shortest_mel_that_it_says_is_one_of_its_lengths(tmp_path):
+    system, path = MelGAN(channels=2).eval(), tmp_path / "tiny.pt2"
+    exported = program(system)
+    FORMATS["torch"].write(exported, traced(exported), path, "{}")
+    mel = torch.randn(1, 80, SHORTEST)
+    torch.testing.assert_close(FORMATS["torch"].read(path)((mel,)), system.judged(mel), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -81,6 +91,19 @@ def test_a_program_that_makes_other_audio_is_not_kept(tmp_path, monkeypatch):
     with pytest.raises(ExportError, match="other audio than the network: 0 dB"):
         export(Tiny().eval(), tmp_path / "tiny.pt2", "torch", {})
     assert not list(tmp_path.iterdir())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("place", range(3))
+def test_neither_is_one_that_makes_what_is_no_number_at_any_length(place):
+    system, calls = Tiny().eval(), iter(range(9))
+
+    def run(inputs):
+        audio = system.judged(*inputs)
+        return audio * float("nan") if next(calls) == place else audio
+
+    with pytest.raises(ExportError, match="other audio than the network: nan dB, differences up to nan"):
+        compared(program(system), run, 0, 22050)
 
 
 @pytest.mark.parametrize("kind", [WaveNet, WaveNetVocoder])

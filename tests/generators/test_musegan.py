@@ -4,6 +4,7 @@ from pathlib import Path
 
 import mido
 import numpy as np
+import pretty_midi
 import pytest
 import torch
 from reference.weights import fill_tensorflow_variable, load_reference, official_state, uniform
@@ -172,6 +173,8 @@ def test_a_window_is_trained_on_measured_seen_heard_and_written(tmp_path):
     assert (tmp_path / "song.wav").stat().st_size > 64 / 4 * 60 / 90 * 22050
     tracks = mido.MidiFile(tmp_path / "song.mid").tracks
     assert [track.name for track in tracks] == ["soprano", "alto", "tenor", "bass"]
+    programs = [message.program for track in tracks for message in track if message.type == "program_change"]
+    assert programs == [40, 40, 41, 43]
 
 
 def test_a_roll_is_its_notes():
@@ -187,3 +190,15 @@ def test_experiments_have_the_official_sizes_and_say_what_does_not_fit():
         find("musegan_hybrid")(given="trumpet")
     with pytest.raises(ValueError, match="accompanied FILE"):
         find("ablations.musegan_with_piano")().analyse(torch.zeros(1, 1, 1))
+
+
+def test_a_track_is_accompanied_from_its_first_bar_on(tmp_path):
+    file, piano = pretty_midi.PrettyMIDI(initial_tempo=120), pretty_midi.Instrument(0)
+    file.time_signature_changes = [pretty_midi.TimeSignature(1, 4, 0), pretty_midi.TimeSignature(4, 4, 0.5)]
+    piano.notes = [pretty_midi.Note(80, 60 + (beat == 1), beat / 2, beat / 2 + 0.25) for beat in range(17)]
+    file.instruments.append(piano)
+    file.write(str(tmp_path / "pickup.mid"))
+    system = find("ablations.musegan_with_piano")(accompanied=str(tmp_path / "pickup.mid"))
+    roll = system.analyse(torch.zeros(1, 1, 1))["pianoroll"][0, system.given_track]
+    assert roll[0].nonzero().tolist() == [[61 - system.grid.lowest]]
+    assert roll.any(-1).nonzero()[-1] >= system.grid.beat_steps * 15

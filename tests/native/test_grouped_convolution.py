@@ -122,6 +122,29 @@ def test_what_it_does_not_serve_is_pytorchs(change, monkeypatch):
     assert torch.equal(conv(hidden), expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((2, 32, 20), {}),
+        ((2, 8, 20), {}),
+        ((2, 16, 3), {"padding": 0}),
+        ((0, 16, 20), {}),
+        ((2, 16, 20), {"padding": "same"}),
+    ],
+    ids=str,
+)
+def test_shapes_that_it_cannot_have_are_pytorchs_to_answer(shape, options):
+    conv, hidden = GroupedConv1d(16, 16, 5, **{"padding": 2, "groups": 2} | options), torch.randn(shape)
+    answers = []
+    for forward in (conv, lambda hidden: torch.nn.Conv1d.forward(conv, hidden)):
+        try:
+            answers.append(forward(hidden))
+        except RuntimeError as error:
+            answers.append(str(error))
+    found, expected = answers
+    assert found == expected if isinstance(expected, str) else torch.equal(found, expected)
+
+
 def test_without_a_compiler_it_is_pytorchs_and_says_so(monkeypatch, capfd):
     native._library.cache_clear()
     monkeypatch.setenv("CXX", "no-such-compiler")

@@ -10,6 +10,7 @@ from torch import nn
 from framework.generators.hifigan import HiFiGANGenerator
 from framework.generators.incremental import Chain, Pointwise, Sum, incremental, run
 from framework.generators.melgan import MelGANGenerator
+from framework.generators.multi_band_melgan import MultiBandMelGANGenerator
 from framework.native import streams
 from framework.native.streams import compiled, minimal_filter
 
@@ -26,6 +27,7 @@ NETWORKS = {
     ),
     "without_fusion": lambda: HiFiGANGenerator(**SMALL, upsample_rates=(4, 3), upsample_kernels=(4, 9), fusion=False),
     "melgan": lambda: MelGANGenerator(20, 10, upsample_rates=(8, 3, 2)),
+    "multi_band": lambda: MultiBandMelGANGenerator(20, 16, upsample_rates=(8, 3), residual_blocks=2),
 }
 
 
@@ -81,8 +83,51 @@ def test_streams_do_not_disturb_each_other(network):
 
 
 def test_another_number_of_channels_is_refused(network):
-    with pytest.raises(ValueError, match="takes 20 channels of float32, not 19"):
+    with pytest.raises(ValueError, match="takes 20 channels of float32, not 19 of float32"):
         network.prepared()(torch.randn(1, 19, 8))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("layer", "least"),
+    [
+        (nn.Conv1d(4, 4, 7, padding=1, dilation=2), 11),
+        (nn.ConvTranspose1d(4, 4, 5, padding=4), 5),
+        (nn.ConvTranspose1d(4, 4, 6, stride=2, padding=4, output_padding=1), 2),
+        (nn.Sequential(nn.ReflectionPad1d(2), nn.Conv1d(4, 4, 5)), 3),
+    ],
+    ids=str,
+)
+def test_what_a_layer_needs_is_what_pytorch_says(layer, least):
+    network = nn.Sequential(layer, nn.Conv1d(4, 4, 3, padding=2))
+    for samples in range(1, least + 2):
+        signal = torch.randn(1, 4, samples)
+        for begin in (lambda: incremental(network), compiled(network).begin):
+            pieces = run(begin(), signal.split(1, dim=-1))
+            if samples < least:
+                with pytest.raises(RuntimeError):
+                    network(signal)
+                with pytest.raises(ValueError, match=f"at least {least} of its input, not {samples};"):
+                    list(pieces)
+            else:
+                torch.testing.assert_close(torch.cat(list(pieces), dim=-1), network(signal))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("native", ["1", "0"])
+def test_what_is_too_short_to_be_reflected_is_refused(native, monkeypatch):
+    monkeypatch.setenv("OSTINATO_NATIVE", native)
+    network = NETWORKS["melgan"]().eval()
+    for frames in (1, 2, 3):
+        mel = torch.randn(2, 20, frames)
+        for pieces in (frames, 1):
+            with pytest.raises(ValueError, match=f"too few frames: .* at least 4 of its input, not {frames};"):
+                list(network.stream(mel.split(pieces, dim=-1)))
+        with pytest.raises(ValueError, match="too few frames"):
+            network.prepared()(mel)
+    mel = torch.randn(2, 20, 4)
+    assert snr(network(mel), network.prepared()(mel)) > 100
+    assert snr(network(mel), torch.cat(list(network.stream(mel.split(1, dim=-1))), dim=-1)) > 100
 
 
 @pytest.mark.parametrize(
@@ -95,6 +140,11 @@ def test_another_number_of_channels_is_refused(network):
         nn.Sequential(nn.Conv1d(4, 4, 3), nn.Tanh(), nn.Tanh()),
         nn.Conv1d(4, 4, 3).double(),
         nn.Sequential(nn.ReflectionPad1d(1), nn.Conv1d(4, 4, 3, padding=1)),
+        nn.Identity(),
+        nn.Sequential(nn.ReflectionPad1d(2), nn.Conv1d(4, 4, 3)),
+        nn.Sequential(nn.ReflectionPad1d(1), nn.ConvTranspose1d(4, 4, 4, stride=2)),
+        nn.Sequential(nn.ReflectionPad1d(1), nn.ReflectionPad1d(1), nn.Conv1d(4, 4, 5)),
+        nn.Sequential(nn.LeakyReLU(0.1), nn.LeakyReLU(0.5), nn.Conv1d(4, 4, 3)),
     ],
     ids=str,
 )

@@ -209,6 +209,23 @@ def test_a_gradient_that_is_not_finite_takes_no_step():
     assert any(not torch.equal(before[n], after[n]) for n in before if n.startswith("discriminators."))
 
 
+def test_every_network_takes_a_step_in_bf16():
+    system = make()
+    before = copy.deepcopy(dict(system.named_parameters()))
+    train(system, 1, precision="bf16-mixed")
+    after = dict(system.named_parameters())
+    assert all(after[name].isfinite().all() for name in before)
+    changed = [name for name in before if not torch.equal(before[name], after[name])]
+    # Weights and gains; a bias of a layer that sees nothing may stay.
+    assert len(changed) > 0.9 * len(before)
+
+
+@pytest.mark.parametrize("precision", ["bf16-true", "64-true"])
+def test_arithmetic_that_losses_do_not_have_is_refused(precision):
+    with pytest.raises(ValueError, match=f"{precision} .* use --trainer.precision bf16-mixed, or 32-true"):
+        train(make(), 1, precision=precision)
+
+
 def test_override_beats_what_the_checkpoint_stored(tmp_path):
     train(make(learning_rate_decay=0.5), 2, limit_train_batches=2).save_checkpoint(tmp_path / "a.ckpt")
     system = make(learning_rate=1e-3, betas=(0.5, 0.9), learning_rate_decay=1.0)

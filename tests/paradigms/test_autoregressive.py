@@ -172,7 +172,7 @@ def test_labels_are_heard_and_checked():
     one = system.terms(batch)["nll"]
     assert system.terms(batch | {"instrument": torch.zeros(1).long()})["nll"] != one
     assert system.analyse(batch["audio"])["instrument"].tolist() == [1]
-    with pytest.raises(ValueError, match=r"instrument \[2\]: the network has 2"):
+    with pytest.raises(ValueError, match=r"instrument \[2\]: the networks have 2"):
         system.terms(batch | {"instrument": torch.tensor([2])})
 
 

@@ -39,6 +39,29 @@ def test_what_an_agent_calls_is_a_command_of_ours(tmp_path, monkeypatch):
     assert opened == [("fit", WithoutMel, ["--model.kernels=[3, 7]", "--seed=1234"])]
 
 
+def test_numbers_without_a_point_are_numbers(tmp_path):
+    (tmp_path / "sweep.yaml").write_text(
+        """
+        command: [fit, hifigan_v1]
+        method: random
+        run_cap: 2
+        parameters:
+          model.log: {distribution: log_uniform_values, min: 1e-5, max: 1}
+          model.even: {distribution: uniform, min: -1e-5, max: 1}
+          model.some: {values: [1e-5, 2E+3, 1e-word, [1e-4, 2]]}
+          model.one: {value: .5e-3}
+        """
+    )
+    sweep = read(tmp_path / "sweep.yaml")
+    assert dict(sweep.grid) == {
+        "model.log": Uniform(1e-5, 1, log=True),
+        "model.even": Uniform(-1e-5, 1.0),
+        "model.some": [1e-5, 2000.0, "1e-word", [1e-4, 2]],
+    }
+    assert dict(sweep.fixed) == {"model.one": 0.0005}
+    assert all(1e-5 <= choice.values["model.log"] <= 1 for choice in sweep.choices())
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -51,6 +74,14 @@ def test_what_an_agent_calls_is_a_command_of_ours(tmp_path, monkeypatch):
         ("{command: [fit, hifigan_v4], parameters: {model.x: {values: [1]}}}", "did you mean hifigan_v"),
         ("{command: [fit, hifigan_v1], parameters: {model.x: {distribution: beta, min: 1}}}", "beta is not known here"),
         ("{command: [fit, hifigan_v1], parameters: {model.x: 3}}", "model.x needs value"),
+        (
+            "{command: [fit, hifigan_v1], parameters: {model.x: {distribution: uniform, min: few, max: 3}}}",
+            r"sweep\.yaml: model\.x: min and max have to be numbers, not 'few'",
+        ),
+        (
+            "{command: [fit, hifigan_v1], parameters: {model.x: {min: 1, max: [2]}}}",
+            r"sweep\.yaml: model\.x: min and max have to be numbers, not \[2\]",
+        ),
     ],
 )
 def test_what_cannot_be_done_here_is_named(tmp_path, content, message):

@@ -7,6 +7,7 @@ WaveGAN's paper has them.
 """
 
 import functools
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -59,8 +60,12 @@ def start(clip: Clip) -> Tensor:
 
 
 def variety(generated: Tensor, true: Tensor) -> float:
-    """Return the mean distance of a clip to its nearest neighbour in its own set, over that of the true set."""
-    return _among(generated) / _among(true)
+    """Return the mean distance of a clip to its nearest neighbour in its own set, over that of the true set.
+
+    It is nan where all clips of the true set are the same.
+    """
+    apart = _among(true)
+    return _among(generated) / apart if apart else math.nan
 
 
 def novelty(generated: Tensor, true: Tensor) -> float:

@@ -20,11 +20,14 @@ def pesq(generated: Clip, true: Clip) -> float:
     Both are resampled to 16 kHz: what is above 8 kHz does not count.
 
     Raises:
-        NotMeasurableError: it finds no utterance, or the clip is shorter than a quarter of a second.
+        NotMeasurableError: the generated clip is silent, it finds no utterance, or the clip is shorter than a quarter
+            of a second.
     """
     from pesq import PesqError
     from pesq import pesq as measure
 
+    if not generated.audio.any():
+        raise NotMeasurableError("the generated clip is silent")
     try:
         return float(measure(RATE, true.samples(RATE), generated.samples(RATE), "wb"))
     except PesqError as error:
@@ -49,7 +52,7 @@ def stoi(generated: Clip, true: Clip, extended: bool = False) -> float:
         try:
             audio = [clip.samples(clip.sample_rate).astype(np.float64) for clip in (true, generated)]
             return float(measure(*audio, true.sample_rate, extended))
-        except RuntimeWarning:
+        except (RuntimeWarning, ValueError):
             raise NotMeasurableError("less than 0.4 s that is loud enough") from None
 
 
@@ -64,8 +67,11 @@ def visqol(generated: Clip, true: Clip) -> float:
     Both are resampled to 48 kHz: of audio at 22.05 kHz the upper bands are empty in both.
 
     Raises:
-        NotMeasurableError: it refuses the clip, as it does silent and short ones.
+        NotMeasurableError: either clip is silent, or it refuses them, as it does short ones.
     """
+    # Of anything beside silence it says that nothing could be better.
+    if not true.audio.any() or not generated.audio.any():
+        raise NotMeasurableError("a clip is silent")
     try:
         found = _visqol().measure_from_arrays(
             *(c.samples(48_000).astype(np.float64) for c in (true, generated)), 48_000

@@ -31,13 +31,14 @@ FORM_TRAITS = (
 
 @dataclass(frozen=True)
 class Structure:
-    """What is measured of a piece; all but the last two between 0 and 1.
+    """What is measured of a piece: shares between 0 and 1, but for a difference between them and the last two.
 
     Attributes:
         phrase_repetition: How much of two phrases' melodies is the same, on average over pairs of one letter; nan where
             no letter comes twice.
         other_repetition: The same of phrases with different letters.
-        self_similarity: How much more alike phrases of one letter are in harmony than those of different letters.
+        self_similarity: How much more alike phrases of one letter are in harmony than those of different letters: a
+            difference, between -1 and 1.
         key_coherence: Share of the sounding time that is in the scale of the phrase's own key.
         home: Share of the phrases whose scale is the piece's.
         melody_range: Semitones from the lowest to the highest note of the melody.

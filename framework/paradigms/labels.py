@@ -1,0 +1,22 @@
+"""Labels that condition, out of a batch."""
+
+from typing import Any
+
+from torch import Tensor
+
+
+def labels_of(batch: dict[str, Any], name: str, count: int) -> Tensor:
+    """Return a batch's labels `(batch,)` of a name.
+
+    Raises:
+        ValueError: the batch has none, or one that is not among the first `count` numbers.
+    """
+    if name not in batch:
+        raise ValueError(
+            f"the system is told the {name!r} of a clip, which the data does not give: "
+            f"set --data.labels '[\"{name}\"]' where the clips have it, or --model.label ''"
+        )
+    labels: Tensor = batch[name]
+    if labels.min() < 0 or labels.max() >= count:
+        raise ValueError(f"{name} {labels.tolist()}: the networks have {count}, from 0 on")
+    return labels
