@@ -1,5 +1,6 @@
 """Checkpoints that survive a kill at any moment, and finding the one to go on from."""
 
+import errno
 import os
 import sys
 import time
@@ -125,9 +126,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, MemoryError):
-        raise
     except Exception as error:
+        # PyTorch itself says EINVAL of a file that is cut short; other such errors are the disk's.
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
+            raise
         raise CheckpointError(f"{path} is cut short or no checkpoint ({reason_of(error)}): use another") from error
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is a {type(checkpoint).__name__}, no checkpoint")
