@@ -133,7 +133,13 @@ class UnivNetGenerator(nn.Module):
         self.conv_post = nn.Sequential(nn.LeakyReLU(SLOPE), conv_post, nn.Tanh())
 
     def forward(self, mel: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Generate audio in [-1, 1]; the noise `(batch, noise, frames)` is drawn if it is not given."""
+        """Generate audio in [-1, 1]; the noise `(batch, noise, frames)` is drawn if it is not given.
+
+        Raises:
+            ValueError: so few frames that their edges cannot be reflected.
+        """
+        if mel.shape[-1] < 4:
+            raise ValueError(f"too few frames: the edges of 4 or more are reflected, not of {mel.shape[-1]}")
         if noise is None:
             noise = torch.randn(len(mel), self.noise, mel.shape[-1], device=mel.device)
         hidden = self.conv_pre(noise)

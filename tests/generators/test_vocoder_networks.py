@@ -131,6 +131,9 @@ def test_univnet_equals_official():
     load_official(network, {"model_g": official_state(reference["keys"])})
     equal_to_rounding(network, (reference["mel"], reference["z"]), reference["out"])
     assert parameters(remove_weight_norm(network)) == 3_977_009
+    assert network(reference["mel"][..., :4]).shape[-1] == 4 * network.hop_length
+    with pytest.raises(ValueError, match="too few frames"):
+        network(reference["mel"][..., :3])
 
 
 @torch.no_grad()
