@@ -144,15 +144,15 @@ def evaluated(targets: Sequence[Target], settings: Any) -> list[Evaluation]:
         if target.is_evaluation and one:
             found.append(one)
             continue
-        fewer = bool(one and settings.clips and len(one.clips) != settings.clips)
+        other = bool(one and settings.clips and len(one.clips) != settings.clips)
         measured_already = {**one.metrics, **one.distributions, **one.missing} if one else {}
-        if one is None or fewer or any(metric not in measured_already for metric in settings.metrics):
+        if one is None or other or any(metric not in measured_already for metric in settings.metrics):
             options = ["--split", settings.split, *(["--clips", str(clips)] if clips else [])]
             if settings.metrics:
                 # What was measured before is measured again: these values take the place of those.
                 again = [metric.name for metric in metrics_named() if metric.name in measured_already]
                 options += ["--metrics", *dict.fromkeys([*again, *settings.metrics])]
-            if fewer:
+            if other:
                 options += ["--name", of_clips(settings)]
             print(f"evaluating {target.path or target.arguments[0]}", file=sys.stderr, flush=True)
             opening = open_run if target.path else open_named

@@ -116,11 +116,13 @@ class Codec(Autoencoder):
         """Return how many codebooks are used of each training clip `(clips,)`: of the first ones a random number."""
         books = torch.full((clips,), self.codebooks)
         share = clips * self.quantiser_dropout
+        # Where no clip may have all, devices and parts of a batch draw alike: what averages see is gathered from all.
+        alike = torch.Generator().manual_seed(self.global_step) if share > clips - 1 else None
         dropped = int(share)
         if share > dropped:
-            # So that small batches, and parts of them, have their share too.
-            dropped += int(torch.rand(()) < share - dropped)
-        books[:dropped] = torch.randint(1, self.codebooks + 1, (dropped,))
+            # So that small batches have their share too.
+            dropped += int(torch.rand((), generator=alike) < share - dropped)
+        books[:dropped] = torch.randint(1, self.codebooks + 1, (dropped,), generator=alike)
         return books
 
     def descend(self, name: str, network: Any, optimizer: Any) -> None:

@@ -19,9 +19,7 @@ def gradients(
     return list(torch.ops.aten.convolution_backward(gradient, hidden, weight, *arguments))
 
 
-def input_gradient(
-    gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
-) -> Tensor | Any:
+def input_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
     """Return the gradient `(batch, channels, time)` of the input, at a stride of 2 group by group."""
     wanted = (True, False, False)
     if stride != 2:
@@ -30,9 +28,7 @@ def input_gradient(
     return torch.cat([gradients(wanted, *part, stride, padding, 1)[0] for part in parts], dim=1)
 
 
-def weight_gradient(
-    gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
-) -> Tensor | Any:
+def weight_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
     """Return the gradient `(outputs, channels / groups, taps)` of the weight, of long inputs by products of matrices.
 
     With time outermost a window is contiguous, and windows that do not overlap are the rows of a matrix where they lie.

@@ -80,9 +80,6 @@ def test_audio_as_short_as_it_can_be_is_made_and_shorter_is_refused(frames):
     with pytest.raises(ValueError, match=r"give from \d+ to") as refused:
         fast_griffin_lim(magnitude, window, 256, 64, 2, length=1)
     least = int(str(refused.value).split("give from ")[1].split()[0])
-    longest = int(str(refused.value).split(" to ")[1].split()[0])
-    if least > longest:
-        return
     assert fast_griffin_lim(magnitude, window, 256, 64, 2, length=least).shape == (1, least)
     with pytest.raises(ValueError, match="give from"):
         fast_griffin_lim(magnitude, window, 256, 64, 2, length=least - 1)
