@@ -15,6 +15,7 @@ from datamodules.plan import Plan
 from datamodules.reader import Reader
 from datamodules.remote import RemoteCache, is_remote, local_path
 from datamodules.shards import SPLITS, read_manifest
+from framework.errors import InvalidValueError
 from framework.hyperparameters import Hyperparameters, added, runtime
 from framework.lightning import LightningDataModule
 
@@ -89,12 +90,12 @@ class AudioData(Hyperparameters, LightningDataModule):
         """
         for name in ("sample_rate", "segment", "batch_size", "crops_per_clip", "validation_seconds"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"{self._name}.{name} = {getattr(self, name)}: must be positive")
+                raise InvalidValueError(f"{self._name}.{name} = {getattr(self, name)}: must be positive")
         for name in ("f0_hop", "score_hop"):
             if getattr(self, name) < 0:
-                raise ValueError(f"{self._name}.{name} = {getattr(self, name)}: must be samples, or 0 for none")
+                raise InvalidValueError(f"{self._name}.{name} = {getattr(self, name)}: must be samples, or 0 for none")
         if taken := set(self.labels) & _IN_BATCHES:
-            raise ValueError(f"{self._name}.labels: {min(taken)!r} is the name of something else in a batch")
+            raise InvalidValueError(f"{self._name}.labels: {min(taken)!r} is the name of something else in a batch")
         self._position: Position = (0, 0)
         self._bad_before: dict[str, str] = {}
         self._readers: dict[str, Reader] = {}
@@ -135,7 +136,7 @@ class AudioData(Hyperparameters, LightningDataModule):
         if split not in self._readers:
             sources = self._sources(split)
             if not sources:
-                raise ValueError(f"{self._name}: there are no clips for {split}")
+                raise InvalidValueError(f"{self._name}: there are no clips for {split}")
             known = [source.record for source in sources if source.record is not None]
             self._readers[split] = Reader(
                 [source.url for source in sources],
@@ -161,7 +162,7 @@ class AudioData(Hyperparameters, LightningDataModule):
         else:
             longest = int(reader.lengths().max(initial=0))
         if longest < self.segment:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self._name}: a segment has {self.segment} samples, but the longest clip only {longest} "
                 f"at {self.sample_rate} Hz: lower segment or pack longer clips"
             )
@@ -248,7 +249,9 @@ class AudioData(Hyperparameters, LightningDataModule):
         for name, now in self._order().items():
             if state.get(name) != now:
                 was = state.get(name)
-                raise ValueError(f"{self._name}: cannot continue in the same order: {name} was {was!r}, now {now!r}")
+                raise InvalidValueError(
+                    f"{self._name}: cannot continue in the same order: {name} was {was!r}, now {now!r}"
+                )
         self._position = state["epoch"], state["step"]
         self._bad_before = state.get("bad_clips", {})
         vars(self).pop("bad_clips", None)
@@ -297,7 +300,7 @@ class AudioData(Hyperparameters, LightningDataModule):
         remote = [source for source in self._sources("train") if source.record and is_remote(source.url)]
         size = sum(source.record["bytes"] for source in remote if source.record) / 1e9
         if not self.window and size > self.cache_gigabytes:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self._name}: {size:.1f} GB of remote shards exceed the cache of {self.cache_gigabytes:g} GB: "
                 "raise cache_gigabytes, or set window to the number of clips in a few shards"
             )

@@ -15,6 +15,7 @@ from datamodules.pack import pack, packing_hash
 from datamodules.recordings import Recording, find_recordings
 from datamodules.remote import is_remote, local_path
 from datamodules.shards import MANIFEST, read_manifest
+from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 
 
@@ -58,12 +59,12 @@ class AudioFolder(Mixture):
     def folder(self) -> Path | str:
         """The packed folder: `path` itself, or a folder in the cache named after the recordings and their packing."""
         if not self.path:
-            raise ValueError("AudioFolder.path is empty: name a folder of recordings (--data.path FOLDER)")
+            raise InvalidValueError("AudioFolder.path is empty: name a folder of recordings (--data.path FOLDER)")
         if is_remote(self.path):
             return self.path
         path = local_path(self.path).expanduser()
         if not path.exists():
-            raise ValueError(f"{path}: no such folder: set --data.path to a folder of recordings")
+            raise InvalidValueError(f"{path}: no such folder: set --data.path to a folder of recordings")
         if (path / MANIFEST).exists():
             return path
         if not self.recordings:

@@ -8,6 +8,7 @@ from datamodules.cache import cache_folder
 from datamodules.chorale_clips import Recipe
 from datamodules.chorale_packing import make_once, pack_chorales, packed_name
 from datamodules.soundfont import INSTRUMENTS
+from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest, runtime
 
 
@@ -40,14 +41,18 @@ class BachChorales(AudioData):
         """
         super().build()
         if not self.instruments:
-            raise ValueError(f"BachChorales.instruments is empty: name some of {', '.join(INSTRUMENTS)}")
+            raise InvalidValueError(f"BachChorales.instruments is empty: name some of {', '.join(INSTRUMENTS)}")
         for family in self.instruments:
             if family not in INSTRUMENTS:
-                raise ValueError(f"BachChorales.instruments: there is no {family!r}: {nearest(family, INSTRUMENTS)}")
+                raise InvalidValueError(
+                    f"BachChorales.instruments: there is no {family!r}: {nearest(family, INSTRUMENTS)}"
+                )
         if self.pieces < 3:
-            raise ValueError(f"BachChorales.pieces = {self.pieces}: three splits need at least 3 pieces")
+            raise InvalidValueError(f"BachChorales.pieces = {self.pieces}: three splits need at least 3 pieces")
         if self.clip_seconds < 1:
-            raise ValueError(f"BachChorales.clip_seconds = {self.clip_seconds}: a clip must have at least 1 second")
+            raise InvalidValueError(
+                f"BachChorales.clip_seconds = {self.clip_seconds}: a clip must have at least 1 second"
+            )
 
     @property
     def recipe(self) -> Recipe:

@@ -4,11 +4,13 @@ import collections
 import logging
 from collections.abc import Mapping
 
+from framework.errors import OstinatoError
+
 _log = logging.getLogger(__name__)
 _SHOWN = 10
 
 
-class TooManyBadClipsError(ValueError):
+class TooManyBadClipsError(OstinatoError, ValueError):
     """More clips are bad than the run is willing to do without."""
 
 

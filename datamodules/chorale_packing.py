@@ -21,6 +21,7 @@ from datamodules.chorales import load_chorales
 from datamodules.parallel import in_parallel
 from datamodules.shards import MANIFEST, ShardWriter, write_manifest
 from datamodules.soundfont import soundfont_path
+from framework.errors import InvalidValueError
 
 
 def packed_name(recipe: Any, **determining: Any) -> str:
@@ -72,7 +73,9 @@ def pack_chorales(folder: Path, pieces: int, recipe: Any, play: Callable[..., li
     """
     chorales = load_chorales()
     if pieces > len(chorales):
-        raise ValueError(f"there are {len(chorales)} chorales, {pieces} were asked for: set pieces to at most that")
+        raise InvalidValueError(
+            f"there are {len(chorales)} chorales, {pieces} were asked for: set pieces to at most that"
+        )
     jobs = [(chorale, split, recipe) for chorale, split in arrange(chorales)[:pieces]]
     title = "Playing Bach chorales, once"
     pack_clips(folder, play, jobs, title, " pieces", recipe.sample_rate, pieces=pieces, recipe=asdict(recipe))

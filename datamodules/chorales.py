@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from framework.errors import OstinatoError
+
 VOICES = ("soprano", "alto", "tenor", "bass")
 
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -21,7 +23,7 @@ _MINOR = ("Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#", "G#",
 _SLACK = 1e-6
 
 
-class ScoreError(ValueError):
+class ScoreError(OstinatoError, ValueError):
     """The chorales are not there, or a file of theirs cannot be read."""
 
 

@@ -21,6 +21,7 @@ import soundfile
 
 from datamodules.cache import cache_folder
 from datamodules.tar import Member, TarDamage, members
+from framework.errors import InvalidValueError, OstinatoError
 
 VERSION = 3
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
@@ -39,7 +40,7 @@ CLIP = np.dtype(
 _DAMAGED = (-1, 0, -1, 0, 0, 0, 0)
 
 
-class BadClipError(ValueError):
+class BadClipError(OstinatoError, ValueError):
     """A clip that cannot be used; `kind` is what it is counted as."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
@@ -234,7 +235,7 @@ def cached_index(path: Path) -> ShardIndex:
                 return kept
         index = index_shard(path)
     except OSError as error:
-        raise ValueError(f"{path}: the shard cannot be read ({error.strerror}): pack it again") from None
+        raise InvalidValueError(f"{path}: the shard cannot be read ({error.strerror}): pack it again") from None
     any(_save(sidecar, index, stamp) for sidecar in sidecars)
     return index
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from datamodules.index import BadClipError
 from datamodules.reader import Reader
 from framework.audio.pitch_grid import MIDI_NUMBERS, at_hops
+from framework.errors import InvalidValueError
 
 
 class Labels(NamedTuple):
@@ -82,7 +83,7 @@ class Labels(NamedTuple):
     def _f0(self, reader: Reader, clip: int, start: int, facts: dict[str, Any], samples: int) -> np.ndarray:
         voices, rate = self._voices(reader, clip, facts, f"f0_hop = {self.f0_hop}")
         if len(voices) > 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.data}: the clip {reader.key(clip)} has {len(voices)} voices at a time and so no one f0: "
                 "train on single voices (datamodules.stems.BachStems), or set f0_hop to 0"
             )
@@ -104,7 +105,7 @@ class Labels(NamedTuple):
     def _voices(self, reader: Reader, clip: int, facts: dict[str, Any], asker: str) -> tuple[np.ndarray, float]:
         contents, rate = reader.member(clip, "f0.npy"), facts.get("frame_rate")
         if contents is None or not isinstance(rate, (int, float)):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.data}: the clip {reader.key(clip)} has no f0, which {asker} asks for: "
                 f"pack the recordings with `ostinato pack --f0`, or set {asker.split()[0]} to 0"
             )
@@ -114,7 +115,7 @@ class Labels(NamedTuple):
         value = facts.get(field)
         if isinstance(value, bool) or not isinstance(value, int):
             known = sorted(name for name, v in facts.items() if isinstance(v, int) and not isinstance(v, bool))
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.data}: the clip {key} has no whole number {field!r} in its json, which labels asks for: "
                 f"it has {', '.join(known) or 'none'}"
             )
@@ -129,5 +130,5 @@ def load_f0(contents: bytes) -> np.ndarray:
     """
     f0 = np.load(io.BytesIO(contents), allow_pickle=False)
     if f0.ndim == 0 or f0.ndim > 2 or not f0.size or not np.issubdtype(f0.dtype, np.number):
-        raise ValueError(f"f0.npy holds {f0.dtype} {f0.shape} instead of numbers (values,)")
+        raise InvalidValueError(f"f0.npy holds {f0.dtype} {f0.shape} instead of numbers (values,)")
     return f0[0] if len(f0) == 1 and f0.ndim == 2 else f0

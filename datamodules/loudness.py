@@ -3,6 +3,8 @@
 import numpy as np
 from scipy.signal import sosfilt
 
+from framework.errors import InvalidValueError
+
 LOWEST_RATE = 4000
 """Hz; below, the shelf of the K-weighting has no place."""
 
@@ -24,7 +26,7 @@ class LoudnessMeter:
 
     def __init__(self, sample_rate: int) -> None:
         if sample_rate < LOWEST_RATE:
-            raise ValueError(f"loudness is not defined at {sample_rate} Hz: {LOWEST_RATE} Hz at least")
+            raise InvalidValueError(f"loudness is not defined at {sample_rate} Hz: {LOWEST_RATE} Hz at least")
         self.peak = 0.0
         self._step = round(sample_rate / 10)
         self._filter = k_weighting(sample_rate)

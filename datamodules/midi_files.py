@@ -15,6 +15,7 @@ from datamodules.chorale_splits import SPLITS, draw
 from datamodules.note_shards import TICKS, Piece, PieceWriter
 from datamodules.shards import MANIFEST, read_manifest, write_manifest
 from datamodules.soundfont import PERCUSSION
+from framework.errors import OstinatoError
 
 VERSION = 2
 """To be raised by any change to what is read, so that nobody's old shards are taken for the new ones."""
@@ -23,7 +24,7 @@ _SHOWN = 5
 _FIFTHS = {"C": 0, "G": 1, "D": 2, "A": 3, "E": 4, "B": 5, "F": -1}
 
 
-class MidiFolderError(ValueError):
+class MidiFolderError(OstinatoError, ValueError):
     """A folder without MIDI files that could be used, or a file that cannot; the message names it."""
 
 

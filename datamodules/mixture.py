@@ -5,6 +5,7 @@ import hashlib
 from typing import Any
 
 from datamodules.audio_data import AudioData
+from framework.errors import InvalidValueError
 from framework.hyperparameters import added
 
 
@@ -40,7 +41,7 @@ class Mixture(AudioData):
         """
         parts = self.build_parts()
         if self.weights and (len(self.weights) != len(parts) or min(self.weights) <= 0):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self._name}.weights = {self.weights}: set a positive one for each of {len(parts)} data sets"
             )
         return parts
@@ -63,7 +64,7 @@ class Mixture(AudioData):
             return super()._crops()
         clips = self._clips_of_parts("train")
         if 0 in clips:
-            raise ValueError(f"{self._name}: data set {clips.index(0) + 1} has no clips to train on")
+            raise InvalidValueError(f"{self._name}: data set {clips.index(0) + 1} has no clips to train on")
         segments = self.crops_per_clip * sum(clips) / sum(self.weights)
         return tuple(self.weights[s.part] * segments / clips[s.part] for s in self._sources("train"))
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datamodules.shards import ShardWriter, read_manifest
+from framework.errors import InvalidValueError
 
 TICKS = 48
 """Of a beat, in which notes are stored: sixteenths have 12, those of triplets 8."""
@@ -42,9 +43,9 @@ class PieceWriter(ShardWriter):
             ValueError: it has no notes, or a name that is taken.
         """
         if not len(piece.notes):
-            raise ValueError(f"{piece.key}: there are no notes")
+            raise InvalidValueError(f"{piece.key}: there are no notes")
         if piece.key in self._keys:
-            raise ValueError(f"{piece.key!r}: the key is used twice")
+            raise InvalidValueError(f"{piece.key!r}: the key is used twice")
         buffer = io.BytesIO()
         np.save(buffer, piece.notes.astype("<i4"), allow_pickle=False)
         description = json.dumps(piece.facts, sort_keys=True, ensure_ascii=False).encode()
@@ -67,7 +68,7 @@ def read_pieces(folder: Path, split: str) -> Iterator[Piece]:
     """
     manifest: Mapping[str, Any] = read_manifest(folder)
     if manifest.get("ticks") != TICKS:
-        raise ValueError(f"{folder}: holds no notes: pack a folder of MIDI files with ostinato pack")
+        raise InvalidValueError(f"{folder}: holds no notes: pack a folder of MIDI files with ostinato pack")
     for record in manifest["shards"][split]:
         path = folder / record["name"]
         try:
@@ -81,4 +82,4 @@ def read_pieces(folder: Path, split: str) -> Iterator[Piece]:
                     notes = np.load(io.BytesIO(contents), allow_pickle=False)
                     yield Piece(member.name.removesuffix(".notes.npy"), notes, facts)
         except (OSError, tarfile.TarError, ValueError) as error:
-            raise ValueError(f"{path}: damaged ({error}): pack it again") from None
+            raise InvalidValueError(f"{path}: damaged ({error}): pack it again") from None

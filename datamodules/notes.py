@@ -9,6 +9,7 @@ from datamodules.cache import cache_folder
 from datamodules.chorale_packing import make_once, pack_clips, packed_name
 from datamodules.note_clips import PLAYERS, VERSION, NoteRecipe, note_clips
 from datamodules.stems import check_instruments
+from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 
 
@@ -57,11 +58,11 @@ class Notes(AudioData):
         super().build()
         check_instruments("Notes", self.instruments, PLAYERS)
         if not self.velocities or not all(1 <= velocity <= 127 for velocity in self.velocities):
-            raise ValueError(f"Notes.velocities = {self.velocities}: name some from 1 to 127")
+            raise InvalidValueError(f"Notes.velocities = {self.velocities}: name some from 1 to 127")
         if len(set(self.velocities)) < len(self.velocities):
-            raise ValueError(f"Notes.velocities = {self.velocities}: one is named twice")
+            raise InvalidValueError(f"Notes.velocities = {self.velocities}: one is named twice")
         if self.seconds < 0.1:
-            raise ValueError(f"Notes.seconds = {self.seconds}: a note must have at least 0.1 seconds")
+            raise InvalidValueError(f"Notes.seconds = {self.seconds}: a note must have at least 0.1 seconds")
 
     @functools.cached_property
     def folder(self) -> Path:

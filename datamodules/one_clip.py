@@ -6,6 +6,8 @@ from typing import Any
 import lightning as L
 import torch
 
+from framework.errors import InvalidValueError
+
 
 class OneClip(L.LightningDataModule):
     """Another data module's first training segment as every batch and as the only held-out clip.
@@ -45,7 +47,7 @@ class OneClip(L.LightningDataModule):
         for batch in self.data.train_dataloader():
             self.data.teardown("fit")
             return self.data.on_after_batch_transfer(batch, 0)
-        raise ValueError("there is no batch to take a clip from: lower --data.batch_size")
+        raise InvalidValueError("there is no batch to take a clip from: lower --data.batch_size")
 
 
 class Repeated:

@@ -17,6 +17,7 @@ from datamodules.parallel import in_parallel
 from datamodules.recordings import Job, Recording, Skipped, find_recordings, jobs
 from datamodules.shards import MANIFEST, SPLITS, read_manifest, write_json, write_manifest
 from framework.audio.pitch import require_torchcrepe
+from framework.errors import InvalidValueError
 
 VERSION = 1
 _SMALL = 16e6  # bytes that are not worth starting processes for
@@ -67,11 +68,11 @@ def pack(
             missing.
     """
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
-        raise ValueError(f"validation {validation} and test {test} are shares: their sum must be below 1")
+        raise InvalidValueError(f"validation {validation} and test {test} are shares: their sum must be below 1")
     if clip_seconds <= 0 or (sample_rate is not None and sample_rate <= 0):
-        raise ValueError(f"clip_seconds {clip_seconds} and sample_rate {sample_rate} must be positive")
+        raise InvalidValueError(f"clip_seconds {clip_seconds} and sample_rate {sample_rate} must be positive")
     if loudness is not None and not -70 < loudness <= 0:
-        raise ValueError(f"loudness {loudness} must be in LUFS: above -70, at most 0")
+        raise InvalidValueError(f"loudness {loudness} must be in LUFS: above -70, at most 0")
     if f0:
         require_torchcrepe()
     source, destination = Path(source).expanduser(), Path(destination).expanduser()
@@ -88,7 +89,7 @@ def pack(
         skipped += packed.skipped
         if not any(partial.glob("*/*.tar")):
             shutil.rmtree(partial)
-            raise ValueError(f"{source}: not one file could be used: {_listed(skipped)}")
+            raise InvalidValueError(f"{source}: not one file could be used: {_listed(skipped)}")
         facts = {"source": str(source), "packed": treatment._asdict(), "skipped": [s._asdict() for s in skipped]}
         facts["quieter"] = packed.quieter
         manifest = write_manifest(partial, licence=licence, **facts)
@@ -138,9 +139,9 @@ def verify(folder: Path) -> list[str]:
 
 def _check_free(destination: Path) -> None:
     if (destination / MANIFEST).exists():
-        raise ValueError(f"{destination}: is packed already: remove it, or choose another folder")
+        raise InvalidValueError(f"{destination}: is packed already: remove it, or choose another folder")
     if destination.exists() and (not destination.is_dir() or any(destination.iterdir())):
-        raise ValueError(f"{destination}: is in use for something else: choose another folder")
+        raise InvalidValueError(f"{destination}: is in use for something else: choose another folder")
 
 
 def packing_hash(recordings: Iterable[Recording], *determining: Any) -> str:

@@ -21,6 +21,7 @@ from datamodules.note_shards import TICKS, Piece, read_pieces
 from datamodules.shards import MANIFEST, read_manifest
 from datamodules.song_levels import SongLevel, Windows
 from datamodules.soundfont import PERCUSSION
+from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 
 KITS = ("drums",)
@@ -66,11 +67,15 @@ class Pianorolls(SongLevel):
         super().build()
         name = type(self).__name__
         if not self.tracks or self.bars < 1:
-            raise ValueError(f"{name}: a window needs tracks and bars, it has {len(self.tracks)} and {self.bars}")
+            raise InvalidValueError(
+                f"{name}: a window needs tracks and bars, it has {len(self.tracks)} and {self.bars}"
+            )
         if self.beat_steps < 1 or TICKS % self.beat_steps:
-            raise ValueError(f"{name}.beat_steps = {self.beat_steps}: must divide {TICKS}")
+            raise InvalidValueError(f"{name}.beat_steps = {self.beat_steps}: must divide {TICKS}")
         if not (self.lowest >= 0 and self.pitches >= 1 and self.lowest + self.pitches <= 128):
-            raise ValueError(f"{name}: {self.pitches} pitches from {self.lowest} on are not all MIDI numbers below 128")
+            raise InvalidValueError(
+                f"{name}: {self.pitches} pitches from {self.lowest} on are not all MIDI numbers below 128"
+            )
 
     @property
     @abstractmethod
@@ -100,12 +105,14 @@ class Pianorolls(SongLevel):
         found = PianorollWindows(self, pieces)
         if pieces and all(max(self.track_of(piece)) < 0 for piece in pieces):
             names = sorted({name for piece in pieces for name in piece.facts["tracks"]})
-            raise ValueError(
+            raise InvalidValueError(
                 f"{type(self).__name__}: none of the tracks {', '.join(self.tracks)} is in {self.folder}, which has "
                 f"{', '.join(names[:8])}: set --data.tracks"
             )
         if split == "train" and not len(found):
-            raise ValueError(f"{type(self).__name__}: no piece in {self.folder} is as long as {self.bars} bars of 4/4")
+            raise InvalidValueError(
+                f"{type(self).__name__}: no piece in {self.folder} is as long as {self.bars} bars of 4/4"
+            )
         return found
 
     def fingerprint(self) -> str:
@@ -135,7 +142,7 @@ class MidiPianorolls(Pianorolls):
     def folder(self) -> Path:
         """Where the packed pieces are."""
         if not self.path:
-            raise ValueError(f"{type(self).__name__}.path is empty: name a folder of MIDI files (--data FOLDER)")
+            raise InvalidValueError(f"{type(self).__name__}.path is empty: name a folder of MIDI files (--data FOLDER)")
         source = Path(self.path).expanduser()
         if (source / MANIFEST).exists():
             return source

@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from framework.errors import InvalidValueError
+
 # What a random number is drawn for, so that no two purposes share one.
 SHARDS, ORDER, CROP, GAIN, REPLACEMENT, SUBSET, VALIDATION = range(7)
 _ROUNDS = 6
@@ -93,7 +95,7 @@ class Plan:
 
     def __post_init__(self) -> None:
         if sum(self.counts) == 0:
-            raise ValueError("the data set has no clips")
+            raise InvalidValueError("the data set has no clips")
 
     @functools.cached_property
     def draws(self) -> np.ndarray:
@@ -126,7 +128,9 @@ class Plan:
             ValueError: the ranks cannot share the batch equally.
         """
         if self.batch % world:
-            raise ValueError(f"a batch of {self.batch} cannot be shared by {world} devices: take a multiple of {world}")
+            raise InvalidValueError(
+                f"a batch of {self.batch} cannot be shared by {world} devices: take a multiple of {world}"
+            )
         share = self.batch // world
         places = np.arange(first, last)[:, None] * self.batch + rank * share + np.arange(share)
         clips, passes = self._at(epoch, places.ravel())

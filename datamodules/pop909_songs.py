@@ -13,6 +13,7 @@ import pretty_midi
 from datamodules.chorale_splits import SPLITS, draw
 from datamodules.chorales import Note
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song, phrase_keys, reduced
+from framework.errors import InvalidValueError, OstinatoError
 
 STEPS = 4
 """Steps of the grid in a beat: sixteenths."""
@@ -22,7 +23,7 @@ LABELS = "structure_labels"
 _MELODY, _PLAYED = "MELODY", ("BRIDGE", "PIANO")
 
 
-class Pop909Error(ValueError):
+class Pop909Error(OstinatoError, ValueError):
     """POP909 is not where it should be, or a file of it cannot be read; the message names the file."""
 
 
@@ -97,7 +98,7 @@ def read_chords(text: str) -> list[Chord]:
     chords, now = [], 0
     for line in filter(str.strip, text.splitlines()):
         if not (parts := re.fullmatch(r"\S+\s+\[([\d, ]*)\]\s+(?:(-?\d+)\s+)?(\d+)\s*", line)):
-            raise ValueError(f"a line of chords is {line!r}, not as 'C:maj [0, 4, 7] 0 2'")
+            raise InvalidValueError(f"a line of chords is {line!r}, not as 'C:maj [0, 4, 7] 0 2'")
         sounding = frozenset(int(c) % 12 for c in parts[1].split(",") if c.strip())
         if sounding and parts[2]:
             chords.append(Chord(now, int(parts[3]), sounding, int(parts[2]) % 12))

@@ -15,6 +15,7 @@ from datamodules.shard_files import ShardFiles
 from datamodules.shards import FULL_SCALE
 from datamodules.stretches import Stretch, read_plain, read_stretches
 from framework.audio.resample import resample, resampled_length, source_window
+from framework.errors import InvalidValueError
 
 
 class Segments(NamedTuple):
@@ -61,7 +62,7 @@ class Reader:
         cache: RemoteCache | None = None,
     ) -> None:
         if not urls:
-            raise ValueError("there are no shards to read")
+            raise InvalidValueError("there are no shards to read")
         self.urls, self.sample_rate = tuple(urls), sample_rate
         self._prefixes = tuple(prefixes) if prefixes else ("",) * len(urls)
         self._files = ShardFiles(self.urls, hashes or ("",) * len(urls), cache or RemoteCache())
@@ -102,7 +103,9 @@ class Reader:
             self._missing[shard] = str(error)
         else:
             if len(index) > count:
-                raise ValueError(f"{self.urls[shard]}: has {len(index)} clips instead of {count}: pack the data again")
+                raise InvalidValueError(
+                    f"{self.urls[shard]}: has {len(index)} clips instead of {count}: pack the data again"
+                )
             here = slice(self._starts[shard], self._starts[shard] + len(index))
             self._clips[here] = index.clips
             rates = np.maximum(index.clips["sample_rate"], 1).astype(np.int64)
@@ -284,7 +287,9 @@ class Reader:
             try:
                 path = self._files.path(shard)
             except OSError as error:
-                raise ValueError(f"{self.urls[shard]}: cannot be read ({error.strerror}): pack it again") from None
+                raise InvalidValueError(
+                    f"{self.urls[shard]}: cannot be read ({error.strerror}): pack it again"
+                ) from None
             self._indices[shard] = cached_index(path)
             prefix, keys = self._prefixes[shard], self._indices[shard].keys.tolist()
             self._keys[shard] = [prefix + key.decode(errors="replace") for key in keys]

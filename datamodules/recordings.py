@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from framework.errors import InvalidValueError
+
 READABLE = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
 _UNREADABLE = (".m4a", ".aac", ".wma", ".mp4", ".ape", ".wv", ".mpc", ".alac", ".amr")
 # How much larger 16 bit samples are than their files, roughly: only to make shards of similar size.
@@ -56,7 +58,7 @@ def find_recordings(source: Path) -> tuple[list[Recording], list[Skipped]]:
         ValueError: there is no such folder, or no audio file in it.
     """
     if not source.exists():
-        raise ValueError(f"{source}: no such file or folder")
+        raise InvalidValueError(f"{source}: no such file or folder")
     found, skipped = [], []
     for path in sorted(_files(source)):
         name = path.relative_to(source).as_posix() if path != source else path.name
@@ -74,7 +76,7 @@ def find_recordings(source: Path) -> tuple[list[Recording], list[Skipped]]:
     found = [r for r in found if originals[r] == r]
     if not found:
         listed = f" ({len(skipped)} cannot be read: {skipped[0].file}: {skipped[0].reason})" if skipped else ""
-        raise ValueError(f"{source}: there is no wav, flac, ogg or mp3 file in it{listed}")
+        raise InvalidValueError(f"{source}: there is no wav, flac, ogg or mp3 file in it{listed}")
     return found, skipped
 
 

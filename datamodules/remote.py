@@ -19,6 +19,7 @@ from filelock import FileLock
 
 from datamodules.cache import cache_folder
 from datamodules.tar import TarDamage, members
+from framework.errors import OstinatoError
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a server counts as dead."""
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 _GIVE_UP = (400, 401, 403, 404, 410)
 
 
-class DownloadError(ValueError):
+class DownloadError(OstinatoError, ValueError):
     """A remote file could not be had whole."""
 
 

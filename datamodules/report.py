@@ -16,6 +16,7 @@ from datamodules.reader import Reader
 from datamodules.recordings import Recording, Skipped, find_recordings
 from datamodules.remote import RemoteCache, is_remote
 from datamodules.shards import SPLITS
+from framework.errors import InvalidValueError
 
 _MEASURED = 400  # clips whose sound is read
 _SECONDS = 30.0  # of each
@@ -77,7 +78,7 @@ def report(path: str, examples: int = 16) -> Report:
     """
     data = AudioFolder(path=path)
     if data.parts != (data,):
-        raise ValueError(f"{path}: is a mixture: name one of its data sets at a time")
+        raise InvalidValueError(f"{path}: is a mixture: name one of its data sets at a time")
     return _of_recordings(Path(path).expanduser(), examples) if data.recordings else _of_shards(data, examples)
 
 
@@ -86,7 +87,7 @@ def _of_shards(data: AudioFolder, examples: int) -> Report:
     found = Report("shards" if manifest is None else "packed")
     located = [(split, url) for split in SPLITS for url in data.shards(split)]
     if not located:
-        raise ValueError(f"{data.path}: there are no shards")
+        raise InvalidValueError(f"{data.path}: there are no shards")
     if manifest is not None:
         found.clips, found.hours = manifest["clips"], manifest["hours"]
         found.hash, found.licence = manifest["hash"], manifest["licence"]

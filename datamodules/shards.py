@@ -20,6 +20,7 @@ import numpy as np
 import soundfile
 
 from datamodules.remote import is_remote, local_path, read_url
+from framework.errors import InvalidValueError
 
 SPLITS = ("train", "validation", "test")
 MANIFEST = "dataset.json"
@@ -180,7 +181,7 @@ def write_manifest(folder: str | Path, *, licence: str = "", **facts: Any) -> di
     splits = {split: [_record(shard) for shard in sorted((folder / split).glob("*.tar"))] for split in SPLITS}
     records = [record for shards in splits.values() for record in shards]
     if not records:
-        raise ValueError(f"{folder}: nothing was packed, there is not one clip")
+        raise InvalidValueError(f"{folder}: nothing was packed, there is not one clip")
     digest = hashlib.sha256("".join(f"{s}:{r['hash']}\n" for s, shards in splits.items() for r in shards).encode())
     manifest = {
         "version": 1,
@@ -208,9 +209,11 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         return json.loads(read_url(path) if is_remote(path) else local_path(path).read_bytes())
     except FileNotFoundError:
         there = local_path(str(folder)).is_dir()
-        raise ValueError(f"{path}: not there: {'pack the folder again' if there else 'no such folder'}") from None
+        raise InvalidValueError(
+            f"{path}: not there: {'pack the folder again' if there else 'no such folder'}"
+        ) from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: unreadable ({error}): pack the folder again") from None
+        raise InvalidValueError(f"{path}: unreadable ({error}): pack the folder again") from None
 
 
 def write_json(path: Path, contents: Any) -> None:
@@ -237,23 +240,23 @@ def to_pcm(audio: np.ndarray) -> np.ndarray:
 
 def _pcm(key: str, audio: np.ndarray) -> np.ndarray:
     if audio.ndim != 1 or audio.size == 0:
-        raise ValueError(f"{key}: expected audio (time,) with at least one sample, got shape {audio.shape}")
+        raise InvalidValueError(f"{key}: expected audio (time,) with at least one sample, got shape {audio.shape}")
     if not np.isfinite(audio).all():
-        raise ValueError(f"{key}: the audio has samples that are NaN or infinite")
+        raise InvalidValueError(f"{key}: the audio has samples that are NaN or infinite")
     peak = float(np.abs(audio).max())
     if peak > 1 + 1 / FULL_SCALE:
-        raise ValueError(f"{key}: the audio reaches {peak:.3g}: scale it into [-1, 1]")
+        raise InvalidValueError(f"{key}: the audio reaches {peak:.3g}: scale it into [-1, 1]")
     return to_pcm(audio)
 
 
 def _check_names(key: str, known: set[str], members: Mapping[str, Any]) -> None:
     if not _KEY.fullmatch(key) or len(key.encode()) > 200:
-        raise ValueError(f"{key!r}: a key must not be empty or long, nor have dots, slashes or blanks in it")
+        raise InvalidValueError(f"{key!r}: a key must not be empty or long, nor have dots, slashes or blanks in it")
     if key in known:
-        raise ValueError(f"{key!r}: the key is used twice")
+        raise InvalidValueError(f"{key!r}: the key is used twice")
     for name in members:
         if not _MEMBER.fullmatch(name) or name in ("wav", "flac", "json"):
-            raise ValueError(f"{key}.{name}: not a name for a further member")
+            raise InvalidValueError(f"{key}.{name}: not a name for a further member")
 
 
 def _encode(name: str, value: np.ndarray, sample_rate: int) -> bytes:
@@ -261,7 +264,7 @@ def _encode(name: str, value: np.ndarray, sample_rate: int) -> bytes:
     if form in ("wav", "flac"):
         return encode_audio(to_pcm(value), sample_rate, form)
     if form != "npy":
-        raise ValueError(f"{name}: an array is stored as .npy, .flac or .wav")
+        raise InvalidValueError(f"{name}: an array is stored as .npy, .flac or .wav")
     buffer = io.BytesIO()
     np.save(buffer, value, allow_pickle=False)
     return buffer.getvalue()
@@ -277,4 +280,4 @@ def _record(shard: Path) -> dict[str, Any]:
     try:
         return {"name": shard.name} | json.loads(shard.with_suffix(".json").read_text())
     except (OSError, ValueError):
-        raise ValueError(f"{shard}: has no record beside it, so it was not written whole: remove it") from None
+        raise InvalidValueError(f"{shard}: has no record beside it, so it was not written whole: remove it") from None

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from datamodules.chorales import Note
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song
+from framework.errors import InvalidValueError, OstinatoError
 
 
-class SongFileError(ValueError):
+class SongFileError(OstinatoError, ValueError):
     """A file that holds no song; the message names it and says what is wrong."""
 
 
@@ -79,7 +80,7 @@ class _Column(NamedTuple):
         """Refuse another value by a ValueError that names the place."""
         if type(value) not in ((int,) if self.whole else (int, float)) or not self.least <= value <= self.most:
             kind = "a whole number" if self.whole else "a number"
-            raise ValueError(f"{place}: {self.name} is {value!r}, not {kind} from {self.least} to {self.most:g}")
+            raise InvalidValueError(f"{place}: {self.name} is {value!r}, not {kind} from {self.least} to {self.most:g}")
 
 
 _PHRASE = (
@@ -99,28 +100,28 @@ def _check(plain: Any) -> None:
         ValueError: naming the field.
     """
     if not isinstance(plain, dict):
-        raise ValueError("it is no object with a song's fields")
+        raise InvalidValueError("it is no object with a song's fields")
     for field in ("name", "unit", "steps", "phrases", "outline", "chords", "voices"):
         if field not in plain:
-            raise ValueError(f"{field} is missing")
+            raise InvalidValueError(f"{field} is missing")
     if not isinstance(plain["name"], str):
-        raise ValueError(f"name is {plain['name']!r}, not a text")
+        raise InvalidValueError(f"name is {plain['name']!r}, not a text")
     for column in _GRID:
         column.check("the grid", plain[column.name])
     _check_rows("phrases", plain["phrases"], _PHRASE)
     if not plain["phrases"]:
-        raise ValueError("phrases is empty")
+        raise InvalidValueError("phrases is empty")
     beats = sum(units for _, units, _, _ in plain["phrases"]) * plain["unit"]
     for field in ("outline", "chords"):
         chord = (_Column("onset", 0, beats), _Column("duration", 1, beats), None, _BASS)
         _check_rows(field, plain[field], chord)
         for number, (_, _, classes, _) in enumerate(plain[field]):
             if not isinstance(classes, list):
-                raise ValueError(f"{field}[{number}]: pitch classes are {classes!r}, not a list")
+                raise InvalidValueError(f"{field}[{number}]: pitch classes are {classes!r}, not a list")
             for value in classes:
                 _CLASS.check(f"{field}[{number}]", value)
     if not isinstance(plain["voices"], dict):
-        raise ValueError("voices is no object with a voice's notes by its name")
+        raise InvalidValueError("voices is no object with a voice's notes by its name")
     length = beats * plain["steps"]
     note = (_Column("onset", 0, length, False), _Column("duration", 0, length, False), _Column("MIDI number", 0, 127))
     for name, notes in plain["voices"].items():
@@ -130,11 +131,11 @@ def _check(plain: Any) -> None:
 def _check_rows(field: str, rows: Any, columns: Sequence[_Column | None]) -> None:
     """Check lists of one number a column; what stands where there is no column is not looked at."""
     if not isinstance(rows, list):
-        raise ValueError(f"{field} is {type(rows).__name__}, not a list")
+        raise InvalidValueError(f"{field} is {type(rows).__name__}, not a list")
     for number, row in enumerate(rows):
         place = f"{field}[{number}]"
         if not isinstance(row, list) or len(row) != len(columns):
-            raise ValueError(f"{place} is {row!r}, not a list of {len(columns)}")
+            raise InvalidValueError(f"{place} is {row!r}, not a list of {len(columns)}")
         for value, column in zip(row, columns, strict=True):
             if column is not None:
                 column.check(place, value)

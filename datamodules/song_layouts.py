@@ -13,6 +13,7 @@ import numpy as np
 
 from datamodules.chorales import Note
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song, key_roll, phrase_roll
+from framework.errors import InvalidValueError
 
 FORM = 2 + PHRASE_TYPES
 """Channels of a form: tonic, scale and the kinds of phrases."""
@@ -171,7 +172,7 @@ def form_of(image: np.ndarray) -> tuple[Phrase, ...]:
     gone = np.flatnonzero(key.sum((0, 2)) < _ENDED)
     end = int(gone[0]) if len(gone) else image.shape[1]
     if not end:
-        raise ValueError("the form has no phrase: sample another seed, or train the level for longer")
+        raise InvalidValueError("the form has no phrase: sample another seed, or train the level for longer")
     value, kind = kinds.sum(0), kinds.argmax(0)
     rises = (value[1:] > value[:-1] + _RISE) & (value[1:] > _BEGUN)
     # After a phrase of a single unit nothing rises, but its own row falls at once.

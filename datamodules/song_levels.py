@@ -15,6 +15,7 @@ from datamodules.loader import Batch, Loader, Position
 from datamodules.plan import VALIDATION, Plan, uniform
 from datamodules.song_layouts import Layout, window
 from datamodules.songs import Song
+from framework.errors import InvalidValueError
 from framework.hyperparameters import Hyperparameters, runtime
 from framework.lightning import LightningDataModule
 
@@ -59,7 +60,7 @@ class SongLevel(Hyperparameters, LightningDataModule):
         self._position: Position = (0, 0)
         self._loader: Loader | None = None
         if self.layout.segments and len(self.segment_shares) != self.layout.segments + 1:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{type(self).__name__}.segment_shares has {len(self.segment_shares)} shares: a level that looks back "
                 f"at up to {self.layout.segments} segments needs {self.layout.segments + 1}"
             )
@@ -156,7 +157,7 @@ class SongLevel(Hyperparameters, LightningDataModule):
         """
         for name, now in self._order().items():
             if state.get(name) != now:
-                raise ValueError(
+                raise InvalidValueError(
                     f"{type(self).__name__}: cannot continue in the same order: {name} was {state.get(name)!r}, "
                     f"now {now!r}"
                 )

@@ -22,6 +22,7 @@ from midirenderer import render_wave_from
 
 from datamodules.chorales import Note
 from framework.audio.resample import resample
+from framework.errors import InvalidValueError
 
 NATIVE_RATE = 48_000
 """Sample rate of the synthesiser in Hz."""
@@ -166,7 +167,7 @@ def soundfont_path() -> Path:
     package = importlib.util.find_spec("pretty_midi")
     path = Path(package.origin).parent / "TimGM6mb.sf2" if package and package.origin else None
     if path is None or not path.exists():
-        raise ValueError(
+        raise InvalidValueError(
             "the SoundFont TimGM6mb.sf2 of pretty_midi is not there: pip install --force-reinstall pretty_midi"
         )
     return path

@@ -8,6 +8,7 @@ from datamodules.cache import cache_folder
 from datamodules.chorale_packing import make_once, pack_chorales, packed_name
 from datamodules.soundfont import SOLOS
 from datamodules.stem_clips import VERSION, StemRecipe, stem_clips
+from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest, runtime
 
 
@@ -41,9 +42,9 @@ class BachStems(AudioData):
         super().build()
         check_instruments("BachStems", self.instruments, SOLOS)
         if self.pieces < 3:
-            raise ValueError(f"BachStems.pieces = {self.pieces}: three splits need at least 3 pieces")
+            raise InvalidValueError(f"BachStems.pieces = {self.pieces}: three splits need at least 3 pieces")
         if self.clip_seconds < 1:
-            raise ValueError(f"BachStems.clip_seconds = {self.clip_seconds}: a clip must have at least 1 second")
+            raise InvalidValueError(f"BachStems.clip_seconds = {self.clip_seconds}: a clip must have at least 1 second")
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -72,9 +73,9 @@ def check_instruments(data: str, chosen: tuple[str, ...], known: dict) -> None:
         ValueError: one is unknown or named twice, or there is none.
     """
     if not chosen:
-        raise ValueError(f"{data}.instruments is empty: name some of {', '.join(known)}")
+        raise InvalidValueError(f"{data}.instruments is empty: name some of {', '.join(known)}")
     for name in chosen:
         if name not in known:
-            raise ValueError(f"{data}.instruments: there is no {name!r}: {nearest(name, known)}")
+            raise InvalidValueError(f"{data}.instruments: there is no {name!r}: {nearest(name, known)}")
         if chosen.count(name) > 1:
-            raise ValueError(f"{data}.instruments names {name!r} twice")
+            raise InvalidValueError(f"{data}.instruments names {name!r} twice")

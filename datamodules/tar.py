@@ -8,11 +8,13 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from framework.errors import OstinatoError
+
 BLOCK = 512
 _END = bytes(2 * BLOCK)
 
 
-class TarDamage(ValueError):  # noqa: N818
+class TarDamage(OstinatoError, ValueError):  # noqa: N818
     """A tar file is cut, or a header in it is not what was written."""
 
 

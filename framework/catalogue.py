@@ -18,12 +18,13 @@ from types import ModuleType
 from typing import Any
 
 from framework.annotations import describe
+from framework.errors import OstinatoError
 from framework.hyperparameters import nearest
 
 PACKAGE = "experiments"
 
 
-class UnknownExperimentError(ValueError):
+class UnknownExperimentError(OstinatoError, ValueError):
     """No experiment has this name; the message names the nearest."""
 
 

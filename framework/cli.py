@@ -6,7 +6,11 @@ Nothing here imports torch, so that `ostinato list` and `--help` answer at once.
 import os
 import signal
 import sys
+import traceback
 from importlib import import_module
+
+from framework.errors import OstinatoError
+from framework.hyperparameters import nearest
 
 USAGE = """\
 usage: ostinato COMMAND [...]
@@ -41,8 +45,8 @@ usage: ostinato COMMAND [...]
   bench [NAME...]                    speed beside other ways of doing the same; without a name, which benches there are
 
 Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices 2 --seed 3
-`ostinato COMMAND NAME --help` lists them all. NAME is a file below experiments/, e.g. hifigan_v3 or
-ablations.hifigan_without_mpd (its last part is enough).
+`ostinato COMMAND NAME --help` lists them all; `--debug` shows the traceback of any error.
+NAME is a file below experiments/, e.g. hifigan_v3 or ablations.hifigan_without_mpd (its last part is enough).
 """
 COMMANDS = (
     "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "listen", "synthesize", "encode", "decode",
@@ -50,17 +54,24 @@ COMMANDS = (
 )  # fmt: skip
 
 
+DEBUG = "OSTINATO_DEBUG"
+"""Environment variable that `--debug` sets: every error shows its traceback."""
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit status. A user's mistake is one line on standard error and status 2."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run one command and return its exit status.
+
+    An `OstinatoError` is one line on standard error and status 2. Any other exception shows its traceback and gives
+    status 1. `--debug`, anywhere on the command line, shows the traceback of both.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if "--debug" in arguments:
+        arguments.remove("--debug")
+        os.environ[DEBUG] = "1"
     if not arguments or arguments[0] in ("-h", "--help"):
         print(USAGE, end="")
         return 0
     command, *rest = arguments
-    if command not in COMMANDS:
-        from framework.hyperparameters import nearest
-
-        return fail(f"no command {command!r}: {nearest(command, COMMANDS)}")
     if (
         command not in ("compare", "compose", "listen", "sweep", "status", "pack", "data", "bench")
         and rest
@@ -72,6 +83,8 @@ def main(arguments: list[str] | None = None) -> int:
     # the speed); ones that never spin lose a quarter of it where nobody does.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
+        if command not in COMMANDS:
+            raise UnknownCommandError(f"no command {command!r}: {nearest(command, COMMANDS)}")
         status: int = import_module(f"framework.commands.{command}").run(rest) or 0
         sys.stdout.flush()
         return status
@@ -81,19 +94,23 @@ def main(arguments: list[str] | None = None) -> int:
         # Whoever read the output has seen enough, as `head` has; there is nowhere to write the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        if is_a_users(error):
-            return fail(str(error))
-        raise
+    except OstinatoError as error:
+        if os.environ.get(DEBUG):
+            traceback.print_exc()
+        return fail(str(error))
+    except Exception:
+        traceback.print_exc()
+        return fail(UNEXPECTED, 1)
 
 
-def is_a_users(error: Exception) -> bool:
-    """Say whether an error was raised by the project as a message to its user, rather than from deep in a library."""
-    trace = error.__traceback__
-    while trace and trace.tb_next:
-        trace = trace.tb_next
-    module = trace.tb_frame.f_globals.get("__name__", "") if trace else ""
-    return module.partition(".")[0] in ("framework", "datamodules", "experiments")
+class UnknownCommandError(OstinatoError, ValueError):
+    """There is no command of this name."""
+
+
+UNEXPECTED = (
+    "unexpected error, shown above. If it comes from your own code, correct it there; "
+    "otherwise please report it with these lines, as CONTRIBUTING.md says"
+)
 
 
 def fail(message: str, status: int = 2) -> int:

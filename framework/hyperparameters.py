@@ -26,11 +26,12 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 from docstring_parser import parse as parse_docstring
 
 from framework.annotations import describe, matches
+from framework.errors import OstinatoError
 
 REQUIRED: Any = inspect.Parameter.empty
 
 
-class HyperparameterError(TypeError):
+class HyperparameterError(OstinatoError, TypeError):
     """A class sets a hyperparameter that does not exist, or to a value of the wrong type."""
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from framework.errors import InvalidValueError
 from framework.generators.layers import remove_weight_norm
 from framework.runs.identity import of_project
 from framework.runs.released import ReleaseError, read_release
@@ -79,7 +80,7 @@ class Released:
         """
         preset, source = self.system.preset, source.to(self.system.device)
         if source.dim() != 3 or source.shape[1] not in (1, preset.n_mels):
-            raise ValueError(
+            raise InvalidValueError(
                 f"audio (1, 1, time) or log-mels (batch, {preset.n_mels}, frames) are wanted, not {tuple(source.shape)}"
             )
         if source.shape[1] == 1:
@@ -91,7 +92,7 @@ class Released:
         system._modules = self.system._modules | {"front_end": given}
         audio = system.synthesize({"audio": silence})
         if not given.read:
-            raise ValueError(f"{type(system).__name__} does not read log-mels: give it audio (1, 1, time)")
+            raise InvalidValueError(f"{type(system).__name__} does not read log-mels: give it audio (1, 1, time)")
         return audio
 
 

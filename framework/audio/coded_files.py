@@ -19,13 +19,15 @@ from typing import BinaryIO
 
 import numpy as np
 
+from framework.errors import OstinatoError
+
 MAGIC, VERSION = b"OSTI", 1
 BLOCK = 512
 """Frames of a block."""
 START, CHECKSUM = struct.Struct("<4sBH"), struct.Struct("<I")
 
 
-class CodedFileError(ValueError):
+class CodedFileError(OstinatoError, ValueError):
     """A file of codes that cannot be used; the message names it and says why."""
 
 

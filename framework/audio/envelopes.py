@@ -9,6 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from framework.errors import InvalidValueError
+
 Interpolation = Literal["nearest", "linear", "hann", "cubic"]
 
 
@@ -77,7 +79,7 @@ def resample(controls: Tensor, steps: int, interpolation: Interpolation = "linea
     controls = full_precision(controls)
     intervals = frames if hold_last else frames - 1
     if interpolation == "hann" and (steps % intervals or steps <= intervals):
-        raise ValueError(f"Hann windows need a multiple of {intervals} steps for {frames} frames, not {steps}")
+        raise InvalidValueError(f"Hann windows need a multiple of {intervals} steps for {frames} frames, not {steps}")
     whole = steps if hold_last or interpolation == "hann" else steps - 1
     position = torch.arange(steps, device=controls.device, dtype=torch.float64) * intervals / max(whole, 1)
     if interpolation == "nearest" and not hold_last:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from framework.audio.resample import resample as resample_array
+from framework.errors import OstinatoError
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
 
 
-class AudioFileError(ValueError):
+class AudioFileError(OstinatoError, ValueError):
     """An audio file or folder that cannot be used; the message names it and says what to do."""
 
 

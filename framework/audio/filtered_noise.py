@@ -6,6 +6,7 @@ from torch.nn.functional import fold, pad
 
 from framework.audio.convolution import convolve
 from framework.audio.envelopes import full_precision
+from framework.errors import InvalidValueError
 
 
 def impulse_responses(magnitudes: Tensor, taps: int | None = None) -> Tensor:
@@ -24,7 +25,9 @@ def impulse_responses(magnitudes: Tensor, taps: int | None = None) -> Tensor:
         ValueError: if there is but one band, or if fewer taps than there are are asked for, and an even number of them.
     """
     if magnitudes.shape[-1] < 2:
-        raise ValueError("a filter has a gain at 0 Hz and at half the sample rate: it needs 2 bands or more, not 1")
+        raise InvalidValueError(
+            "a filter has a gain at 0 Hz and at half the sample rate: it needs 2 bands or more, not 1"
+        )
     magnitudes = full_precision(magnitudes)
     response = torch.fft.fftshift(torch.fft.irfft(magnitudes + 0j), dim=-1)
     available = response.shape[-1]
@@ -34,7 +37,7 @@ def impulse_responses(magnitudes: Tensor, taps: int | None = None) -> Tensor:
     if taps == available:
         return response * window
     if taps % 2 == 0:
-        raise ValueError(f"a filter is cut to an odd number of taps, not {taps}")
+        raise InvalidValueError(f"a filter is cut to an odd number of taps, not {taps}")
     start = available // 2 - (taps // 2 - 1)
     return response[..., start : start + taps] * pad(window[2:], (0, 2))
 
@@ -56,7 +59,7 @@ def filter_frames(audio: Tensor, responses: Tensor) -> Tensor:
     batch, _, time = audio.shape
     frames, taps = responses.shape[1:]
     if time % frames:
-        raise ValueError(f"{time} samples cannot be cut into {frames} equal frames")
+        raise InvalidValueError(f"{time} samples cannot be cut into {frames} equal frames")
     hop_length = time // frames
     filtered = convolve(audio.reshape(batch, frames, hop_length), responses)
     total = time + taps - 1
@@ -86,7 +89,9 @@ def filter_blocks(audio: Tensor, magnitudes: Tensor) -> Tensor:
     frames, taps = responses.shape[1:]
     hop_length = audio.shape[-1] // frames
     if audio.shape[-1] % frames or hop_length < taps:
-        raise ValueError(f"{audio.shape[-1]} samples cannot be cut into {frames} frames of at least {taps} samples")
+        raise InvalidValueError(
+            f"{audio.shape[-1]} samples cannot be cut into {frames} frames of at least {taps} samples"
+        )
     responses = torch.roll(pad(responses, (0, hop_length - taps)), -(taps // 2), -1)
     filtered = convolve(audio.reshape(len(audio), frames, hop_length), responses)[..., :hop_length]
     return filtered.reshape(audio.shape)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from framework.audio.mel import MelPreset, mel_filters
+from framework.errors import InvalidValueError
 
 
 class GriffinLim(nn.Module):
@@ -105,7 +106,7 @@ class FramedFourier:
         # What is reflected behind the end is audio too.
         least = max(self.edge + 1, (self.total - 2 * self.edge) // 2 + 1)
         if not least <= self.length <= self.total - self.edge:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{frames} frames of {n_fft} samples, {hop_length} apart, give from {least} to "
                 f"{self.total - self.edge} samples of audio, not {self.length}"
             )

@@ -14,6 +14,7 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
+from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 
 
@@ -131,7 +132,7 @@ def preset(name: str) -> MelPreset:
         ValueError: naming the nearest known one.
     """
     if name not in PRESETS:
-        raise ValueError(f"no mel preset {name!r}: {nearest(name, PRESETS)}")
+        raise InvalidValueError(f"no mel preset {name!r}: {nearest(name, PRESETS)}")
     return PRESETS[name]
 
 
@@ -190,10 +191,10 @@ class MelSpectrogram(nn.Module):
     def _reflected(self, audio: Tensor) -> Tensor:
         p = self.preset
         if audio.dim() != 3 or audio.shape[1] != 1:
-            raise ValueError(f"mel spectrograms are of mono audio (batch, 1, time), not {tuple(audio.shape)}")
+            raise InvalidValueError(f"mel spectrograms are of mono audio (batch, 1, time), not {tuple(audio.shape)}")
         reflected = (p.n_fft - p.hop_length if p.padding == "same" else p.n_fft) // 2
         if audio.shape[-1] <= reflected:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{p.name} reflects {reflected} samples at each edge: a clip of {audio.shape[-1]} is too short"
             )
         return nn.functional.pad(audio.float(), (reflected, reflected), mode="reflect").squeeze(1)
@@ -226,5 +227,7 @@ def mel_filters(preset: MelPreset) -> Tensor:
         ).T.contiguous()
     empty = (filters.amax(1) == 0).sum().item()
     if empty:
-        raise ValueError(f"{preset.name}: {empty} of {preset.n_mels} mel bands are empty: use fewer, or a longer n_fft")
+        raise InvalidValueError(
+            f"{preset.name}: {empty} of {preset.n_mels} mel bands are empty: use fewer, or a longer n_fft"
+        )
     return filters

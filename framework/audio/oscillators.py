@@ -25,6 +25,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from framework.audio.envelopes import Interpolation, blend_weights, full_precision, harmonic_frequencies
+from framework.errors import InvalidValueError
 
 _SAMPLES_AT_ONCE = {"cpu": 1 << 15}
 """What stays in the cache of one core; elsewhere memory matters less than the number of kernels."""
@@ -64,7 +65,9 @@ def harmonic_oscillators(
         ValueError: if f0 and amplitudes differ in batch or frames.
     """
     if f0.shape != amplitudes.shape[:2]:
-        raise ValueError(f"f0 {tuple(f0.shape)} and amplitudes {tuple(amplitudes.shape)} differ in batch or frames")
+        raise InvalidValueError(
+            f"f0 {tuple(f0.shape)} and amplitudes {tuple(amplitudes.shape)} differ in batch or frames"
+        )
     f0, amplitudes = full_precision(f0), full_precision(amplitudes)
     with torch.autocast(f0.device.type, enabled=False):
         start, end = _hop_ends(f0, f0_interpolation)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from framework.audio.files import resample
 from framework.audio.pitch_grid import FRAME_RATE, at_hops
+from framework.errors import OstinatoError
 
 LOWEST, HIGHEST = 50.0, 2000.0
 """Hz: what is lower or higher is not taken for a pitch."""
@@ -26,7 +27,7 @@ _FLOOR = 1e-3  # how likely any bin is at least
 _LOWEST_BIN = 1997.3794084376191  # cents above 10 Hz
 
 
-class PitchError(ValueError):
+class PitchError(OstinatoError, ValueError):
     """The pitch cannot be tracked; the message says what to do."""
 
 

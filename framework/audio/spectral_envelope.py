@@ -6,6 +6,7 @@ from torch.nn.functional import avg_pool1d
 
 from framework.audio.griffin_lim import invert_mel
 from framework.audio.mel import MelPreset, mel_filters
+from framework.errors import InvalidValueError
 
 WIDTH = 5
 """Bins over which the logarithm of the envelope is averaged: rougher ones cannot be undone, being no filters any more
@@ -32,7 +33,9 @@ class SpectralEnvelope(nn.Module):
     def __init__(self, preset: MelPreset, floor: float = 1e-5) -> None:
         super().__init__()
         if preset.padding != "center":
-            raise ValueError(f"a spectral envelope needs frames centred on multiples of the hop, not those of {preset}")
+            raise InvalidValueError(
+                f"a spectral envelope needs frames centred on multiples of the hop, not those of {preset}"
+            )
         self.preset, self.floor = preset, floor
         self.register_buffer("window", torch.hann_window(preset.win_length), persistent=False)
         self.register_buffer("filters", mel_filters(preset), persistent=False)

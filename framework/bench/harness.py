@@ -10,8 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from framework.errors import OstinatoError
 
-class BenchError(ValueError):
+
+class BenchError(OstinatoError, ValueError):
     """Contenders do not agree, or a contest cannot be held; the message says in one line why."""
 
 

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
+from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 
 PACKAGE = "framework.bench"
@@ -26,9 +27,9 @@ def run(arguments: list[str]) -> None:
     parsed = _parser(known).parse_args(arguments)
     for name in parsed.names:
         if name not in known:
-            raise ValueError(f"no bench {name!r}: {nearest(name, list(known))}")
+            raise InvalidValueError(f"no bench {name!r}: {nearest(name, list(known))}")
     if parsed.rounds < 1 or parsed.seconds < 0:
-        raise ValueError("--rounds must be at least 1 and --seconds not negative")
+        raise InvalidValueError("--rounds must be at least 1 and --seconds not negative")
     peers = dict(map(_peer, parsed.peer))
     command = shlex.join(["ostinato", "bench", *arguments])
     # Where a checkout lies is nobody else's matter.
@@ -81,7 +82,7 @@ def hold_bench(name: str, summary: str, peers: dict[str, Path], parsed: argparse
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ValueError(message)
+        raise InvalidValueError(message)
 
 
 def _parser(known: dict[str, str]) -> _Parser:
@@ -110,5 +111,7 @@ def _peer(text: str) -> tuple[str, Path]:
     name, _, folder = text.partition("=")
     path = Path(folder).expanduser().absolute()
     if not name or not folder or not path.is_dir():
-        raise ValueError(f"--peer {text}: expected NAME=DIR, the name of a project and a folder with its checkout")
+        raise InvalidValueError(
+            f"--peer {text}: expected NAME=DIR, the name of a project and a folder with its checkout"
+        )
     return name, path

@@ -7,6 +7,7 @@ import numpy as np
 
 from datamodules.report import Report, report
 from framework.commands.parser import OneLineParser
+from framework.errors import InvalidValueError
 
 _LISTED = 10
 _BAR = 30
@@ -20,9 +21,9 @@ def run(arguments: list[str]) -> None:
     parser.add_argument("--examples", type=int, default=16, help="How many spectrograms.")
     parsed = parser.parse_args(arguments)
     if parsed.examples < 1:
-        raise ValueError(f"--examples {parsed.examples}: must be at least 1")
+        raise InvalidValueError(f"--examples {parsed.examples}: must be at least 1")
     if parsed.picture and parsed.picture.suffix.lower() != ".png":
-        raise ValueError(f"{parsed.picture}: the picture is a .png file")
+        raise InvalidValueError(f"{parsed.picture}: the picture is a .png file")
     found = report(parsed.path, parsed.examples)
     print("\n".join(lines(parsed.path, found)))
     if parsed.picture and found.examples:

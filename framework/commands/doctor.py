@@ -13,6 +13,7 @@ import lightning as L
 import torch
 
 from framework.commands.experiment import ExperimentCLI, open_experiment
+from framework.errors import OstinatoError
 from framework.evaluation.judge import judge
 from framework.strategies import number_of_devices
 
@@ -20,7 +21,7 @@ CLIPS = 256
 """Training clips that are read."""
 
 
-class ComplaintError(ValueError):
+class ComplaintError(OstinatoError, ValueError):
     """What is wrong, and the remedy."""
 
 

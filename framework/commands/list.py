@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from framework.catalogue import Entry, entries, sweep_modules
+from framework.errors import InvalidValueError
 
 
 def run(arguments: list[str]) -> None:
@@ -16,7 +17,7 @@ def run(arguments: list[str]) -> None:
     if arguments:
         found = [entry for entry in known if arguments[0] in entry.name]
         if not found:
-            raise ValueError(f"no experiment's name contains {arguments[0]!r}: `ostinato list` shows all")
+            raise InvalidValueError(f"no experiment's name contains {arguments[0]!r}: `ostinato list` shows all")
         for entry in found:
             print(f"{entry.name}  ({entry.parent})\n    {entry.summary}")
             for change in entry.changes:

@@ -7,6 +7,7 @@ from datamodules.midi_files import MidiFolderError, midi_files, pack_midi
 from datamodules.pack import pack, verify
 from datamodules.recordings import find_recordings
 from framework.commands.parser import OneLineParser
+from framework.errors import InvalidValueError
 
 
 def run(arguments: list[str]) -> None:
@@ -60,5 +61,5 @@ def check(arguments: list[str]) -> None:
     problems = verify(folder)
     if problems:
         print("\n".join(problems))
-        raise ValueError(f"{folder}: {len(problems)} problems: pack it again, or take the shards named out")
+        raise InvalidValueError(f"{folder}: {len(problems)} problems: pack it again, or take the shards named out")
     print(f"{folder}: every shard is as it was packed")

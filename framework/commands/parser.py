@@ -4,10 +4,11 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningArgumentParser
 
+from framework.errors import OstinatoError
 from framework.hyperparameters import nearest
 
 
-class UsageError(ValueError):
+class UsageError(OstinatoError, ValueError):
     """A command line that names something that does not exist or has the wrong type."""
 
 

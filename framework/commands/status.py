@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from rich.console import Console
 
+from framework.errors import InvalidValueError
 from framework.sweeps.record import PlannedRun, read_record
 from framework.sweeps.slurm import job_of, jobs_in_queue
 from framework.sweeps.table import print_failures, progress_table
@@ -16,7 +17,7 @@ from framework.sweeps.table import print_failures, progress_table
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        raise ValueError(f"ostinato status: {message}")
+        raise InvalidValueError(f"ostinato status: {message}")
 
 
 def run(arguments: list[str]) -> int | None:

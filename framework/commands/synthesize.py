@@ -9,6 +9,7 @@ from framework.audio.files import AudioFileError, audio_files, load_audio, save_
 from framework.commands.experiment import ExperimentCLI, open_experiment
 from framework.commands.parser import UsageError
 from framework.commands.weights import load_weights
+from framework.errors import OstinatoError
 from framework.paradigms.system import seed_all
 
 
@@ -73,7 +74,7 @@ def regenerate(cli: ExperimentCLI, source: Path, targets: dict[Path, Path]) -> N
             seed_all("synthesize", cli.config["seed"], str(relative))
             batch = system.analyse(audio[None].to(system.device))
             save_audio(target, system.synthesize(batch)[0], rate)
-        except ValueError as error:
+        except OstinatoError as error:
             if len(targets) == 1:
                 raise
             skipped += 1

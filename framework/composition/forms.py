@@ -3,6 +3,7 @@
 import re
 
 from datamodules.songs import PHRASE_TYPES, Phrase
+from framework.errors import OstinatoError
 
 LETTERS = "ABCDEF"[:PHRASE_TYPES]
 _ASKED = LETTERS[:-1]  # the last kind is that of all other phrases: two of it have nothing in common
@@ -11,7 +12,7 @@ PHRASE = 8
 LONGEST = 16
 
 
-class FormError(ValueError):
+class FormError(OstinatoError, ValueError):
     """A form that cannot be read."""
 
 

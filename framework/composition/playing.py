@@ -17,6 +17,7 @@ from framework.audio.files import AudioFileError, audio_files, load_audio
 from framework.audio.pitch_grid import FRAME_RATE, at_hops
 from framework.audio.resample import resample
 from framework.composition.cascade import number_of
+from framework.errors import OstinatoError
 
 RATE = 44_100
 PEAK = 10 ** (-1 / 20)
@@ -26,7 +27,7 @@ _HELD = 0.75  # beats by which a phrase's last beat is longer: its fermata
 _PARTS = ("soprano", "alto", "tenor", "bass")
 
 
-class PlayingError(ValueError):
+class PlayingError(OstinatoError, ValueError):
     """Something that cannot be played; the message says what and why."""
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect, normed_conv2d
+from framework.errors import InvalidValueError
 
 LOWEST_BIN = 32.70  # Hz, the note C1
 
@@ -100,10 +101,14 @@ class MultiScaleSubBandCQTDiscriminator(Discriminator):
     ) -> None:
         super().__init__()
         if LOWEST_BIN * 2**octaves > sample_rate:
-            raise ValueError(f"{octaves} octaves above {LOWEST_BIN} Hz go beyond {sample_rate} Hz: use fewer octaves")
+            raise InvalidValueError(
+                f"{octaves} octaves above {LOWEST_BIN} Hz go beyond {sample_rate} Hz: use fewer octaves"
+            )
         for hop_length in hop_lengths:
             if hop_length % 2 ** (octaves - 1):
-                raise ValueError(f"a hop of {hop_length} cannot be halved {octaves - 1} times, once for each octave")
+                raise InvalidValueError(
+                    f"a hop of {hop_length} cannot be halved {octaves - 1} times, once for each octave"
+                )
         self.discriminators = nn.ModuleList(
             CQTDiscriminator(sample_rate, hop_length, octaves, bins, channels, dilations, slope, trainable)
             for hop_length, bins in zip(hop_lengths, bins_per_octave, strict=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from framework.errors import OstinatoError
 from framework.evaluation.evaluation import Evaluation
 from framework.hyperparameters import nearest
 from framework.runs.folder import RunError, RunFolder
@@ -14,7 +15,7 @@ from framework.runs.identity import canonical
 TRUTH, GRIFFIN_LIM = "ground truth", "Griffin-Lim"
 
 
-class ComparisonError(ValueError):
+class ComparisonError(OstinatoError, ValueError):
     """Runs cannot be compared; the message says which and why, in one line."""
 
 

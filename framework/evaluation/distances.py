@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.audio.mel import MelPreset, MelSpectrogram
+from framework.errors import InvalidValueError
 
 RESOLUTIONS = (512, 2048, 4096)
 """Transform lengths (samples) of the STFT distance: beside the 1024 of the mel front ends, never at it."""
@@ -94,4 +95,6 @@ def magnitudes(audio: Tensor, n_fft: int) -> Tensor:
 def _same_shape(fake: Tensor, real: Tensor) -> None:
     if fake.shape != real.shape or fake.dim() != 3 or fake.shape[1] != 1:
         shapes = f"{tuple(fake.shape)} and {tuple(real.shape)}"
-        raise ValueError(f"distances are between audio of one shape (batch, 1, time), not {shapes}: cut to one length")
+        raise InvalidValueError(
+            f"distances are between audio of one shape (batch, 1, time), not {shapes}: cut to one length"
+        )

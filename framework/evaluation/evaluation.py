@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.audio.files import safe_name
+from framework.errors import OstinatoError
 from framework.evaluation.statistics import Interval, bootstrap
 from framework.runs.folder import write_atomically
 
@@ -17,7 +18,7 @@ VERSION = 1
 FILE = "values.json"
 
 
-class EvaluationError(ValueError):
+class EvaluationError(OstinatoError, ValueError):
     """A run cannot be evaluated, or an evaluation not be read; the message names it and the remedy."""
 
 

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from framework.errors import InvalidValueError
+
 RESAMPLES = 10_000
 """Bootstrap samples of an interval, and random sign flips of a test."""
 
@@ -106,7 +108,9 @@ def paired(ours: Values, baseline: Values, level: float = 0.95) -> Difference:
     """
     left, right = _array(ours), _array(baseline)
     if len(left) != len(right):
-        raise ValueError(f"pairs are of the same clips, and there are {len(left)} values here and {len(right)} there")
+        raise InvalidValueError(
+            f"pairs are of the same clips, and there are {len(left)} values here and {len(right)} there"
+        )
     differences = present(left - right)
     interval = bootstrap(differences, level)
     return Difference(interval.mean, interval.low, interval.high, interval.count, _sign_flips(differences))
@@ -138,7 +142,9 @@ def over_seeds(runs: Sequence[Values], level: float = 0.95) -> OverSeeds:
     """
     arrays = [_array(values) for values in runs]
     if len({len(array) for array in arrays}) != 1:
-        raise ValueError(f"seeds are averaged on the same clips, not on {[len(array) for array in arrays]} of them")
+        raise InvalidValueError(
+            f"seeds are averaged on the same clips, not on {[len(array) for array in arrays]} of them"
+        )
     table = np.stack(arrays)
     averaged = table.mean(0)
     means = table[:, ~np.isnan(averaged)].mean(1) if not np.isnan(averaged).all() else np.full(len(table), np.nan)

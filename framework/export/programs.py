@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
+from framework.errors import OstinatoError
 from framework.export.fourier import RealFourierHead, RealSpectrum
 from framework.export.recurrent import ScannedLSTM
 from framework.generators.autoencoder import Autoencoder
@@ -38,7 +39,7 @@ SCALES = {"mel": 1, "labels": 0}
 Inputs = tuple[Tensor, ...]
 
 
-class ExportError(ValueError):
+class ExportError(OstinatoError, ValueError):
     """A system that is no program of a fixed graph, or a program that does not do what the system does."""
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 from tqdm import tqdm
 
+from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.code_transformer import (
     Cache,
     CodeTransformer,
@@ -21,7 +22,7 @@ from framework.paradigms.labels import labels_of
 from framework.paradigms.system import System, Terms
 
 
-class PromptError(ValueError):
+class PromptError(OstinatoError, ValueError):
     """A prompt that cannot be continued; the message says why."""
 
 
@@ -84,19 +85,19 @@ class CodeLanguageModel(System):
             raise NotTrainedError(f"{self.codec.source} has latents, not codes: name a run of a codec, as codec_bach")
         quantiser = self.codec.network.quantiser
         if not 0 <= self.books <= len(quantiser.layers):
-            raise ValueError(f"books = {self.books}: {self.codec.source} has {len(quantiser.layers)} codebooks")
+            raise InvalidValueError(f"books = {self.books}: {self.codec.source} has {len(quantiser.layers)} codebooks")
         if not self.temperature >= 0 or not 0 < self.top_p <= 1 or not 0 <= self.top_k <= quantiser.size:
-            raise ValueError(
+            raise InvalidValueError(
                 f"temperature = {self.temperature:g}, top_k = {self.top_k}, top_p = {self.top_p:g}: at least 0, "
                 f"at most {quantiser.size}, and above 0 up to 1"
             )
         if not self.prompt_seconds >= 0:
-            raise ValueError(f"prompt_seconds = {self.prompt_seconds:g}: no less than 0 can be kept")
+            raise InvalidValueError(f"prompt_seconds = {self.prompt_seconds:g}: no less than 0 can be kept")
         books = self.books or len(quantiser.layers)
         if self.context <= books:
-            raise ValueError(f"context = {self.context}: {books} codebooks, each a step later, need more steps")
+            raise InvalidValueError(f"context = {self.context}: {books} codebooks, each a step later, need more steps")
         if self.channels % (2 * self.heads):
-            raise ValueError(f"channels = {self.channels} is not a multiple of twice the {self.heads} heads")
+            raise InvalidValueError(f"channels = {self.channels} is not a multiple of twice the {self.heads} heads")
         self.codec.network.books = books
         super().build()
         check_rate(self.codec, self.preset.sample_rate)
@@ -121,7 +122,9 @@ class CodeLanguageModel(System):
         longest = (self.context - books + 1) * frame
         segment = getattr(self.trainer.datamodule, "segment", 0)  # type: ignore[attr-defined]
         if stage == "fit" and segment > longest:
-            raise ValueError(f"a segment of {segment} samples is longer than the context: set --data.segment {longest}")
+            raise InvalidValueError(
+                f"a segment of {segment} samples is longer than the context: set --data.segment {longest}"
+            )
         if self.scored:
             check_score(self.codec, self.trainer.datamodule)  # type: ignore[attr-defined]
 

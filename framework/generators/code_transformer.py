@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
 from framework.audio.pitch_grid import MIDI_NUMBERS
+from framework.errors import InvalidValueError
 
 
 class Cache:
@@ -118,7 +119,7 @@ class CodeTransformer(nn.Module):
         begun = cache.steps if cache is not None else 0
         end = begun + tokens.shape[-1]
         if end > self.context:
-            raise ValueError(f"{end} steps are more than the context of {self.context}")
+            raise InvalidValueError(f"{end} steps are more than the context of {self.context}")
         embedded = torch.stack([embed(book) for embed, book in zip(self.embeddings, tokens.unbind(1), strict=True)])
         hidden = embedded.sum(0) + self.positions[begun:end]
         if self.label_embedding is not None and labels is not None:

@@ -5,13 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.autoencoder import Autoencoder, AutoencoderNetwork
 from framework.generators.quantisation import Quantised, ResidualQuantiser, perplexity
 from framework.hyperparameters import runtime
 from framework.paradigms.system import Terms
 
 
-class BitrateError(ValueError):
+class BitrateError(OstinatoError, ValueError):
     """A bitrate that a codec does not have; the message names those it has."""
 
 
@@ -74,7 +75,7 @@ class Codec(Autoencoder):
             ValueError: fewer than one codebook, or than two codes.
         """
         if self.codebooks < 1 or self.codebook_size < 2:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.codebooks} codebooks of {self.codebook_size}: at least one, of two codes, is needed"
             )
         super().build()

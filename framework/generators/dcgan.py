@@ -15,6 +15,7 @@ from datamodules.soundfont import Performance, render
 from framework.audio.griffin_lim import GriffinLim
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dcgan import DCGANDiscriminator, draw_weights
+from framework.errors import InvalidValueError
 from framework.evaluation.metrics.metric import Trait
 from framework.generators.musegan_tracks import described, traits_of
 from framework.hyperparameters import runtime
@@ -97,7 +98,9 @@ class SpectrogramDCGAN(DCGAN):
         """
         super().build()
         if self.preset.n_mels != SIZE or self.preset.limits != (-1.0, 1.0):
-            raise ValueError(f"the images have {SIZE} mel bands in [-1, 1], {self.mel} has others: set --model.mel")
+            raise InvalidValueError(
+                f"the images have {SIZE} mel bands in [-1, 1], {self.mel} has others: set --model.mel"
+            )
         self.griffin_lim = GriffinLim(self.preset)
 
     @property

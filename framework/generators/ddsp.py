@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from framework.audio.loudness import log_magnitude_loudness, loudness
 from framework.audio.mfcc import MFCC
 from framework.audio.pitch import track_pitch
+from framework.errors import InvalidValueError
 from framework.generators.ddsp_networks import DDSPNetwork, DDSPPyTorchNetwork
 from framework.hyperparameters import runtime
 from framework.losses.multi_scale_spectral import CentredMultiScaleSpectralLoss, MultiScaleSpectralLoss
@@ -90,12 +91,12 @@ class DDSP(Adversarial):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         hop = getattr(data, "f0_hop", self.control_hop)
         if hop != self.control_hop:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the data has f0 every {hop} samples (0: not at all), the network hears it every {self.control_hop}: "
                 f"set --data.f0_hop {self.control_hop}"
             )
         if getattr(data, "segment", 0) % self.control_hop:
-            raise ValueError(
+            raise InvalidValueError(
                 f"a segment of {data.segment} samples is no whole number of frames of {self.control_hop}: "
                 f"set --data.segment {-(-data.segment // self.control_hop) * self.control_hop}"
             )
@@ -113,7 +114,7 @@ class DDSP(Adversarial):
             ValueError: the batch has no f0.
         """
         if "f0" not in batch:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{type(self).__name__} needs the pitch of its audio: use data that knows it, such as BachStems or an "
                 f"AudioFolder, with --data.f0_hop {self.control_hop}"
             )
@@ -168,7 +169,9 @@ class DDSPPyTorch(DDSP):
 
     def build_generator(self) -> nn.Module:
         if self.latents:
-            raise ValueError(f"{type(self).__name__} has no encoder: leave latents at 0, or take magenta's networks")
+            raise InvalidValueError(
+                f"{type(self).__name__} has no encoder: leave latents at 0, or take magenta's networks"
+            )
         return DDSPPyTorchNetwork(
             self.preset.sample_rate,
             self.control_hop,

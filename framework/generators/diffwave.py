@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, silu
 
+from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.paradigms.diffusion import Diffusion
 from framework.paradigms.labels import labels_of
@@ -145,7 +146,7 @@ class DiffWaveNetwork(nn.Module):
             ValueError: a mel for a network that takes none, or none for one that does.
         """
         if (mel is None) != (self.spectrogram_upsampler is None):
-            raise ValueError("an unconditional DiffWave takes no mel, and a conditional one needs it")
+            raise InvalidValueError("an unconditional DiffWave takes no mel, and a conditional one needs it")
         hidden = self.input_projection(noisy).relu()
         level = self.diffusion_embedding(levels)
         if self.spectrogram_upsampler is not None:
@@ -191,7 +192,7 @@ class DiffWave(Diffusion):
         super().setup(stage)
         segment, hop = getattr(self.trainer.datamodule, "segment", 0), self.preset.hop_length  # type: ignore[attr-defined]
         if self.copies and segment % hop:
-            raise ValueError(
+            raise InvalidValueError(
                 f"a segment of {segment} samples is no multiple of the mel's hop, {hop}: "
                 f"set --data.segment {segment // hop * hop or hop}"
             )

@@ -11,6 +11,7 @@ from torch.nn.utils.parametrizations import weight_norm
 
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale_stft import MultiScaleSTFTDiscriminator
+from framework.errors import InvalidValueError
 from framework.generators.codec import Codec, CodecNetwork
 from framework.generators.quantisation import AveragedCodebook, Quantised, ResidualQuantiser
 from framework.generators.streaming import SkipLSTM
@@ -171,7 +172,7 @@ class Encodec(Codec):
         """
         super().build()
         if any(not 1 <= books <= self.codebooks for books in self.trained_books):
-            raise ValueError(f"trained_books = {self.trained_books}: there are {self.codebooks} codebooks")
+            raise InvalidValueError(f"trained_books = {self.trained_books}: there are {self.codebooks} codebooks")
         self.balancer = Balancer(("adversarial", "feature_matching", *self.losses)) if self.balanced else None
 
     def build_generator(self) -> EncodecNetwork:

@@ -10,6 +10,7 @@ from torch.nn.functional import leaky_relu
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
+from framework.errors import InvalidValueError
 from framework.generators.channels_last import Vocoder
 from framework.generators.incremental import Chain, Incremental, Pointwise, Sum, incremental
 from framework.generators.layers import (
@@ -117,12 +118,12 @@ class HiFiGANGenerator(Vocoder):
         stages = list(zip(upsample_rates, upsample_kernels, strict=True))
         for rate, kernel in stages:
             if kernel < rate or (kernel - rate) % 2:
-                raise ValueError(f"upsampling by {rate} needs a kernel longer by an even number, not {kernel}")
+                raise InvalidValueError(f"upsampling by {rate} needs a kernel longer by an even number, not {kernel}")
         if any(kernel % 2 == 0 for kernel in kernels):
-            raise ValueError(f"kernels of residual blocks are odd, to keep the length: {tuple(kernels)}")
+            raise InvalidValueError(f"kernels of residual blocks are odd, to keep the length: {tuple(kernels)}")
         self.hop_length = math.prod(upsample_rates)
         if residual_block not in RESIDUAL_BLOCKS:
-            raise ValueError(f"residual blocks are of kind 1 or 2, not {residual_block}")
+            raise InvalidValueError(f"residual blocks are of kind 1 or 2, not {residual_block}")
         block = RESIDUAL_BLOCKS[residual_block]
         shapes = list(zip(kernels, dilations, strict=True))
         if not fusion:

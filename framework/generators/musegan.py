@@ -21,6 +21,7 @@ from framework.audio.files import save_audio
 from framework.discriminators.base import Discriminator
 from framework.discriminators.musegan import MuseGANDiscriminator, TutorialDiscriminator
 from framework.discriminators.musegan_paper import PaperDiscriminator
+from framework.errors import InvalidValueError
 from framework.evaluation.metrics.metric import Trait
 from framework.generators.musegan_networks import MuseGANGenerator, TutorialGenerator
 from framework.generators.musegan_paper import PaperGenerator
@@ -97,7 +98,7 @@ class MuseGAN(Adversarial):
             return
         shapes = [(len(d.tracks), d.segment, d.pitches) for d in (data, own)]
         if shapes[0] != shapes[1]:
-            raise ValueError(
+            raise InvalidValueError(
                 f"a window has (tracks, steps, pitches) {shapes[0]}, {type(self).__name__} makes {shapes[1]}"
             )
 
@@ -276,7 +277,7 @@ class PaperMuseGAN(MuseGAN):
             ValueError: the data has no track of the given one's name.
         """
         if self.given and self.given not in self.grid.tracks:
-            raise ValueError(f"given = {self.given!r}: the tracks are {', '.join(self.grid.tracks)}")
+            raise InvalidValueError(f"given = {self.given!r}: the tracks are {', '.join(self.grid.tracks)}")
         super().build()
 
     @property
@@ -305,7 +306,7 @@ class PaperMuseGAN(MuseGAN):
         if not self.given:
             return super().analyse(audio)
         if not self.accompanied:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the {self.given} is accompanied: name a MIDI file that has it, by --model.accompanied FILE"
             )
         piece = read_midi(Path(self.accompanied))

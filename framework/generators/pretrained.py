@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from framework.audio.pitch_grid import MIDI_NUMBERS
+from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.autoencoder import Autoencoder
 from framework.release import load_autoencoder
 from framework.runs.folder import RunFolder
@@ -15,7 +16,7 @@ from framework.runs.released import is_released
 RUNS = Path("runs")
 
 
-class NotTrainedError(ValueError):
+class NotTrainedError(OstinatoError, ValueError):
     """A system stands on another one that was not trained, or not as it has to be."""
 
 
@@ -144,7 +145,7 @@ def check_score(autoencoder: Pretrained, data: Any) -> None:
     """
     frame, hop = autoencoder.network.samples_per_frame, getattr(data, "score_hop", 0)
     if hop != frame:
-        raise ValueError(f"a frame is {frame} samples, the data's score_hop {hop}: set --data.score_hop {frame}")
+        raise InvalidValueError(f"a frame is {frame} samples, the data's score_hop {hop}: set --data.score_hop {frame}")
 
 
 def score_of(batch: dict[str, Any], frame: int) -> Tensor:

@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
+from framework.errors import InvalidValueError
 from framework.generators.layers import normed_conv, normed_upsampling
 from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.adversarial import Adversarial
@@ -139,7 +140,7 @@ class UnivNetGenerator(nn.Module):
             ValueError: so few frames that their edges cannot be reflected.
         """
         if mel.shape[-1] < 4:
-            raise ValueError(f"too few frames: the edges of 4 or more are reflected, not of {mel.shape[-1]}")
+            raise InvalidValueError(f"too few frames: the edges of 4 or more are reflected, not of {mel.shape[-1]}")
         if noise is None:
             noise = torch.randn(len(mel), self.noise, mel.shape[-1], device=mel.device)
         hidden = self.conv_pre(noise)

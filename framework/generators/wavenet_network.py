@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, interpolate, pad, relu
 from torch.nn.utils.parametrizations import weight_norm
 
+from framework.errors import InvalidValueError
+
 
 class Layer(nn.Module):
     """One dilated causal convolution with a gated unit, and its residual and skip paths (section 2.3, figure 4).
@@ -136,7 +138,9 @@ class WaveNetNetwork(nn.Module):
     ) -> None:
         super().__init__()
         if not dilations or gate_channels % 2:
-            raise ValueError(f"WaveNet needs layers and gates to halve, not {len(dilations)} and {gate_channels}")
+            raise InvalidValueError(
+                f"WaveNet needs layers and gates to halve, not {len(dilations)} and {gate_channels}"
+            )
         self.in_channels, self.out_channels = in_channels, out_channels
         self.dilations, self.kernel = tuple(dilations), kernel
         self.residual_scale = math.sqrt(0.5) if scaled else 1.0

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from framework.errors import InvalidValueError
 from framework.generators.wavenet_eager import EagerSteps
 from framework.generators.wavenet_network import WaveNetNetwork
 from framework.generators.wavenet_weights import SamplingWeights
@@ -127,14 +128,14 @@ def _check_conditions(
     if (network.upsampling is None) != (mel is None) or (network.embedding is None) != (labels is None):
         needs = [n for n, part in (("mel", network.upsampling), ("labels", network.embedding)) if part is not None]
         given = [n for n, part in (("mel", mel), ("labels", labels)) if part is not None]
-        raise ValueError(f"the network takes {needs or 'no condition'}, given {given or 'none'}")
+        raise InvalidValueError(f"the network takes {needs or 'no condition'}, given {given or 'none'}")
     for name, condition in (("mel", mel), ("labels", labels)):
         if condition is not None and len(condition) != batch:
-            raise ValueError(f"{batch} streams need as many {name}, not {len(condition)}")
+            raise InvalidValueError(f"{batch} streams need as many {name}, not {len(condition)}")
     if mel is not None and network.upsampling is not None:
         length = (mel.shape[-1] - 2 * network.upsampling.context) * network.hop_length
         if length < time:
-            raise ValueError(f"the mel lasts {length} samples, fewer than the {time} to sample")
+            raise InvalidValueError(f"the mel lasts {length} samples, fewer than the {time} to sample")
 
 
 def _condition(network: WaveNetNetwork, mel: Tensor | None, begin: int, end: int) -> Tensor | None:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from framework.errors import InvalidValueError, OstinatoError
 from framework.listening.plan import LISTENERS, RANGES, ListeningError, Plan, load_plan
 
 ANSWERS = "answers.jsonl"
@@ -24,7 +25,7 @@ LARGEST_IMPORT = 1 << 20
 """Bytes of a file of answers at most."""
 
 
-class AnswerError(ValueError):
+class AnswerError(OstinatoError, ValueError):
     """An answer that is not one to this test.
 
     Args:
@@ -130,13 +131,13 @@ def parsed(text: bytes) -> Any:
 
 
 def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise InvalidValueError(f"{name} is no number of JSON")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name comes twice")
+        raise InvalidValueError("a name comes twice")
     return found
 
 

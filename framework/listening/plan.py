@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from framework.errors import InvalidValueError, OstinatoError
 from framework.evaluation.columns import TRUTH
 from framework.runs.folder import write_atomically
 
@@ -30,7 +31,7 @@ RANGES = {"mushra": (0, 100), "mos": (1, 5), "ab": (0, 1)}
 Form = list[tuple[int, list[int]]]
 
 
-class ListeningError(ValueError):
+class ListeningError(OstinatoError, ValueError):
     """A listening test cannot be made, served or read; the message says why and what to do, in one line."""
 
 
@@ -207,7 +208,7 @@ def load_plan(folder: Path) -> Plan:
     try:
         values = json.loads(path.read_text())
         if values.pop("version") != VERSION:
-            raise ValueError("another version")
+            raise InvalidValueError("another version")
         trials = tuple(
             Trial(t["id"], t["clip"], tuple(Stimulus(**s) for s in t["stimuli"]), t["reference"])
             for t in values.pop("trials")

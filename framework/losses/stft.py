@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from framework.errors import InvalidValueError
+
 
 class MultiResolutionSTFTLoss(nn.Module):
     """Spectral convergence plus L1 distance of log magnitudes, averaged over resolutions (equations 2 to 6).
@@ -47,7 +49,7 @@ class STFTDistance(nn.Module):
     def __init__(self, n_fft: int, hop_length: int, win_length: int, eps: float) -> None:
         super().__init__()
         if n_fft % 2 or n_fft < win_length:
-            raise ValueError(f"n_fft = {n_fft} must be even and not below the window length, {win_length}")
+            raise InvalidValueError(f"n_fft = {n_fft} must be even and not below the window length, {win_length}")
         self.n_fft, self.hop_length, self.win_length, self.eps = n_fft, hop_length, win_length, eps
         before = (n_fft - win_length) // 2
         window = pad(torch.hann_window(win_length), (before, n_fft - win_length - before))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torchaudio.functional import deemphasis, preemphasis
 
+from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.losses.likelihood import Distribution
 from framework.paradigms.system import System, Terms
@@ -53,7 +54,9 @@ class Autoregressive(System):
             ValueError: a temperature below 0.
         """
         if self.temperature < 0:
-            raise ValueError(f"temperature = {self.temperature}: 0 takes the likeliest samples, 1 draws as learned")
+            raise InvalidValueError(
+                f"temperature = {self.temperature}: 0 takes the likeliest samples, 1 draws as learned"
+            )
         self.distribution = self.build_distribution()
         super().build()
 
@@ -70,7 +73,7 @@ class Autoregressive(System):
         super().setup(stage)
         segment = getattr(self.trainer.datamodule, "segment", None)  # type: ignore[attr-defined]
         if stage == "fit" and segment is not None and segment < self.network.receptive_field:
-            raise ValueError(
+            raise InvalidValueError(
                 f"a segment of {segment} samples is shorter than the receptive field of "
                 f"{self.network.receptive_field}: set --data.segment to that or more"
             )

@@ -4,6 +4,8 @@ from typing import Any
 
 from torch import Tensor
 
+from framework.errors import InvalidValueError
+
 
 def labels_of(batch: dict[str, Any], name: str, count: int) -> Tensor:
     """Return a batch's labels `(batch,)` of a name.
@@ -12,11 +14,11 @@ def labels_of(batch: dict[str, Any], name: str, count: int) -> Tensor:
         ValueError: the batch has none, or one that is not among the first `count` numbers.
     """
     if name not in batch:
-        raise ValueError(
+        raise InvalidValueError(
             f"the system is told the {name!r} of a clip, which the data does not give: "
             f"set --data.labels '[\"{name}\"]' where the clips have it, or --model.label ''"
         )
     labels: Tensor = batch[name]
     if labels.min() < 0 or labels.max() >= count:
-        raise ValueError(f"{name} {labels.tolist()}: the networks have {count}, from 0 on")
+        raise InvalidValueError(f"{name} {labels.tolist()}: the networks have {count}, from 0 on")
     return labels

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from framework.discriminators.base import DiscriminatorOutput
+from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.paradigms.adversarial import Adversarial
 from framework.paradigms.labels import labels_of
@@ -54,7 +55,7 @@ class NoiseDriven(Adversarial):
             ValueError: a label without a number of labels.
         """
         if self.label and self.labels < 1:
-            raise ValueError(f"how many of the label {self.label!r} are there? set --model.labels")
+            raise InvalidValueError(f"how many of the label {self.label!r} are there? set --model.labels")
         super().build()
 
     @property
@@ -81,7 +82,7 @@ class NoiseDriven(Adversarial):
         super().setup(stage)
         segment = getattr(self.trainer.datamodule, "segment", self.length)  # type: ignore[attr-defined]
         if segment != self.length:
-            raise ValueError(
+            raise InvalidValueError(
                 f"{type(self).__name__} makes {self.length} samples, a segment has {segment}: "
                 f"set --data.segment {self.length}"
             )

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from framework.errors import InvalidValueError
+
 
 class NoiseSchedule(nn.Module):
     """How much noise there is at each level.
@@ -32,7 +34,7 @@ class NoiseSchedule(nn.Module):
         wrong = [(level, beta) for level, beta in enumerate(self.betas) if not 0 < beta < 1]
         if not len(self.betas) or wrong:
             first = f"beta {wrong[0][1]:g} at level {wrong[0][0]}" if wrong else "no levels"
-            raise ValueError(f"a noise schedule needs betas between 0 and 1, and has {first}")
+            raise InvalidValueError(f"a noise schedule needs betas between 0 and 1, and has {first}")
         self.alpha_bars = np.cumprod(1 - self.betas)
         # Follow from the betas: not for the checkpoint.
         self.register_buffer("signal", torch.tensor(np.sqrt(self.alpha_bars), dtype=torch.float32), persistent=False)
@@ -75,7 +77,9 @@ class NoiseSchedule(nn.Module):
             ValueError: more steps than levels, or a negative number.
         """
         if not 0 <= steps <= len(self):
-            raise ValueError(f"{steps} sampling steps: the schedule has {len(self)} levels (0 takes all of them)")
+            raise InvalidValueError(
+                f"{steps} sampling steps: the schedule has {len(self)} levels (0 takes all of them)"
+            )
         levels = np.linspace(len(self) - 1, 0, steps or len(self)).round().astype(int)
         if steps == 1:
             levels = levels[:1]
@@ -93,7 +97,7 @@ class NoiseSchedule(nn.Module):
         signal, known = np.sqrt(alpha_bars), np.sqrt(self.alpha_bars)
         tolerance = 1e-12
         if signal[0] > known[0] + tolerance or signal[-1] < known[-1] - tolerance:
-            raise ValueError(
+            raise InvalidValueError(
                 f"fast sampling from alpha_bar {alpha_bars[-1]:.3g} to {alpha_bars[0]:.3g} leaves what was trained, "
                 f"{self.alpha_bars[-1]:.3g} to {self.alpha_bars[0]:.3g}: choose other betas"
             )

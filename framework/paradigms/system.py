@@ -16,6 +16,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.discriminators.spectral_norm import SpectralNorm
+from framework.errors import InvalidTypeError, InvalidValueError
 from framework.evaluation.metrics.metric import Trait
 from framework.generators.channels_last import Vocoder
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
@@ -102,13 +103,13 @@ class System(Hyperparameters, LightningModule):
         self.generator = self.build_generator()
         hop = getattr(self.generator, "hop_length", self.preset.hop_length)
         if hop != self.preset.hop_length:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the generator makes {hop} samples of a frame, the mel {self.mel} has {self.preset.hop_length}"
             )
         self.losses = nn.ModuleDict(self.build_losses())
         for name in self.losses:
             if f"{name}_weight" not in self.hyperparameters:
-                raise TypeError(
+                raise InvalidTypeError(
                     f"the loss {name!r} has no weight: annotate {name}_weight: float in {type(self).__name__}"
                 )
         if self.ema_decay:
@@ -146,17 +147,17 @@ class System(Hyperparameters, LightningModule):
         """Refuse data whose sample rate is not the front end's, and arithmetic that the losses do not survive."""
         rate = getattr(self.trainer.datamodule, "sample_rate", self.preset.sample_rate)  # type: ignore[attr-defined]
         if rate != self.preset.sample_rate:
-            raise ValueError(
+            raise InvalidValueError(
                 f"the data has {rate} Hz, the mel front end {self.preset.name} {self.preset.sample_rate} Hz: "
                 "set --data.sample_rate or --model.mel so that they agree"
             )
         if self.trainer.precision == "16-mixed":
-            raise ValueError(
+            raise InvalidValueError(
                 "16-mixed scales one loss, and here networks take turns whose steps it would skip one without the "
                 "other: use --trainer.precision bf16-mixed, or 32-true"
             )
         if self.trainer.precision not in ("32-true", "bf16-mixed"):
-            raise ValueError(
+            raise InvalidValueError(
                 f"{self.trainer.precision} has the weights in another arithmetic than mels and losses, which are in "
                 "float32: use --trainer.precision bf16-mixed, or 32-true"
             )
@@ -193,7 +194,7 @@ class System(Hyperparameters, LightningModule):
             return [batch]
         share = len(batch["key"])
         if count < 1 or share % count:
-            raise ValueError(f"{name} = {count} does not divide a device's share of the batch, {share}")
+            raise InvalidValueError(f"{name} = {count} does not divide a device's share of the batch, {share}")
         size = share // count
         return [
             {n: v[i : i + size] if isinstance(v, (list, Tensor)) and len(v) == share else v for n, v in batch.items()}
@@ -372,7 +373,7 @@ class System(Hyperparameters, LightningModule):
         stored, own = checkpoint.get("front_end", {}), asdict(self.preset)
         differences = [f"{n} {stored[n]} (here {own[n]})" for n in own if n in stored and stored[n] != own[n]]
         if differences:
-            raise ValueError(f"the checkpoint was trained on another mel front end: {', '.join(differences)}")
+            raise InvalidValueError(f"the checkpoint was trained on another mel front end: {', '.join(differences)}")
         for optimizer in checkpoint.get("optimizer_states", ()):
             for group in optimizer["param_groups"]:
                 group |= {"betas": self.betas, "weight_decay": self.weight_decay}

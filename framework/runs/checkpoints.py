@@ -13,6 +13,7 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
+from framework.errors import OstinatoError
 from framework.runs.agreement import Vote
 from framework.runs.released import as_checkpoint, is_released
 
@@ -107,7 +108,7 @@ class Checkpoints(Callback):
         self.best = state_dict["best"]
 
 
-class CheckpointError(ValueError):
+class CheckpointError(OstinatoError, ValueError):
     """A file is no checkpoint of this system; the message names it and the remedy."""
 
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import yaml
 
+from framework.errors import OstinatoError
 
-class RunError(RuntimeError):
+
+class RunError(OstinatoError, RuntimeError):
     """A run cannot go on; the message names the folder and the remedy."""
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from framework.errors import InvalidTypeError
 from framework.hyperparameters import Hyperparameters
 
 TRAINER_SETTINGS = ("max_steps", "precision", "max_epochs", "limit_train_batches", "overfit_batches", "fast_dev_run")
@@ -28,7 +29,7 @@ def canonical(value: Any) -> Any:
         return value
     if isinstance(value, (int, float)):
         return int(value) if value == int(value) else float(value)
-    raise TypeError(f"a hyperparameter cannot hold {type(value).__name__}")
+    raise InvalidTypeError(f"a hyperparameter cannot hold {type(value).__name__}")
 
 
 def identity(system: Hyperparameters, data: Hyperparameters, trainer: Mapping[str, Any], seed: int) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from framework.errors import OstinatoError
 from framework.runs.checkpoints import reason_of
 
 
-class OfficialCheckpointError(ValueError):
+class OfficialCheckpointError(OstinatoError, ValueError):
     """A checkpoint that holds no weights for the network it is loaded into."""
 
 

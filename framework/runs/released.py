@@ -12,6 +12,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from framework.errors import InvalidTypeError, OstinatoError
+
 SUFFIX, FORMAT, KEY = ".safetensors", 1, "ostinato"
 READABLE = 0o644
 """A release is for others too; safetensors writes for oneself."""
@@ -19,7 +21,7 @@ TRAINING = "training/"
 """Prefix of the names of the tensors that only training needs."""
 
 
-class ReleaseError(ValueError):
+class ReleaseError(OstinatoError, ValueError):
     """A file is no released system, or none of this version; the message names it and the remedy."""
 
 
@@ -129,7 +131,7 @@ def packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
         return {"tuple": items} if isinstance(value, tuple) else items
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    raise TypeError(f"{name}: a {type(value).__name__} cannot be released")
+    raise InvalidTypeError(f"{name}: a {type(value).__name__} cannot be released")
 
 
 def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:

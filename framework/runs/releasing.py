@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.utils.parametrize import is_parametrized
 
+from framework.errors import InvalidTypeError
 from framework.generators.autoencoder import Autoencoder
 from framework.generators.layers import remove_weight_norm
 from framework.generators.pretrained import Pretrained
@@ -95,7 +96,7 @@ def synthesizing(system: type[System]) -> type:
         own = {name for name in vars(cls) if not name.startswith("_")}
         if cls.__module__.startswith("framework.") or own - {*vars(cls)["_own_hyperparameters"], *NO_SYNTHESIS}:
             return cls
-    raise TypeError(f"{system.__name__} is no system")
+    raise InvalidTypeError(f"{system.__name__} is no system")
 
 
 def judged_weights(system: System) -> dict[str, Tensor]:

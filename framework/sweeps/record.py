@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 from framework.runs.folder import RunFolder, write_atomically
 
@@ -212,7 +213,7 @@ def read_record(root: str | Path, name: str) -> tuple[str, list[PlannedRun]]:
     known = [found.stem for found in path.parent.glob("*.json")]
     if name not in known:
         hint = nearest(name, known) if known else "none has been started there (`ostinato sweep NAME` starts one)"
-        raise ValueError(f"no sweep {name!r} in {root}: {hint}")
+        raise InvalidValueError(f"no sweep {name!r} in {root}: {hint}")
     try:
         stored = json.loads(path.read_text())
         runs = [
@@ -221,4 +222,4 @@ def read_record(root: str | Path, name: str) -> tuple[str, list[PlannedRun]]:
         ]
         return stored["question"], runs
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged ({error}): `ostinato sweep {name} --dry` writes it again") from None
+        raise InvalidValueError(f"{path} is damaged ({error}): `ostinato sweep {name} --dry` writes it again") from None

@@ -13,10 +13,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
+from framework.errors import OstinatoError
 from framework.hyperparameters import nearest
 
 
-class SweepError(ValueError):
+class SweepError(OstinatoError, ValueError):
     """A sweep that cannot be; the message says what to change."""
 
 

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from framework.audio.files import resample
 from framework.audio.mel import MelPreset
+from framework.errors import OstinatoError
 
 Feature = TypeVar("Feature")
 
 
-class NotMeasurableError(ValueError):
+class NotMeasurableError(OstinatoError, ValueError):
     """A clip has no value of a metric (no voiced frame, no speech, too short); the message says why."""
 
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from framework.audio.mel import MelSpectrogram
+from framework.errors import InvalidValueError
 from framework.evaluation.metrics.distribution import frechet_distance
 from framework.evaluation.metrics.metric import Clip, SetMetric
 from framework.evaluation.note_classifier import trained
@@ -80,7 +81,7 @@ def own_audio_metrics(training: Training) -> tuple[SetMetric, ...]:
     def known(preset: object) -> Tensor:
         starts = [start(Clip(audio, preset)) for audio in training()]  # type: ignore[arg-type]
         if not starts:
-            raise ValueError("there are no training clips that what is generated could be near to")
+            raise InvalidValueError("there are no training clips that what is generated could be near to")
         return torch.cat(starts)
 
     def to_nearest(clip: Clip) -> Tensor:

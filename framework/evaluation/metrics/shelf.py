@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
+from framework.errors import OstinatoError
 from framework.evaluation.metrics import cepstral, pitch, signal, spectral, speech
 from framework.evaluation.metrics.distribution import set_metrics
 from framework.evaluation.metrics.metric import Metric, SetMetric, Trait
@@ -13,7 +14,7 @@ from framework.hyperparameters import nearest
 FAMILIES = (spectral, cepstral, pitch, speech, signal)
 
 
-class UnknownMetricError(ValueError):
+class UnknownMetricError(OstinatoError, ValueError):
     """No metric has this name; the message names the nearest."""
 
 
