@@ -13,9 +13,10 @@ import numpy as np
 import soundfile
 
 from datamodules.chorale_splits import draw
-from datamodules.chorales import VOICES, Chorale, Note
+from datamodules.chorales import Chorale
 from datamodules.soundfont import INSTRUMENTS, Performance, render
 from framework.audio.pitch_grid import FRAME_RATE
+from framework.music.notes import VOICES, Note
 
 VERSION = 3
 """To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""

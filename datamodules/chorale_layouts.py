@@ -11,9 +11,9 @@ from dataclasses import replace
 import numpy as np
 
 from datamodules.chorale_songs import OCTAVES, RANGES, STEPS
-from datamodules.chorales import Note
 from datamodules.song_layouts import FORM, Form, Layout, chord_notes, chords_of, form_image, melody_of
 from datamodules.songs import PHRASE_TYPES, Song, chord_roll, folded, note_roll, stretched
+from framework.music.notes import Note
 
 _VOICE = 2 * OCTAVES
 _SKELETON = _VOICE + 4

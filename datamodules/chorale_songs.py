@@ -13,9 +13,10 @@ import numpy as np
 
 from datamodules.cache import cache_folder
 from datamodules.chorale_splits import arrange
-from datamodules.chorales import VOICES, Chorale, Note, load_chorales
+from datamodules.chorales import Chorale, load_chorales
 from datamodules.song_files import as_plain, from_plain
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song, phrase_keys, reduced, sounding_classes
+from framework.music.notes import VOICES, Note
 
 VERSION = 1
 """To be raised by any change to what is made of the chorales, so that nobody's old songs are taken for the new ones."""

@@ -5,7 +5,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from hashlib import blake2b
 
-from datamodules.chorales import Chorale, Note
+from datamodules.chorales import Chorale
+from framework.music.notes import Note
 
 SPLITS = {"train": 0.8, "validation": 0.1, "test": 0.1}
 

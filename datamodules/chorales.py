@@ -13,8 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from framework.errors import OstinatoError
-
-VOICES = ("soprano", "alto", "tenor", "bass")
+from framework.music.notes import VOICES, Note
 
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _MAJOR = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")
@@ -25,20 +24,6 @@ _SLACK = 1e-6
 
 class ScoreError(OstinatoError, ValueError):
     """The chorales are not there, or a file of theirs cannot be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Note:
-    """A note: onset and duration in quarters for a score, in seconds for a performance; MIDI number (69 = 440 Hz)."""
-
-    onset: float
-    duration: float
-    midi: int
-
-    @property
-    def end(self) -> float:
-        """Onset plus duration."""
-        return self.onset + self.duration
 
 
 @dataclass(frozen=True, slots=True)

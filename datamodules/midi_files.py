@@ -14,8 +14,8 @@ from datamodules.chorale_packing import make_once
 from datamodules.chorale_splits import SPLITS, draw
 from datamodules.note_shards import TICKS, Piece, PieceWriter
 from datamodules.shards import MANIFEST, read_manifest, write_manifest
-from datamodules.soundfont import PERCUSSION
 from framework.errors import OstinatoError
+from framework.music.notes import PERCUSSION
 
 VERSION = 2
 """To be raised by any change to what is read, so that nobody's old shards are taken for the new ones."""

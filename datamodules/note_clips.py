@@ -9,9 +9,9 @@ import numpy as np
 
 from datamodules.chorale_clips import Clip, f0
 from datamodules.chorale_splits import SPLITS, draw
-from datamodules.chorales import Note
-from datamodules.soundfont import PERCUSSION, SOLOS, Performance, Solo, render
+from datamodules.soundfont import SOLOS, Performance, Solo, render
 from framework.audio.pitch_grid import FRAME_RATE
+from framework.music.notes import PERCUSSION, Note
 
 VERSION = 1
 """To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""

@@ -15,14 +15,14 @@ import torch
 from datamodules.cache import cache_folder
 from datamodules.chorale_packing import make_once
 from datamodules.chorale_splits import SPLITS, arrange
-from datamodules.chorales import VOICES, Chorale, load_chorales
+from datamodules.chorales import Chorale, load_chorales
 from datamodules.midi_files import VERSION, fifths, midi_files, pack_midi, write_pieces
 from datamodules.note_shards import TICKS, Piece, read_pieces
 from datamodules.shards import MANIFEST, read_manifest
 from datamodules.song_levels import SongLevel, Windows
-from datamodules.soundfont import PERCUSSION
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
+from framework.music.notes import PERCUSSION, VOICES
 
 KITS = ("drums",)
 FAMILIES = {"piano": (0, 24), "guitar": (24, 32), "bass": (32, 40), "strings": (40, 128)}

@@ -8,7 +8,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from datamodules.chorales import Note
 from datamodules.pop909_songs import STEPS
 from datamodules.song_layouts import (
     FORM,
@@ -21,6 +20,7 @@ from datamodules.song_layouts import (
     polyphony_of,
 )
 from datamodules.songs import Chord, Song, chord_roll, note_roll, stretched
+from framework.music.notes import Note
 
 PITCHES = 128
 _BASS, _CHORD, _MELODY = 24, 36, 48

@@ -11,9 +11,9 @@ import numpy as np
 import pretty_midi
 
 from datamodules.chorale_splits import SPLITS, draw
-from datamodules.chorales import Note
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song, phrase_keys, reduced
 from framework.errors import InvalidValueError, OstinatoError
+from framework.music.notes import Note
 
 STEPS = 4
 """Steps of the grid in a beat: sixteenths."""

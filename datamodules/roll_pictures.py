@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from datamodules.chorales import Note
+from framework.music.notes import Note
 
 COLOURS = ((214, 69, 65), (230, 150, 40), (60, 150, 90), (50, 100, 180), (130, 80, 160), (90, 90, 90))
 """Of the voices, the highest first."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from datamodules.chorales import Note
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song
 from framework.errors import InvalidValueError, OstinatoError
+from framework.music.notes import Note
 
 
 class SongFileError(OstinatoError, ValueError):

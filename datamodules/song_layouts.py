@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from datamodules.chorales import Note
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song, key_roll, phrase_roll
 from framework.errors import InvalidValueError
+from framework.music.notes import Note
 
 FORM = 2 + PHRASE_TYPES
 """Channels of a form: tonic, scale and the kinds of phrases."""

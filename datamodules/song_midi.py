@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 
 import mido
 
-from datamodules.chorales import VOICES, Note
 from datamodules.song_files import SongFileError
-from datamodules.soundfont import PERCUSSION
+from framework.music.notes import PERCUSSION, VOICES, Note
 
 _TICKS = 480  # of a beat
 _VELOCITY = 90

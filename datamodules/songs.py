@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datamodules.chorales import Note
+from framework.music.notes import Note
 
 PHRASE_TYPES = 6
 """Kinds of phrases that a form tells apart; the last is for all others."""

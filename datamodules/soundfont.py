@@ -20,9 +20,9 @@ import mido
 import numpy as np
 from midirenderer import render_wave_from
 
-from datamodules.chorales import Note
 from framework.audio.resample import resample
 from framework.errors import InvalidValueError
+from framework.music.notes import PERCUSSION, Note
 
 NATIVE_RATE = 48_000
 """Sample rate of the synthesiser in Hz."""
@@ -38,9 +38,6 @@ INSTRUMENTS: dict[str, tuple[int, int, int, int]] = {
     "harpsichord": (6, 6, 6, 6),
 }
 """General MIDI programs (counted from 0) of soprano, alto, tenor and bass, by family."""
-
-PERCUSSION = 128
-"""In place of a program: the drum kit, whose keys 35 to 81 are drums and have no pitch."""
 
 
 class Solo(NamedTuple):

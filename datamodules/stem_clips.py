@@ -11,8 +11,9 @@ import numpy as np
 
 from datamodules.chorale_clips import Clip, between, drawn_tempo, f0, heard_within, in_seconds, stretches
 from datamodules.chorale_splits import draw
-from datamodules.chorales import VOICES, Chorale, Note
+from datamodules.chorales import Chorale
 from datamodules.soundfont import SOLOS, Performance, Solo, render
+from framework.music.notes import VOICES, Note
 
 VERSION = 1
 """To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from datamodules.chorale_songs import STEPS, within_ranges
-from datamodules.chorales import VOICES, Note
 from datamodules.song_files import load_song, save_song
 from datamodules.song_midi import load_midi, save_midi
 from datamodules.songs import Song
@@ -28,6 +27,7 @@ from framework.composition.page import write_page
 from framework.composition.playing import RATE, in_seconds, mixed, own_stems, sampled, through
 from framework.evaluation.metrics.structure import structure
 from framework.hyperparameters import nearest
+from framework.music.notes import VOICES, Note
 from framework.runs.checkpoints import newest_checkpoint
 from framework.tracking.media import log_mel_picture
 

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 
 from datamodules.chorale_clips import f0 as pitch_of
-from datamodules.chorales import Note
 from datamodules.loudness import LoudnessMeter
 from datamodules.songs import Song
-from datamodules.soundfont import PERCUSSION, SOLOS, Performance, render
+from datamodules.soundfont import SOLOS, Performance, render
 from framework.audio.files import AudioFileError, audio_files, load_audio
 from framework.audio.pitch_grid import FRAME_RATE, at_hops
 from framework.audio.resample import resample
 from framework.composition.cascade import number_of
 from framework.errors import OstinatoError
+from framework.music.notes import PERCUSSION, Note
 
 RATE = 44_100
 PEAK = 10 ** (-1 / 20)

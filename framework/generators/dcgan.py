@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from datamodules.chorales import Note
 from datamodules.pianorolls import Pianorolls
 from datamodules.roll_pictures import roll_picture
 from datamodules.soundfont import Performance, render
@@ -20,6 +19,7 @@ from framework.evaluation.metrics.metric import Trait
 from framework.generators.musegan_tracks import described, traits_of
 from framework.hyperparameters import runtime
 from framework.losses.adversarial import AdversarialLoss, NonSaturating
+from framework.music.notes import Note
 from framework.paradigms.noise_driven import NoiseDriven
 
 SIZE = 64

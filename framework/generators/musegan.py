@@ -11,7 +11,6 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from datamodules.chorales import Note
 from datamodules.midi_files import read_midi
 from datamodules.pianorolls import Pianorolls, pianoroll
 from datamodules.roll_pictures import roll_picture
@@ -28,6 +27,7 @@ from framework.generators.musegan_paper import PaperGenerator
 from framework.generators.musegan_tracks import described, measured, notes_of, program_of, traits_of
 from framework.hyperparameters import added, runtime
 from framework.losses.adversarial import AdversarialLoss, WassersteinGP
+from framework.music.notes import Note
 from framework.paradigms.adversarial import Adversarial
 from framework.paradigms.system import Terms
 

@@ -5,11 +5,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datamodules.chorales import Note
 from datamodules.pianorolls import Pianorolls
-from datamodules.soundfont import PERCUSSION
 from framework.evaluation.metrics import symbolic
 from framework.evaluation.metrics.metric import Trait
+from framework.music.notes import PERCUSSION, Note
 
 PROGRAMS = {
     "drums": PERCUSSION, "guitar": 25, "bass": 43, "strings": 48, "melody": 73, "bridge": 48,

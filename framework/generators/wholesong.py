@@ -8,7 +8,6 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from datamodules.chorales import Note
 from datamodules.roll_pictures import roll_picture
 from datamodules.song_layouts import FORM, form_of
 from datamodules.songs import Song
@@ -18,6 +17,7 @@ from framework.evaluation.metrics.structure import FORM_TRAITS, TRAITS, form_tra
 from framework.generators.unet import UNet
 from framework.generators.wholesong_networks import SegmentEncoder, WholeSongNetwork
 from framework.hyperparameters import runtime
+from framework.music.notes import Note
 from framework.paradigms.categorical import PredictCategories
 from framework.paradigms.diffusion import Diffusion
 from framework.paradigms.noise_schedules import (

@@ -8,11 +8,11 @@ import soundfile
 import torch
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.chorales import Note
 from datamodules.pack import pack
 from datamodules.soundfont import SOLOS, Performance, render
 from framework.audio.pitch import PitchError, track_pitch
 from framework.commands.pack import run
+from framework.music.notes import Note
 
 pytest.importorskip("torchcrepe", reason="pip install 'ostinato[pitch]'")
 

@@ -14,7 +14,6 @@ import torch
 from song_examples import chorale
 
 from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
-from datamodules.chorales import Note
 from datamodules.loudness import LoudnessMeter
 from datamodules.song_files import load_song, save_song
 from datamodules.song_levels import SongLevel
@@ -23,6 +22,7 @@ from framework.cli import main
 from framework.commands import compose
 from framework.commands.experiment import open_experiment
 from framework.generators.wholesong import SmallSongLevel
+from framework.music.notes import Note
 
 FOUR = (CHORALE_FORM, CHORALE_SKELETON, CHORALE_OUTER, CHORALE_INNER)
 

@@ -6,7 +6,8 @@ import soundfile
 from test_soundfont import measured_pitch
 
 from datamodules.chorale_clips import FRAME_RATE, Clip, Recipe, clips, f0
-from datamodules.chorales import VOICES, Chorale, Note, load_chorales
+from datamodules.chorales import Chorale, load_chorales
+from framework.music.notes import VOICES, Note
 
 RATE = 22_050
 FULL_SCALE = 32_768

@@ -13,8 +13,8 @@ import soundfile
 
 from datamodules.chorale_clips import Recipe
 from datamodules.chorale_packing import make_once, pack_chorales, packed_name
-from datamodules.chorales import VOICES
 from datamodules.shards import SPLITS, read_manifest
+from framework.music.notes import VOICES
 
 RECIPE = Recipe(16_000, ("piano", "choir"), 6.0)
 

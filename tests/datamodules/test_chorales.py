@@ -4,7 +4,8 @@ import zipfile
 import pytest
 
 from datamodules.chorale_splits import SPLITS, arrange, groups
-from datamodules.chorales import Chorale, Note, ScoreError, load_chorales, read_chorale
+from datamodules.chorales import Chorale, ScoreError, load_chorales, read_chorale
+from framework.music.notes import Note
 
 
 @pytest.fixture(scope="module")

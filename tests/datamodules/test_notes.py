@@ -6,8 +6,9 @@ from test_soundfont import measured_pitch
 
 from datamodules.note_clips import held_out
 from datamodules.notes import Notes
-from datamodules.soundfont import PERCUSSION, Performance, render
+from datamodules.soundfont import Performance, render
 from datamodules.stems import BachStems
+from framework.music.notes import PERCUSSION
 
 RATE = 16_000
 
@@ -78,7 +79,7 @@ def test_the_split_of_a_pitch_does_not_depend_on_other_instruments():
 
 
 def test_drums_are_played_one_voice_at_a_time_and_apart():
-    from datamodules.chorales import Note
+    from framework.music.notes import Note
 
     drum = Performance([Note(0.0, 0.2, 38)], PERCUSSION, 100)
     violin = Performance([Note(0.5, 0.4, 69)], 40, 100)

@@ -19,7 +19,7 @@ from datamodules.pianorolls import (
     gathers,
     pianoroll,
 )
-from datamodules.soundfont import PERCUSSION
+from framework.music.notes import PERCUSSION
 
 
 def write_midi(path, shift=0, bars=6):

@@ -9,7 +9,6 @@ import pytest
 import torch
 from reference.weights import fill_tensorflow_variable, load_reference, official_state, uniform
 
-from datamodules.chorales import Note
 from framework.audio.mel import preset
 from framework.discriminators.dcgan import DCGANDiscriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
@@ -17,6 +16,7 @@ from framework.discriminators.waveform import PhaseShuffle, SpecGANDiscriminator
 from framework.generators.dcgan import DCGANGenerator, PianorollDCGAN, SpectrogramDCGAN
 from framework.generators.specgan import SpecGAN, SpecGANGenerator, SpectrogramImage
 from framework.generators.wavegan import WaveGAN, WaveGANGenerator
+from framework.music.notes import Note
 from framework.runs.importers import OfficialCheckpointError, load_official
 
 VARIABLES = np.load(Path(__file__).parents[1] / "reference" / "wavegan_tf.npz")

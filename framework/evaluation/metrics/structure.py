@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datamodules.chorales import Note
 from datamodules.songs import PHRASE_TYPES, Phrase, Song, estimated_key, sounding_classes
 from framework.evaluation.metrics.metric import Trait
+from framework.music.notes import Note
 
 _MAJOR = np.array([1, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1])
 _LEVEL = "framework/evaluation/metrics/structure.py"
