@@ -65,12 +65,6 @@ class SongLevel(Hyperparameters, LightningDataModule):
                 f"at up to {self.layout.segments} segments needs {self.layout.segments + 1}"
             )
 
-    @classmethod
-    def system(cls) -> type:
-        """Return the nearest class that defines a method or a layout: classes below it differ in values only."""
-        nearest = super().system()
-        return next(base for base in cls.__mro__ if base is nearest or "layout" in vars(base))
-
     @abstractmethod
     def songs(self, split: str) -> tuple[Song, ...]:
         """Return the songs of a split: `train`, `validation` or `test`."""

@@ -25,6 +25,7 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 from docstring_parser import parse as parse_docstring
 
+from framework.ancestry import behaviour, is_method, structure
 from framework.annotations import describe, matches
 from framework.errors import OstinatoError
 
@@ -79,6 +80,8 @@ class Hyperparameters:
     `HyperparameterError` when they are created. Values may be numbers, strings, `None`, tuples of those, and classes.
     """
 
+    judging: ClassVar[tuple[str, ...]] = ()
+    """Names of constants that say how a result is measured and cannot change it: they make no other system."""
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
     _own_hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
 
@@ -101,10 +104,10 @@ class Hyperparameters:
 
     @classmethod
     def changes(cls) -> dict[str, tuple[Any, Any]]:
-        """Return what the class changes against its parent: `{name: (parent's value, own value)}`.
+        """Return what the class changes against its (first) parent: `{name: (parent's value, own value)}`.
 
         Hyperparameters of a component (the data module) are listed as `data.name`; an overridden method shows as
-        `(None, "overridden")` under `name()`.
+        `(None, "overridden")` under `name()`, also where a further parent overrides it.
         """
         parent = next((base for base in cls.__mro__[1:] if issubclass(base, Hyperparameters)), Hyperparameters)
         before = parent.hyperparameters
@@ -118,7 +121,8 @@ class Hyperparameters:
                 changed |= _component_changes(name, old, parameter.default)
             else:
                 changed[name] = (old, parameter.default)
-        methods = (name for name in vars(cls) if _is_method(cls, name) and hasattr(parent, name))
+        added = [base for base in cls.__mro__ if base not in parent.__mro__]
+        methods = (n for base in added for n, v in behaviour(base).items() if is_method(v) and hasattr(parent, n))
         return changed | {f"{name}()": (None, "overridden") for name in methods}
 
     @classmethod
@@ -128,8 +132,16 @@ class Hyperparameters:
 
     @classmethod
     def system(cls) -> type:
-        """Return the nearest class that defines a method: classes below it differ in values only."""
-        return next(base for base in cls.__mro__ if any(_is_method(base, name) for name in vars(base)))
+        """Return the nearest class that defines a method or a constant: it gives the class's runs their folder."""
+        return cls.structure()[0]
+
+    @classmethod
+    def structure(cls) -> tuple[type, ...]:
+        """Return the classes that determine what this one does: several where it combines overrides by inheritance.
+
+        Classes of equal structure differ in the values of their hyperparameters only.
+        """
+        return structure(cls)
 
     def build(self) -> None:
         """Make what the instance is built of; its hyperparameters are already set."""
@@ -205,20 +217,13 @@ def _overridden(cls: type, inherited: dict[str, Hyperparameter]) -> dict[str, Hy
     annotations = inspect.get_annotations(cls)
     found = {}
     for name, value in vars(cls).items():
-        if name.startswith("_") or name in annotations or _is_method(cls, name):
+        if name.startswith("_") or name in annotations or is_method(value):
             continue
         if name in inherited:
             found[name] = replace(inherited[name], default=value)
         elif not any(hasattr(base, name) for base in cls.__mro__[1:]):
             raise HyperparameterError(f"{cls.__qualname__} sets {name}: {nearest(name, inherited)} ({_where(cls)})")
     return found
-
-
-def _is_method(cls: type, name: str) -> bool:
-    value = vars(cls)[name]
-    return not name.startswith("__") and isinstance(
-        value, (types.FunctionType, classmethod, staticmethod, property, functools.cached_property)
-    )
 
 
 def _component_changes(name: str, old: type, new: type) -> dict[str, tuple[Any, Any]]:

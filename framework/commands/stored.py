@@ -9,7 +9,7 @@ from framework.catalogue import experiments_of
 from framework.hyperparameters import HyperparameterError
 from framework.runs.checkpoints import newest_checkpoint
 from framework.runs.folder import RunError, RunFolder
-from framework.runs.identity import canonical, signature
+from framework.runs.identity import is_code_of, signature, stored_structure
 
 PARTS = ("experiment", "identity", "model", "data", "trainer", "seed", "provenance")
 
@@ -47,7 +47,9 @@ class StoredRun:
         """
         try:
             found = self._experiment()
-            data = _imported(self.config["identity"]["data"]["class"])
+            identity = self.config["identity"]
+            own_data = hasattr(found, "data") and is_code_of(found.data, identity, "data")
+            data = found.data if own_data else _imported(identity["data"]["class"])
             values = {n: v for n, v in self.config["data"].items() if n != "class"}
             trainer = self.config["trainer"]
             own = {n: trainer[n] for n, p in found.hyperparameters.items() if p.kind == "trainer" and n in trainer}
@@ -71,13 +73,15 @@ class StoredRun:
                 f"{self.folder.path} was trained on other data than are there now ({stored['data']['class']}): "
                 "put them back, or name others by --data"
             )
-        if stored["system"] != identity["system"]:
-            raise RunError(f"{self.unlike}its system was {stored['system']}, here it is {identity['system']}")
+        # An identity without a version names one class where there may have been several.
+        was, now = stored_structure(stored), stored_structure(identity)
+        if stored["system"] != identity["system"] or ("version" in stored and was != now):
+            raise RunError(f"{self.unlike}its system was {' with '.join(was)}, here it is {' with '.join(now)}")
         old, new = stored["model"], identity["model"]
         for name in [*old, *new]:
             if old.get(name) != new.get(name):
-                was, now = (repr(values[name]) if name in values else "not there" for values in (old, new))
-                raise RunError(f"{self.unlike}model.{name} was {was} and is {now}")
+                before, here = (repr(values[name]) if name in values else "not there" for values in (old, new))
+                raise RunError(f"{self.unlike}model.{name} was {before} and is {here}")
 
     def newest(self) -> Path:
         """Return the checkpoint that was named, or the newest that reads.
@@ -93,7 +97,7 @@ class StoredRun:
     def _experiment(self) -> Any:
         module = importlib.import_module(self.config["experiment"])
         for found in experiments_of(module).values():
-            if canonical(found.system()) == self.config["identity"]["system"]:  # type: ignore[attr-defined]
+            if is_code_of(found, self.config["identity"]):
                 return found
         raise AttributeError(f"{module.__name__} has no experiment with {self.config['identity']['system']}")
 

@@ -13,6 +13,8 @@ from framework.runs.folder import RunError, RunFolder
 from framework.runs.identity import canonical
 
 TRUTH, GRIFFIN_LIM = "ground truth", "Griffin-Lim"
+SYSTEM = {"system", "combined.system"}
+"""Parts of an identity that say of which classes a system is made."""
 
 
 class ComparisonError(OstinatoError, ValueError):
@@ -130,7 +132,7 @@ def hyperparameters(evaluation: Evaluation) -> ChainMap[str, Any] | None:
         config = {}
     if "identity" not in config:
         return None
-    identity = {name: value for name, value in config["identity"].items() if name != "seed"}
+    identity = {name: value for name, value in config["identity"].items() if name not in ("seed", "version")}
     return ChainMap(flat(identity), flat({"model": config.get("model", {})}))
 
 
@@ -163,8 +165,8 @@ def names_of(
     for group, experiment, own in zip(groups, experiments, values, strict=True):
         others = [v for v, e in zip(values, experiments, strict=True) if e == experiment and v is not own and v]
         apart = {n for other in others for n in (changes(other, own) or {})}
-        parts = [str(_value(own, "system")).rpartition(":")[2]] if "system" in apart else []
-        parts += [f"{n.removeprefix('model.')}={_value(own, n)}" for n in sorted(apart - {"system"})]
+        parts = [_system_name(own)] if apart & SYSTEM else []
+        parts += [f"{n.removeprefix('model.')}={_value(own, n)}" for n in sorted(apart - SYSTEM)]
         kind = [f"({group[0].folder.name})"] if len(kinds) > 1 else []
         names.append(" ".join([given.get(group[0].run) or " ".join([experiment, *parts]), *kind]))
     counts = Counter(names)
@@ -222,6 +224,12 @@ def device_hours(evaluation: Evaluation) -> float | None:
     for count in counts:
         devices *= int(count) if isinstance(count, int) or str(count).isdigit() else 1
     return seconds * evaluation.step * devices / 3600
+
+
+def _system_name(values: ChainMap[str, Any] | None) -> str:
+    """Return the names of the classes that a run's system is made of."""
+    paths = _value(values, "combined.system") or [str(_value(values, "system"))]
+    return "+".join(path.rpartition(":")[2] for path in paths)
 
 
 def _value(values: ChainMap[str, Any] | None, name: str) -> Any:

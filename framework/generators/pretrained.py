@@ -1,6 +1,5 @@
 """Autoencoders that were trained before, for systems that work on their latents or codes."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.autoencoder import Autoencoder
 from framework.release import load_autoencoder
 from framework.runs.folder import RunFolder
+from framework.runs.identity import system_of
 from framework.runs.released import is_released
 
 RUNS = Path("runs")
@@ -116,10 +116,9 @@ def built(folder: RunFolder) -> Autoencoder:
     config = folder.stored_config()
     if config is None:
         raise NotTrainedError(f"{folder.path} is no run folder: it has no config.yaml")
-    module, _, name = config["identity"]["system"].partition(":")
-    system = getattr(importlib.import_module(module), name)
+    system = system_of(config["experiment"], config["identity"])
     if not issubclass(system, Autoencoder):
-        raise NotTrainedError(f"{folder.path} is a run of {name}, which is no autoencoder")
+        raise NotTrainedError(f"{folder.path} is a run of {system.__qualname__}, which is no autoencoder")
     values = {n: v for n, v in config["model"].items() if system.hyperparameters[n].kind == "value"}
     return system(**values)
 

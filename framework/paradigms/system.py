@@ -66,6 +66,7 @@ class System(Hyperparameters, LightningModule):
         seed: Seed of the weights, the data order and the crops.
     """
 
+    judging: ClassVar[tuple[str, ...]] = ("copies", "monitor", "traits")
     copies: ClassVar[bool] = True
     """Whether `synthesize` gives the very clip of the batch again, so that a distance to it means something."""
     monitor: ClassVar[str] = "validation/log_mel_error"

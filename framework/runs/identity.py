@@ -1,11 +1,14 @@
 """What makes two runs the same run: every value that can change the result, and the code that uses them."""
 
+import functools
 import hashlib
+import importlib
 import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
 
+from framework.ancestry import path_of
 from framework.errors import InvalidTypeError
 from framework.hyperparameters import Hyperparameters
 
@@ -32,12 +35,25 @@ def canonical(value: Any) -> Any:
     raise InvalidTypeError(f"a hyperparameter cannot hold {type(value).__name__}")
 
 
+VERSION = 2
+"""Of identities that tell combined overrides apart; those without a version name the nearest class alone."""
+
+
 def identity(system: Hyperparameters, data: Hyperparameters, trainer: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return everything that a run's result depends on.
 
     `trainer` are the arguments of Lightning's Trainer; of those only `TRAINER_SETTINGS` that are set count. The data
     enters by the hash of its manifest, not by its path.
+
+    The code enters as the nearest class that defines more than values. Where other classes define something that does
+    not follow from that one, as with `class Both(WithoutMPD, WithCQT)`, all of them stand under `combined`, and the
+    identity has a version; every other run keeps the identity that it has had before there were versions.
     """
+    combined = {
+        part: paths
+        for part, instance in (("system", system), ("data", data))
+        if (paths := structure_of(type(instance))) != [canonical(type(instance).system())]
+    }
     return canonical(
         {
             "system": type(system).system(),
@@ -49,8 +65,49 @@ def identity(system: Hyperparameters, data: Hyperparameters, trainer: Mapping[st
             },
             "trainer": {n: trainer[n] for n in TRAINER_SETTINGS if trainer.get(n) not in (None, False)},
             "seed": seed,
+            **({"version": VERSION, "combined": combined} if combined else {}),
         }
     )
+
+
+def structure_of(cls: type[Hyperparameters]) -> list[str]:
+    """Return the names of the classes that determine what a class does, whatever its values."""
+    return [path_of(base) for base in cls.structure()]
+
+
+def stored_structure(identity: Mapping[str, Any], part: str = "system") -> list[str]:
+    """Return the names of the classes that a stored identity says its system (or its `data`) is made of."""
+    nearest = identity["system"] if part == "system" else identity["data"]["class"]
+    return identity.get("combined", {}).get(part, [nearest])
+
+
+def is_code_of(cls: type[Hyperparameters], identity: Mapping[str, Any], part: str = "system") -> bool:
+    """Return whether a class is the system (or the `data`) of a stored identity, apart from its values.
+
+    An identity without a version names the nearest class alone.
+    """
+    own = structure_of(cls) if "version" in identity else [canonical(cls.system())]
+    return own == stored_structure(identity, part)
+
+
+def system_of(experiment: str, identity: Mapping[str, Any]) -> type[Hyperparameters]:
+    """Return a class that does what the system of a stored identity does, apart from its values.
+
+    That is the one class that the identity names; where it names several, a class of the experiment's module that
+    combines them.
+
+    Raises:
+        ImportError, AttributeError: the code has no such class.
+    """
+    paths = stored_structure(identity)
+    if len(paths) == 1:
+        module, _, name = paths[0].partition(":")
+        found: Any = importlib.import_module(module)
+        return functools.reduce(getattr, name.split("."), found)
+    for value in vars(importlib.import_module(experiment)).values():
+        if isinstance(value, type) and issubclass(value, Hyperparameters) and is_code_of(value, identity):
+            return value
+    raise AttributeError(f"{experiment} has no class that combines {' and '.join(paths)}")
 
 
 def signature(identity: Mapping[str, Any]) -> str:

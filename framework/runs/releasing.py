@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 from torch.nn.utils.parametrize import is_parametrized
 
-from framework.errors import InvalidTypeError
+from framework.ancestry import behaviour, is_library
 from framework.generators.autoencoder import Autoencoder
 from framework.generators.layers import remove_weight_norm
 from framework.generators.pretrained import Pretrained
@@ -91,12 +91,22 @@ def class_path(system: type[System], values: Mapping[str, Any], weights: Mapping
 
 
 def synthesizing(system: type[System]) -> type:
-    """Return the nearest class that is the framework's, or has methods or constants that synthesis may depend on."""
-    for cls in system.__mro__:
-        own = {name for name in vars(cls) if not name.startswith("_")}
-        if cls.__module__.startswith("framework.") or own - {*vars(cls)["_own_hyperparameters"], *NO_SYNTHESIS}:
-            return cls
-    raise InvalidTypeError(f"{system.__name__} is no system")
+    """Return the most general class of the ancestry that synthesizes as the system does, apart from its values.
+
+    It inherits from the same classes of the framework, and from the same others that define what synthesis may
+    depend on, in the same order.
+    """
+    ancestry = [base for base in system.__mro__ if issubclass(base, System)]
+    return next(base for base in reversed(ancestry) if _synthesis(base) == _synthesis(system))
+
+
+def _synthesis(system: type[System]) -> list[type]:
+    """Return the classes of an ancestry that synthesis may depend on."""
+    return [
+        base
+        for base in system.__mro__
+        if base.__module__.startswith("framework.") or (behaviour(base).keys() - NO_SYNTHESIS and not is_library(base))
+    ]
 
 
 def judged_weights(system: System) -> dict[str, Tensor]:

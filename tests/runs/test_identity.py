@@ -50,6 +50,52 @@ def test_what_changes_the_result_changes_the_identity():
     assert len({sign(), *others}) == len(others) + 1
 
 
+class Other(Model):
+    def forward(self):
+        return 2.0
+
+
+class Mixed(Data):
+    def fingerprint(self):
+        return "mixed"
+
+
+class Counted:
+    def counted(self):
+        return 1
+
+
+class Combined(Other, Counted):
+    pass
+
+
+class CombinedData(Mixed, Counted):
+    pass
+
+
+def test_combined_overrides_are_a_run_of_their_own():
+    assert len({sign(), sign(Other), sign(Combined), sign(data=Mixed), sign(data=CombinedData)}) == 5
+    assert sign(Combined, weight=2.0) == sign(type("Heavy", (Combined,), {"__module__": __name__, "weight": 2}))
+    found = identity(Combined(), CombinedData(), {}, 0)
+    assert found["system"] == f"{__name__}:Other"
+    assert (found["version"], found["combined"]) == (2, {
+        "system": [f"{__name__}:Other", f"{__name__}:Counted"], "data": [f"{__name__}:Mixed", f"{__name__}:Counted"],
+    })  # fmt: skip
+
+
+def test_runs_from_before_there_were_versions_keep_their_identity():
+    before = {
+        "system": f"{__name__}:Other",
+        "model": {"weight": 0, "rates": [8, 8]},
+        "data": {"class": f"{__name__}:Mixed", "manifest": "mixed", "batch_size": 16},
+        "trainer": {"max_steps": 10},
+        "seed": 0,
+    }
+    values_only = type("ValuesOnly", (Other,), {"__module__": __name__, "weight": 0.0})
+    assert identity(values_only(), Mixed.variant(workers=2)(), {"max_steps": 10}, 0) == before
+    assert signature(before) == sign(Other, Mixed)
+
+
 def test_what_cannot_change_the_result_does_not():
     assert (
         sign() == sign(data=Data.variant(workers=4)) == sign(trainer={"max_steps": 10, "devices": 8, "strategy": "ddp"})

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from datamodules.shards import ShardWriter, write_manifest
-from experiments.ablations.hifigan_table3 import Full, WithoutMel, WithoutMRF, table3
+from experiments.ablations import hifigan_table3
+from experiments.ablations.hifigan_table3 import Full, WithoutMel, WithoutMPD, WithoutMRF, WithoutMSD, table3
 from experiments.hifigan_v3 import HiFiGANV3
 from framework.catalogue import UnknownExperimentError, find_sweep
 from framework.cli import main
@@ -46,6 +47,17 @@ def test_runs_are_those_that_fit_finds_and_equal_ones_are_made_once(data):
     assert (len(elsewhere.runs), len(elsewhere.equal)) == (1, 1)
     assert plan.runs[0].arguments[:2] == ("--model.mel_weight=0", "--data.segment=8192")
     assert plan.runs[3].arguments[2] == "--seed=1235"
+
+
+def test_two_ablations_combined_are_a_run_of_their_own(data, monkeypatch):
+    class Both(WithoutMPD, WithoutMSD):
+        __module__ = hifigan_table3.__name__
+        __qualname__ = "Both"
+
+    monkeypatch.setattr(hifigan_table3, "Both", Both, raising=False)
+    plan = make_plan("test", Sweep([WithoutMPD, WithoutMSD, Both]), data)
+    assert (len(plan.runs), plan.equal) == (3, {})
+    assert len({run.path for run in plan.runs}) == 3
 
 
 @pytest.mark.parametrize(

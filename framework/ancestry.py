@@ -1,0 +1,133 @@
+"""Which classes of an ancestry define what a class does, as opposed to the values that it does it with.
+
+A class that defines or overrides a method or a constant is a different system from its parent; one that only sets
+hyperparameters is the same system with other values. Inheritance combines systems:
+
+    class Both(WithoutMPD, WithCQT): ...
+
+sets nothing itself, and is neither `WithoutMPD` nor `WithCQT`.
+"""
+
+import functools
+import hashlib
+import sys
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+LIBRARIES = ("builtins", "abc", "typing", "torch", "lightning", "pytorch_lightning", "lightning_fabric")
+"""Packages whose base classes every system has; what they define does not tell two systems apart."""
+MECHANISM = ("framework.hyperparameters", "framework.lightning")
+"""Modules of the base classes that every system has in the project itself."""
+GENERATED = ("hyperparameters", "_own_hyperparameters", "_abc_impl", "__init__", "__annotate__", "__annotate_func__")
+"""Attributes that are written into a class when it is created."""
+DESCRIPTORS = (types.FunctionType, classmethod, staticmethod, property, functools.cached_property)
+
+
+def is_method(value: Any) -> bool:
+    """Return whether a class attribute is a method or a property."""
+    return isinstance(value, DESCRIPTORS)
+
+
+def behaviour(cls: type) -> dict[str, Any]:
+    """Return the methods and constants that a class itself defines, without hyperparameters and documentation.
+
+    Constants in `cls.judging` are left out: they say how a result is measured, and cannot change it.
+    """
+    apart = {*GENERATED, "judging", *getattr(cls, "judging", ()), *vars(cls).get("_own_hyperparameters", ())}
+    return {
+        name: value
+        for name, value in vars(cls).items()
+        if name not in apart and (not name.startswith("__") or is_method(value))
+    }
+
+
+def definers(cls: type) -> list[type]:
+    """Return the classes of the ancestry that define or override methods or constants, in method-resolution order."""
+    return [base for base in cls.__mro__ if not is_library(base) and behaviour(base)]
+
+
+def structure(cls: type) -> tuple[type, ...]:
+    """Return the classes that determine together what a class does, whatever its values.
+
+    These are the definers that no other definer inherits from: one for a plain chain of subclasses, several where
+    overrides are combined. Where the order of methods does not follow from them (a class without methods of its own
+    has arranged their common ancestors differently), all definers are returned.
+    """
+    found = definers(cls)
+    heads = [one for one in found if not any(other is not one and issubclass(other, one) for other in found)]
+    implied = [base for base in linearised([*(head.__mro__ for head in heads), heads]) if base in found]
+    return tuple(heads if implied == found else found)
+
+
+def linearised(orders: Sequence[Sequence[type]]) -> list[type]:
+    """Merge method-resolution orders as Python does for a class with several bases (C3)."""
+    left, merged = [list(order) for order in orders], []
+    while left := [order for order in left if order]:
+        first = next(order[0] for order in left if not any(order[0] in other[1:] for other in left))
+        merged.append(first)
+        left = [[one for one in order if one is not first] for order in left]
+    return merged
+
+
+def path_of(cls: type) -> str:
+    """Return a name that stands for the code of this class alone.
+
+    That is `module:Class` where this name leads to the class. A class that was made by a function, or whose name was
+    taken by a later one, also has a hash of its methods and constants in its name.
+    """
+    path = f"{cls.__module__}:{cls.__qualname__}"
+    return path if is_importable(cls) else f"{path}#{_digest(cls)}"
+
+
+def is_importable(cls: type) -> bool:
+    """Return whether the module and the name of a class lead to it."""
+    try:
+        return functools.reduce(getattr, cls.__qualname__.split("."), sys.modules[cls.__module__]) is cls  # type: ignore[comparison-overlap]
+    except (AttributeError, KeyError):
+        return False
+
+
+def is_library(cls: type) -> bool:
+    """Return whether a class is a base class that every system has, of a library or of the project itself."""
+    return cls.__module__ in MECHANISM or cls.__module__.partition(".")[0] in LIBRARIES
+
+
+def _digest(cls: type) -> str:
+    text = "\n".join(f"{name} {' '.join(_described(value))}" for name, value in sorted(behaviour(cls).items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:10]
+
+
+def _described(value: Any, seen: tuple[int, ...] = ()) -> Iterator[str]:
+    """Yield what a method does or a constant is, as text that is the same in every process."""
+    if isinstance(value, type):
+        yield f"{value.__module__}:{value.__qualname__}"
+    elif value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
+        yield repr(value)
+    else:
+        yield type(value).__name__
+        if id(value) not in seen:
+            for part in _parts(value):
+                yield from _described(part, (*seen, id(value)))
+
+
+def _parts(value: Any) -> Sequence[Any]:
+    """Return the values that a value consists of, as far as they are known."""
+    if isinstance(value, (classmethod, staticmethod)):
+        return [value.__func__]
+    if isinstance(value, property):
+        return [value.fget, value.fset, value.fdel]
+    if isinstance(value, functools.cached_property):
+        return [value.func]
+    if isinstance(value, (functools.partial, functools.partialmethod)):
+        return [value.func, value.args, value.keywords]
+    if isinstance(value, types.FunctionType):
+        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        return [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+    if isinstance(value, types.CodeType):
+        return [value.co_code, value.co_names, value.co_consts]
+    if isinstance(value, Mapping):
+        return [*value, *value.values()]
+    if isinstance(value, (set, frozenset)):
+        return sorted(map(repr, value))
+    return value if isinstance(value, (list, tuple)) else []
