@@ -5,7 +5,7 @@ Everything here is computed from stored evaluations and the `config.yaml` of the
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,19 +181,19 @@ def with_differences(scores: dict[str, Score], columns: Sequence[Column], baseli
     if baseline.name not in scores:
         return scores
     ours = scores[baseline.name]
-    differences = {
-        column.name: difference_of(scores[column.name], ours)
-        for column in columns
-        if column is not baseline and column.name in scores
-    }
+    for column in columns:
+        if column is not baseline and column.name in scores:
+            score = scores[column.name]
+            scores[column.name] = replace(score, difference=difference_of(score, ours))
+    return corrected(scores, columns)
+
+
+def corrected(scores: dict[str, Score], columns: Sequence[Column]) -> dict[str, Score]:
+    """Return a metric's scores with the p values of their differences corrected over the runs."""
+    differences = {c.name: d for c in columns if c.name in scores and (d := scores[c.name].difference)}
     tested = [column.name for column in columns if not column.reference and column.name in differences]
-    corrected = dict(zip(tested, holm([differences[name].p for name in tested]), strict=True))
-    for name, difference in differences.items():
-        score = scores[name]
-        scores[name] = Score(
-            score.interval, score.values, score.seeds, score.deviation, difference, corrected.get(name, math.nan)
-        )
-    return scores
+    p = dict(zip(tested, holm([differences[name].p for name in tested]), strict=True))
+    return {name: replace(score, p=p.get(name, math.nan)) for name, score in scores.items()}
 
 
 def score_of(metric: str, column: Column) -> Score | None:

@@ -85,7 +85,9 @@ def bootstrap(values: Values, level: float = 0.95) -> Interval:
 
 
 def student(values: Values, level: float = 0.95) -> Interval:
-    """Return the mean with Student's t interval, as papers give mean opinion scores: each value a draw of its own."""
+    """Return the mean with Student's t interval. The values have to be independent; see `crossed` for those that share
+    a listener, a clip or a seed.
+    """
     sample = present(values)
     if len(sample) < 2:
         mean = float(sample[0]) if len(sample) else float("nan")
@@ -113,7 +115,7 @@ def paired(ours: Values, baseline: Values, level: float = 0.95) -> Difference:
         )
     differences = present(left - right)
     interval = bootstrap(differences, level)
-    return Difference(interval.mean, interval.low, interval.high, interval.count, _sign_flips(differences))
+    return Difference(interval.mean, interval.low, interval.high, interval.count, sign_flip_p(differences))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -180,7 +182,8 @@ def _array(values: Values) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], float)
 
 
-def _sign_flips(differences: np.ndarray) -> float:
+def sign_flip_p(differences: np.ndarray) -> float:
+    """Return the two-sided p of a sign-flip test of independent differences; see `paired`. NaN of fewer than 2."""
     count = len(differences)
     if count < 2:
         return float("nan")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.evaluation.columns import Column
-from framework.evaluation.comparison import Comparison, Score, with_differences
+from framework.evaluation.comparison import Comparison, Score, corrected
 from framework.evaluation.statistics import Difference, Interval
 from framework.listening.plan import ListeningError
 from framework.listening.report import FILE, TITLES, VERSION, counted
@@ -27,7 +27,8 @@ def with_listening(comparison: Comparison, folder: Path) -> Comparison:
         return comparison
     try:
         found = json.loads(path.read_text())
-        tests = found["tests"] if found["version"] == VERSION else {}
+        tests = found["tests"] if found["version"] in (1, VERSION) else {}
+        tests = without_intervals(tests) if found["version"] == 1 else tests
     except (ValueError, KeyError, TypeError) as error:
         raise ListeningError(f"{path} is cut short ({error}): `ostinato listen --results` writes it again") from None
     metrics, scores, remarks = {}, {}, []
@@ -49,6 +50,18 @@ def with_listening(comparison: Comparison, folder: Path) -> Comparison:
         scores={**scores, **comparison.scores},
         remarks=[*comparison.remarks, *remarks],
     )
+
+
+def without_intervals(tests: dict[str, Any]) -> dict[str, Any]:
+    """Return tests of an earlier version of the file without its intervals, which are too narrow, and with a remark."""
+    remark = "no intervals: an earlier version took ratings of one listener for independent"
+    unknown = {"low": None, "high": None, "p": None, "p_corrected": None}
+    return {
+        kind: test
+        | {"figures": [figure | unknown for figure in test["figures"]]}
+        | {"method": "mean", "remarks": [*test["remarks"], f"{remark}; run `ostinato listen --results`"]}
+        for kind, test in tests.items()
+    }
 
 
 def described(kind: str, title: str, test: dict[str, Any]) -> dict[str, Any]:
@@ -79,16 +92,19 @@ def matched(comparison: Comparison, test: dict[str, Any]) -> tuple[dict[str, Col
 
 
 def ratings(comparison: Comparison, test: dict[str, Any], columns: dict[str, Column]) -> dict[str, Score]:
-    """Return the scores of a MOS or MUSHRA test: intervals over ratings, differences over clips as of any metric."""
+    """Return the scores of a MOS or MUSHRA test, intervals and differences over listeners and clips."""
+    names = {column.name: name for name, column in columns.items()}
+    baseline = names.get(comparison.baseline, "")
     found = {}
     for figure in test["figures"]:
         column = columns.get(figure["column"])
         if column is None or figure["mean"] is None:
             continue
         values = [figure["clips"].get(clip) for clip in comparison.clips]
-        found[column.name] = Score(interval(figure), values, [figure["mean"]], math.nan)
-    baseline = next(column for column in comparison.columns if column.name == comparison.baseline)
-    return with_differences(found, comparison.columns, baseline)
+        differences = figure.get("differences", {})
+        difference = difference_of(differences[baseline]) if baseline in differences else None
+        found[column.name] = Score(interval(figure), values, [figure["mean"]], math.nan, difference)
+    return corrected(found, comparison.columns)
 
 
 def preferences(comparison: Comparison, test: dict[str, Any], columns: dict[str, Column]) -> dict[str, Score]:
@@ -111,6 +127,12 @@ def preferences(comparison: Comparison, test: dict[str, Any], columns: dict[str,
 def interval(figure: dict[str, Any]) -> Interval:
     """Return a figure's interval, counted in clips as those of a comparison are."""
     return Interval(number(figure["mean"]), number(figure["low"]), number(figure["high"]), len(figure["clips"]))
+
+
+def difference_of(values: dict[str, Any]) -> Difference:
+    """Return a difference of `listening.json`."""
+    mean, low, high, p = (number(values[name]) for name in ("mean", "low", "high", "p"))
+    return Difference(mean, low, high, values["ratings"], p)
 
 
 def number(value: float | None) -> float:

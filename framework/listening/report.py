@@ -5,18 +5,23 @@ import math
 from pathlib import Path
 from typing import Any
 
+from framework.evaluation.statistics import Difference
 from framework.evaluation.table import number, shown
 from framework.listening.results import Figure, Result
 from framework.runs.folder import write_atomically
 
-VERSION = 1
+VERSION = 2
+"""1 had intervals that took the ratings of one listener for independent, and no differences."""
+
 FILE = "listening.json"
 TITLES = {"mushra": "MUSHRA", "mos": "MOS", "ab": "Preference"}
+OVER = "95 % interval over listeners and clips (crossed random effects; Student's t where each listener rated once)"
 METHODS = {
-    "mushra": "mean of 0 to 100 with Student's t interval (95 %) over ratings",
-    "mos": "mean of 1 to 5 with Student's t interval (95 %) over ratings",
-    "ab": "part of the votes with a preference, with Clopper and Pearson's interval (95 %); p of the exact two-sided "
-    "binomial test, corrected by Holm",
+    "mushra": f"mean of 0 to 100 with its {OVER}",
+    "mos": f"mean of 1 to 5 with its {OVER}",
+    "ab": "part of the votes with a preference; 95 % interval and test are Clopper and Pearson's of as many "
+    "independent votes as its variance over listeners and clips amounts to, p no smaller than of a sign-flip test "
+    "over listeners (where each listener answered once: exact binomial), corrected by Holm",
 }
 
 
@@ -100,9 +105,16 @@ def figure_values(figure: Figure, kind: str) -> dict[str, Any]:
         "listeners": figure.listeners,
     }
     found |= {"deviation_over_listeners": plain(figure.spread), "clips": figure.clips}
+    found["differences"] = {other: difference_values(found) for other, found in figure.differences.items()}
     if kind == "ab":
         found |= {"ties": figure.ties, "p": plain(figure.p), "p_corrected": plain(figure.p_corrected)}
     return found
+
+
+def difference_values(difference: Difference) -> dict[str, Any]:
+    """Return a difference as plain values."""
+    ends = {name: plain(getattr(difference, name)) for name in ("mean", "low", "high", "p")}
+    return ends | {"ratings": difference.count}
 
 
 def plain(value: float) -> float | None:

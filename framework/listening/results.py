@@ -11,7 +11,8 @@ import numpy as np
 from scipy import stats
 
 from framework.evaluation.columns import TRUTH
-from framework.evaluation.statistics import Interval, holm, student
+from framework.evaluation.statistics import Difference, Interval, holm, sign_flip_p, student
+from framework.evaluation.variance_components import crossed
 from framework.listening.answers import ANSWERS, read_answers
 from framework.listening.plan import FILE, RANGES, Plan, listed, load_plan
 
@@ -43,15 +44,17 @@ class Rating:
 
 @dataclass(frozen=True)
 class Figure:
-    """What was made of the ratings of a column.
+    """The mean rating of a column, or how often it was preferred.
 
     Args:
         column: Column of the comparison, or an anchor.
-        interval: Mean with its 95 % interval over ratings: Student's t, of preferences Clopper's and Pearson's.
+        interval: Mean rating, or share of the preferences, with its 95 % interval over listeners and clips.
         listeners: How many rated it.
         spread: Standard deviation of the listeners' own means (n - 1); NaN of one listener.
         clips: Mean of each clip, over its ratings.
-        p: Of an exact two-sided binomial test of preferences, ties left out; NaN elsewhere.
+        differences: MOS and MUSHRA: mean difference to each other column that is a run, over the listeners and clips
+            that rated both.
+        p: A/B: of the share against one half, ties left out; NaN elsewhere.
         p_corrected: The same by Holm's correction over all that are held against the baseline.
         ties: How many had no preference; they are not in `interval`.
     """
@@ -61,6 +64,7 @@ class Figure:
     listeners: int
     spread: float
     clips: dict[str, float]
+    differences: dict[str, Difference] = field(default_factory=dict)
     p: float = math.nan
     p_corrected: float = math.nan
     ties: int = 0
@@ -103,7 +107,21 @@ def result_of(folder: Path) -> Result:
     counts = Counter(who for who, _ in stored.last if who in {rating.listener for rating in ratings})
     finished = sum(count == len(plan.trials) for count in counts.values())
     figures = preferences(plan, ratings) if plan.kind == "ab" else means(plan, ratings)
-    return Result(plan, figures, len(counts), finished, remarks)
+    return Result(plan, figures, len(counts), finished, remarks + untold(figures, ratings))
+
+
+def untold(figures: list[Figure], ratings: list[Rating]) -> list[str]:
+    """Return what the intervals do not say: nothing of other clips after one clip, and nothing of too few listeners."""
+    bare = [f.column for f in figures if f.interval.count and math.isnan(f.interval.low)]
+    remarks = []
+    if bare:
+        remarks.append(
+            f"no interval of {', '.join(bare)}: that takes two listeners or more, and either several clips that both "
+            "rated or one clip alone"
+        )
+    if len(figures) > len(bare) and len({rating.clip for rating in ratings}) == 1:
+        remarks.append("of one clip: the intervals are over listeners and say nothing of other clips")
+    return remarks
 
 
 def screened(ratings: list[Rating]) -> tuple[list[Rating], list[str]]:
@@ -145,29 +163,97 @@ def ratings_of(plan: Plan, last: dict[tuple[str, str], dict[str, int]]) -> Itera
 
 
 def means(plan: Plan, ratings: list[Rating]) -> list[Figure]:
-    """Return the mean rating of each column and anchor."""
+    """Return the mean rating of each column and anchor, and its differences to the runs."""
+    tables = tables_of(ratings)
+    runs = [c for c in tables if c in plan.made_of["columns"] and not plan.made_of["columns"][c]["reference"]]
     found = []
     for column in listed(plan):
         own = [rating for rating in ratings if rating.column == column]
-        found.append(figure(plan, column, own, student([r.value for r in own], LEVEL)))
+        differences = {run: mean_difference(tables[column] - tables[run]) for run in runs if run != column and own}
+        found.append(figure(plan, column, own, mean_rating(tables.get(column, np.empty((0, 0)))), differences))
     return found
 
 
-def preferences(plan: Plan, ratings: list[Rating]) -> list[Figure]:
-    """Return how often each run was preferred to the baseline, of the times that either was.
+def tables_of(ratings: list[Rating]) -> dict[str, np.ndarray]:
+    """Return the values of each column as a table `(listeners, clips)`, the same ones for all; NaN without a rating."""
+    listeners = {who: row for row, who in enumerate(dict.fromkeys(rating.listener for rating in ratings))}
+    clips = {clip: place for place, clip in enumerate(dict.fromkeys(rating.clip for rating in ratings))}
+    tables: dict[str, np.ndarray] = {}
+    for r in ratings:
+        table = tables.setdefault(r.column, np.full((len(listeners), len(clips)), np.nan))
+        table[listeners[r.listener], clips[r.clip]] = r.value
+    return tables
 
-    The test is exact and two-sided; it takes every preference for a draw of its own, which the ratings of one listener
-    are only if clips, rather than listeners, decide.
+
+def mean_rating(table: np.ndarray) -> Interval:
+    """Return the mean of a table `(listeners, clips)` with its interval over both; see `crossed`.
+
+    If no listener rated twice, the ratings are independent draws of listeners, and the interval is Student's t.
     """
+    if rated_once(table):
+        return student(table.ravel(), LEVEL)
+    mean = crossed(table, LEVEL)
+    return Interval(mean.mean, mean.low, mean.high, mean.count)
+
+
+def mean_difference(table: np.ndarray) -> Difference:
+    """Return the mean of a table of differences `(listeners, clips)` with interval and p over both."""
+    if rated_once(table):
+        mean = student(table.ravel(), LEVEL)
+        known = table[~np.isnan(table)]
+        p = float(stats.ttest_1samp(known, 0.0).pvalue) if mean.high > mean.low else math.nan
+        return Difference(mean.mean, mean.low, mean.high, mean.count, p)
+    found = crossed(table, LEVEL)
+    return Difference(found.mean, found.low, found.high, found.count, found.p)
+
+
+def rated_once(table: np.ndarray) -> bool:
+    """Return whether no listener has two values of a table `(listeners, clips)`."""
+    return bool(((~np.isnan(table)).sum(1) <= 1).all())
+
+
+def preferences(plan: Plan, ratings: list[Rating]) -> list[Figure]:
+    """Return how often each run was preferred to the baseline, of the times that either was."""
     pairs = {c: [r for r in ratings if r.column == c] for c in listed(plan) if c != plan.baseline}
-    wins = {c: sum(r.value == 1 for r in own) for c, own in pairs.items()}
-    losses = {c: sum(r.value == 0 for r in own) for c, own in pairs.items()}
-    tests = {c: binomial(wins[c], losses[c]) for c in pairs}
+    decided = tables_of([r for r in ratings if r.value != 0.5])
+    tests = {c: preference(decided.get(c, np.empty((0, 0)))) for c in pairs}
     corrected = dict(zip(pairs, holm([p for _, p in tests.values()]), strict=True))
     return [
-        figure(plan, c, own, tests[c][0], tests[c][1], corrected[c], len(own) - wins[c] - losses[c])
-        for c, own in pairs.items()
+        figure(plan, c, own, interval, {}, p, corrected[c], len(own) - interval.count)
+        for (c, own), (interval, p) in zip(pairs.items(), tests.values(), strict=True)
     ]
+
+
+def preference(table: np.ndarray) -> tuple[Interval, float]:
+    """Return the share of preferences with its interval over listeners and clips, and the p of one half.
+
+    If no listener answered twice, interval and test are the exact ones of the binomial distribution (Clopper & Pearson,
+    1934). Otherwise they are those of as many independent votes as would give the variance that the share has over
+    listeners and clips (`crossed`), at most as many as there are (Korn & Graubard, 1998); where all votes are the same,
+    one for each listener. Listeners who each have an opinion of their own, whatever the clip, are not normally
+    distributed: p is therefore at least that of a sign-flip test over listeners, and while it is 0.05 or more the
+    interval includes one half. Fewer than 6 listeners cannot have p under 0.05.
+
+    Args:
+        table: 1 for each preference, 0 for each of the baseline `(listeners, clips)`, NaN for neither.
+    """
+    votes = table[~np.isnan(table)]
+    wins, count = int(votes.sum()), len(votes)
+    if rated_once(table):
+        return binomial(wins, count - wins)
+    share, own = wins / count, table[~np.isnan(table).all(1)]
+    if len(own) < 2:
+        return Interval(share, math.nan, math.nan, count), math.nan
+    mean = crossed(own, LEVEL)
+    votes_that_count = float(len(own))
+    if mean.high > mean.low:
+        normal = stats.norm.ppf(0.5 + LEVEL / 2) / (mean.high - mean.mean)
+        votes_that_count = min(max(share * (1 - share) * normal**2, 1.0), count)
+    low, high, p = clopper_pearson(share * votes_that_count, votes_that_count)
+    p = max(p, sign_flip_p(np.nansum(2 * own - 1, axis=1)))
+    if p >= 1 - LEVEL:
+        low, high = min(low, 0.5), max(high, 0.5)
+    return Interval(share, low, high, count), p
 
 
 def binomial(wins: int, losses: int) -> tuple[Interval, float]:
@@ -175,19 +261,28 @@ def binomial(wins: int, losses: int) -> tuple[Interval, float]:
     count = wins + losses
     if not count:
         return Interval(math.nan, math.nan, math.nan, 0), math.nan
-    test = stats.binomtest(wins, count)
-    ends = test.proportion_ci(LEVEL, "exact")
-    return Interval(wins / count, float(ends.low), float(ends.high), count), float(test.pvalue)
+    low, high, p = clopper_pearson(wins, count)
+    return Interval(wins / count, low, high, count), p
 
 
-def figure(plan: Plan, column: str, ratings: list[Rating], interval: Interval, *test: Any) -> Figure:
+def clopper_pearson(wins: float, count: float) -> tuple[float, float, float]:
+    """Return Clopper and Pearson's interval and the two-sided p of one half; neither number has to be whole."""
+    losses, tail = count - wins, (1 - LEVEL) / 2
+    low = float(stats.beta.ppf(tail, wins, losses + 1)) if wins > 0 else 0.0
+    high = float(stats.beta.ppf(1 - tail, wins + 1, losses)) if losses > 0 else 1.0
+    more = stats.beta.cdf(0.5, wins, losses + 1) if wins > 0 else 1.0
+    fewer = stats.beta.sf(0.5, wins + 1, losses) if losses > 0 else 1.0
+    return low, high, float(min(1.0, 2 * min(more, fewer)))
+
+
+def figure(plan: Plan, column: str, ratings: list[Rating], interval: Interval, *more: Any) -> Figure:
     """Return the figure of a column, with its spread over listeners and its mean of each clip."""
     of_listeners = grouped((r.listener, r.value) for r in ratings)
     of_clips = grouped((r.clip, r.value) for r in ratings)
     own = [np.mean(values) for values in of_listeners.values()]
     spread = float(np.std(own, ddof=1)) if len(own) > 1 else math.nan
     clips = {clip: float(np.mean(of_clips[clip])) for clip in plan.clips if clip in of_clips}
-    return Figure(column, interval, len(own), spread, clips, *test)
+    return Figure(column, interval, len(own), spread, clips, *more)
 
 
 def grouped(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:

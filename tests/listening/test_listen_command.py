@@ -1,6 +1,7 @@
 """`ostinato listen` from a comparison to its tables, its page and its W&B record."""
 
 import json
+import math
 
 import pytest
 from evaluation.stored_evaluations import CLIPS, store, three_runs
@@ -46,7 +47,10 @@ def test_scores_stand_first_in_the_comparison_with_their_own_intervals(heard):
         assert score["values"] == [figure["clips"][clip] for clip in CLIPS[:2]]
     assert found["scores"]["mos"]["without_mpd"]["difference"]["mean"] == pytest.approx(1)
     assert found["scores"]["ab"]["without_mpd"]["mean"] == 1
-    assert found["scores"]["ab"]["without_mel"]["difference"]["p"] == pytest.approx(2 / 2**6)
+    assert found["scores"]["ab"]["without_mel"]["difference"]["p"] == pytest.approx(2 / 2**3), "of three listeners"
+    told = next(f for f in listening["mos"]["figures"] if f["column"] == "without_mpd")["differences"]["full"]
+    difference = found["scores"]["mos"]["without_mpd"]["difference"]
+    assert [difference[end] for end in ("low", "high", "p")] == [told[end] for end in ("low", "high", "p")]
     assert any("MOS: 30 ratings of 3 listeners on 2 clips" in remark for remark in found["remarks"])
     text = (folder / "comparison.md").read_text()
     assert "MOS \N{UPWARDS ARROW}" in text
@@ -67,6 +71,21 @@ def test_a_later_comparison_has_them_and_leaves_out_what_was_not_heard(heard, tm
     found = with_listening(compare([*runs[:3], further]), folder)
     assert "without_mel" not in found.scores["mos"]
     assert "MOS: without_mel was heard as of other steps, or not at all: no score" in found.remarks
+
+
+def test_results_of_an_earlier_version_are_read_without_their_intervals(heard, tmp_path):
+    runs, folder = heard
+    values = json.loads((folder / "listening.json").read_text())
+    values["version"] = 1
+    for test in values["tests"].values():
+        for figure in test["figures"]:
+            del figure["differences"]
+    (tmp_path / "listening.json").write_text(json.dumps(values))
+    found = with_listening(compare(runs), tmp_path)
+    assert found.scores["mos"]["full"].interval.mean == pytest.approx(8 / 3)
+    assert math.isnan(found.scores["mos"]["full"].interval.low)
+    assert math.isnan(found.scores["ab"]["without_mel"].p)
+    assert any("took ratings of one listener for independent" in remark for remark in found.remarks)
 
 
 def test_the_record_of_wandb_has_them_too(heard):
