@@ -8,13 +8,11 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 import soundfile
-import torch
 
 from datamodules.index import BadClipError
 from datamodules.loudness import LOWEST_RATE, LoudnessMeter
 from datamodules.recordings import Job, Recording, Skipped
 from datamodules.shards import ShardWriter
-from framework.audio.pitch import pitch_values
 from framework.audio.pitch_grid import FRAME_RATE
 from framework.audio.resample import resample, resampled_length, source_window
 
@@ -53,7 +51,6 @@ class Packed(NamedTuple):
 
 def pack_shard(folder: Path, job: Job, treatment: Treatment) -> Packed:
     """Write one shard and return what is to be known of it; there is no shard if nothing could be used."""
-    torch.set_num_threads(1)
     skipped: list[Skipped] = []
     quieter: list[str] = []
     with ShardWriter(folder, job.split, format=treatment.format, first=job.number, shard_bytes=1 << 62) as writer:
@@ -66,7 +63,7 @@ def pack_shard(folder: Path, job: Job, treatment: Treatment) -> Packed:
                 members: dict[str, bytes | np.ndarray] = {}
                 if treatment.f0:
                     facts["frame_rate"] = FRAME_RATE
-                    members["f0.npy"] = pitch_values(torch.from_numpy(clip.audio).float(), clip.sample_rate)
+                    members["f0.npy"] = _pitch(clip)
                 if clip.quieter and recording.name not in quieter[-1:]:
                     quieter.append(recording.name)
                 name = key if clip.whole else f"{key}-{number:04d}"
@@ -81,6 +78,17 @@ class _Clip(NamedTuple):
     source_rate: int
     whole: bool
     quieter: bool
+
+
+def _pitch(clip: _Clip) -> np.ndarray:
+    """Track the pitch of a clip."""
+    # Packing alone does without torch, whose import takes longer than most folders.
+    import torch
+
+    from framework.audio.pitch import pitch_values
+
+    torch.set_num_threads(1)
+    return pitch_values(torch.from_numpy(clip.audio).float(), clip.sample_rate)
 
 
 def _readable(recording: Recording, treatment: Treatment) -> Iterator[_Clip | Skipped]:

@@ -1,7 +1,6 @@
 """Loudness of a recording, measured block by block: ITU-R BS.1770-5, annex 1, of one channel."""
 
 import numpy as np
-from scipy.signal import sosfilt
 
 from framework.errors import InvalidValueError
 
@@ -38,6 +37,9 @@ class LoudnessMeter:
         """Take note of the next samples (time,)."""
         if not len(audio):
             return
+        # Its import takes a second, and most packing measures no loudness.
+        from scipy.signal import sosfilt
+
         self.peak = max(self.peak, float(np.abs(audio).max()))
         weighted, self._state = sosfilt(self._filter, audio, zi=self._state)
         power = np.concatenate([self._rest, weighted**2])

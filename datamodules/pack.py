@@ -16,7 +16,6 @@ from datamodules.index import index_shard
 from datamodules.parallel import in_parallel
 from datamodules.recordings import Job, Recording, Skipped, find_recordings, jobs
 from datamodules.shards import MANIFEST, SPLITS, read_manifest, write_json, write_manifest
-from framework.audio.pitch import require_torchcrepe
 from framework.errors import InvalidValueError
 
 VERSION = 1
@@ -74,6 +73,8 @@ def pack(
     if loudness is not None and not -70 < loudness <= 0:
         raise InvalidValueError(f"loudness {loudness} must be in LUFS: above -70, at most 0")
     if f0:
+        from framework.audio.pitch import require_torchcrepe
+
         require_torchcrepe()
     source, destination = Path(source).expanduser(), Path(destination).expanduser()
     recordings, skipped = find_recordings(source)

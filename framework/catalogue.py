@@ -5,6 +5,7 @@ holds several is addressed as `module.Class`.
 """
 
 import ast
+import contextlib
 import hashlib
 import importlib
 import importlib.util
@@ -20,6 +21,8 @@ from typing import Any
 from framework.annotations import describe
 from framework.errors import OstinatoError
 from framework.hyperparameters import nearest
+from framework.progress import progress
+from framework.runs.folder import write_atomically
 
 PACKAGE = "experiments"
 
@@ -149,13 +152,16 @@ def entries() -> list[Entry]:
     from datamodules.cache import cache_folder
 
     cached = cache_folder() / "catalogue" / f"{sources_state()}.json"
-    if not cached.exists():
-        found = [entry for module in module_names() for entry in describe_module(module)]
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        return [Entry(**entry) for entry in json.loads(cached.read_text())]
+    modules = progress(module_names(), "reading experiments", unit="modules", at_once=True)
+    found = [entry for module in modules for entry in describe_module(module)]
+    with contextlib.suppress(OSError):
         cached.parent.mkdir(parents=True, exist_ok=True)
         for stale in cached.parent.glob("*.json"):
             stale.unlink(missing_ok=True)
-        cached.write_text(json.dumps([asdict(entry) for entry in found]))
-    return [Entry(**entry) for entry in json.loads(cached.read_text())]
+        write_atomically(cached, json.dumps([asdict(entry) for entry in found]))
+    return found
 
 
 def sources_state() -> str:

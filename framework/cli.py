@@ -7,52 +7,16 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from importlib import import_module
 
+from framework.commands.usage import COMMANDS, HELP, known_help, overview
 from framework.errors import OstinatoError
 from framework.hyperparameters import nearest
+from framework.progress import busy
 
-USAGE = """\
-usage: ostinato COMMAND [...]
-
-  list [PART]                        every experiment by family; those with PART in their name, with what they change
-  show NAME                          an experiment's hyperparameters and their origin, parameter counts, memory
-  doctor NAME                        look at data, memory, devices and disk before a long run
-  fit NAME                           train; the same command again continues the same run
-  validate NAME                      measure a run on the held-out clips, beside Griffin-Lim
-  evaluate NAME|RUN|CHECKPOINT       many metrics of a run on the held-out clips, with intervals, kept for comparison
-  compare SWEEP|RUN... [--baseline X]
-                                     runs beside each other with differences, intervals and a page to hear them on
-  listen COMPARISON [--kind mushra|mos|ab]
-                                     a blind listening test of a comparison; --results tells what listeners said
-  synthesize NAME --input FILE_OR_DIR --output DIR
-                                     generate recordings again from their conditioning (copy-synthesis)
-  encode NAME|RUN --input AUDIO --output FILE.ost [--model.bitrate KBITS]
-                                     a recording as a small file of a trained codec's codes
-  decode NAME|RUN --input FILE.ost --output AUDIO
-                                     its audio, decoded piece by piece
-  compose [--seed N] [--form ABA] [--output song.wav]
-                                     a whole piece by four trained levels, played, mixed, and shown on a page
-  release NAME|RUN [--for-training] [--output FILE.safetensors]
-                                     a trained generator as one small file, to be used without Lightning
-  export NAME|RUN --format onnx|torch [--output FILE]
-                                     a vocoder as a program for other runtimes, checked against itself
-  inspect NAME [--output DIR]        draw the filters that a run's first layers have learnt
-  sweep NAME [--dry] [--jobs N]      make the runs of a sweep, here or on a cluster; the same command again goes on
-  status [SWEEP]                     how far sweeps are
-  pack SOURCE DESTINATION            turn a folder of recordings into webdataset shards
-  data DIR [--picture FILE.png]      what is in recordings or shards: amounts, lengths, levels, spectrograms
-  bench [NAME...]                    speed beside other ways of doing the same; without a name, which benches there are
-
-Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices 2 --seed 3
-`ostinato COMMAND NAME --help` lists them all; `--debug` shows the traceback of any error.
-NAME is a file below experiments/, e.g. hifigan_v3 or ablations.hifigan_without_mpd (its last part is enough).
-"""
-COMMANDS = (
-    "list", "show", "doctor", "fit", "validate", "evaluate", "compare", "listen", "synthesize", "encode", "decode",
-    "compose", "release", "export", "inspect", "sweep", "status", "pack", "data", "bench",
-)  # fmt: skip
-
+LIGHT = ("list", "sweep", "status", "pack", "bench")
+"""Commands that import torch late or not at all."""
 
 DEBUG = "OSTINATO_DEBUG"
 """Environment variable that `--debug` sets: every error shows its traceback."""
@@ -68,24 +32,12 @@ def main(arguments: list[str] | None = None) -> int:
     if "--debug" in arguments:
         arguments.remove("--debug")
         os.environ[DEBUG] = "1"
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0
-    command, *rest = arguments
-    if (
-        command not in ("compare", "compose", "listen", "sweep", "status", "pack", "data", "bench")
-        and rest
-        and rest[0] in ("-h", "--help")
-    ):
-        print(USAGE, end="")
-        return 0
+    command, *rest = arguments or HELP
     # Threads that spin for long while they wait bring a machine that others use too to a standstill (a hundredth of
     # the speed); ones that never spin lose a quarter of it where nobody does.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     try:
-        if command not in COMMANDS:
-            raise UnknownCommandError(f"no command {command!r}: {nearest(command, COMMANDS)}")
-        status: int = import_module(f"framework.commands.{command}").run(rest) or 0
+        status = run(command, rest)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt:
@@ -101,6 +53,33 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception:
         traceback.print_exc()
         return fail(UNEXPECTED, 1)
+
+
+def run(command: str, arguments: list[str]) -> int:
+    """Run a command, or print its help; return the exit status.
+
+    Raises:
+        UnknownCommandError: there is no such command.
+    """
+    if command in HELP:
+        print(overview(), end="")
+        return 0
+    if command not in COMMANDS:
+        raise UnknownCommandError(f"no command {command!r}: {nearest(command, COMMANDS)}")
+    text = known_help(command, arguments)
+    if text is not None:
+        print(text, end="")
+        return 0
+    # Torch and Lightning take seconds to import.
+    is_quick = command in LIGHT or "lightning.pytorch" in sys.modules or bool(set(HELP) & set(arguments))
+    with nullcontext() if is_quick else busy("loading PyTorch", at_once=True):
+        module = import_module(f"framework.commands.{command}")
+    try:
+        status: int = module.run(arguments) or 0
+    except SystemExit as exit:
+        # A parser that has printed its help, or a training that was stopped in good order.
+        status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
+    return status
 
 
 class UnknownCommandError(OstinatoError, ValueError):

@@ -9,8 +9,8 @@ import json
 import shlex
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NoReturn
 
+from framework.commands import usage
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 
@@ -24,7 +24,7 @@ def run(arguments: list[str]) -> None:
     if not arguments:
         print("\n".join(listed(known)))
         return
-    parsed = _parser(known).parse_args(arguments)
+    parsed = usage.parser("bench").parse_args(arguments)
     for name in parsed.names:
         if name not in known:
             raise InvalidValueError(f"no bench {name!r}: {nearest(name, list(known))}")
@@ -78,33 +78,6 @@ def hold_bench(name: str, summary: str, peers: dict[str, Path], parsed: argparse
     if parsed.save:
         keep(DOCUMENT, name, written)
         print(f"kept in {DOCUMENT}", flush=True)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InvalidValueError(message)
-
-
-def _parser(known: dict[str, str]) -> _Parser:
-    parser = _Parser(
-        prog="ostinato bench",
-        description="Time benches; without a name, list them.",
-        epilog="\n".join(["benches:", *(f"  {line}" for line in listed(known))]),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="+", metavar="NAME", help="which benches")
-    arguments: list[tuple[str, Any, Any, str]] = [
-        ("--rounds", int, 5, "turns that each contender has"),
-        ("--seconds", float, 1.0, "how long a turn lasts at least"),
-        ("--output", Path, Path("runs/bench"), "folder that JSON and Markdown are written into"),
-    ]
-    for flag, kind, default, text in arguments:
-        parser.add_argument(flag, type=kind, default=default, help=f"{text} ({default})")
-    parser.add_argument(
-        "--peer", action="append", default=[], metavar="NAME=DIR", help="a checkout of another project to compare with"
-    )
-    parser.add_argument("--save", action="store_true", help=f"keep the figures in {DOCUMENT} too")
-    return parser
 
 
 def _peer(text: str) -> tuple[str, Path]:

@@ -1,16 +1,16 @@
 """`ostinato compare`: runs beside each other on the same held-out clips, as a table, on W&B and as a page to hear."""
 
-import argparse
 import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from framework.catalogue import UnknownExperimentError, find
+from framework.commands import usage
 from framework.commands.evaluate import measured, open_named, open_run
-from framework.commands.parser import UsageError
+from framework.commands.parser import Parser, UsageError
 from framework.commands.stored import StoredRun, is_path, stored_run
 from framework.evaluation.columns import short
 from framework.evaluation.comparison import Comparison, compare
@@ -43,14 +43,6 @@ class Target:
     def is_evaluation(self) -> bool:
         """Whether it is a stored evaluation, which is taken as it is."""
         return self.path is not None and (self.path.name == FILE or (self.path / FILE).is_file())
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        """Raise the error."""
-        raise UsageError(f"{message} (`ostinato compare --help` lists everything)")
 
 
 def run(arguments: list[str]) -> None:
@@ -86,19 +78,7 @@ def write(comparison: Comparison, output: Path) -> Path:
 
 def parser() -> Parser:
     """Return the parser of the command line."""
-    made = Parser("ostinato compare", description=__doc__, allow_abbrev=False)
-    made.add_argument(
-        "runs_or_sweeps",
-        nargs="+",
-        metavar="SWEEP|RUN",
-        help="A sweep that was started, a run folder, a checkpoint, the folder of an evaluation, or an experiment.",
-    )
-    made.add_argument("--baseline", default="", help="What differences are taken to; by default the first.")
-    made.add_argument("--metrics", nargs="+", default=[], help="Which, in this order; by default all there are.")
-    made.add_argument("--output", default=None, help="Folder; by default RUNS/comparisons/NAME.")
-    made.add_argument("--runs", default="runs", help="Folder of all runs.")
-    made.add_argument("--split", default="validation", help="Held-out clips: validation or test.")
-    made.add_argument("--clips", type=int, default=None, help="How many of them; by default as many as were evaluated.")
+    made: Parser = usage.parser("compare")
     return made
 
 

@@ -16,9 +16,9 @@ from datamodules.soundfont import SOLOS
 from framework.audio.files import save_audio
 from framework.audio.mel import PRESETS
 from framework.audio.resample import resample
-from framework.commands import fit
+from framework.commands import fit, usage
 from framework.commands.experiment import open_experiment
-from framework.commands.parser import OneLineParser, UsageError
+from framework.commands.parser import UsageError
 from framework.commands.trained import open_trained
 from framework.commands.weights import load_weights
 from framework.composition.cascade import number_of, write_form, write_level
@@ -34,7 +34,6 @@ from framework.tracking.media import log_mel_picture
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")
 LAYERS = ("form.json", "skeleton.json", "outer.json", "voices.json", "song.json", "song.mid")
 """What the levels leave in the folder, in order, and the whole piece."""
-INSTRUMENTS = ("violin", "viola", "viola", "cello")
 TEMPO = 76.0
 _LONGEST = 128  # beats
 _KEYS = range(-5, 7)
@@ -43,7 +42,7 @@ _RANGES = {"soprano": (57, 81), "alto": (53, 74), "tenor": (48, 69), "bass": (36
 
 def run(arguments: list[str]) -> None:
     """Write a piece, or take one; play it; mix it; show it on a page."""
-    settings = parser().parse_args(arguments)
+    settings = usage.parser("compose").parse_args(arguments)
     check(settings)
     output = Path(settings.output)
     folder = output.with_suffix("")
@@ -72,27 +71,6 @@ def run(arguments: list[str]) -> None:
     clear(folder, layers, settings.start or settings.score)
     finish(output, folder, settings, song, performed, stems, mix)
     print(f"{output}: {len(mix) / RATE:.1f} s at {loudness:.1f} LUFS\npage:    {folder}/index.html")
-
-
-def parser() -> OneLineParser:
-    """Return the parser of the command line."""
-    made = OneLineParser(prog="ostinato compose", description=__doc__)
-    made.add_argument("--seed", type=int, default=0, help="The same seed is the same piece, to the byte.")
-    letters = "Letters of the phrases, as ABA or A8B12A8 (beats); one that comes again, as long, has its melody again."
-    made.add_argument("--form", type=str, default="", help=letters)
-    made.add_argument("--output", type=str, default="song.wav", help="The mix; layers and page lie in a folder beside.")
-    made.add_argument("--tempo", type=float, default=None, help="Beats a minute; 76, or the score's own.")
-    made.add_argument("--instruments", type=str, nargs="+", default=list(INSTRUMENTS), help="Sampled, of the voices.")
-    made.add_argument("--through", type=str, nargs="+", default=[], help="Trained runs that the voices are played by.")
-    made.add_argument("--start", type=str, default="", help="A level's JSON to go on from, as song/skeleton.json.")
-    made.add_argument("--score", type=str, default="", help="A MIDI file to play instead of writing.")
-    made.add_argument(
-        "--stems", type=str, default="", help="A folder of recordings in place of voices, or beside them."
-    )
-    made.add_argument("--lufs", type=float, default=-16.0, help="Loudness of the mix (ITU-R BS.1770).")
-    made.add_argument("--train", action="store_true", help="Fit the levels that are not trained, first.")
-    made.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
-    return made
 
 
 def check(settings: Any) -> None:

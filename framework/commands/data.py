@@ -1,12 +1,11 @@
 """`ostinato data`: what is in a data set, in numbers, and to look at."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from datamodules.report import Report, report
-from framework.commands.parser import OneLineParser
+from framework.commands import usage
 from framework.errors import InvalidValueError
 
 _LISTED = 10
@@ -15,11 +14,7 @@ _BAR = 30
 
 def run(arguments: list[str]) -> None:
     """Describe a folder of recordings, a packed folder, or shards; with `--picture`, draw some of it."""
-    parser = OneLineParser(prog="ostinato data", description="What is in a data set; nothing is packed or changed.")
-    parser.add_argument("path", type=str, help="A folder of recordings, a packed folder or its URL, or shards.")
-    parser.add_argument("--picture", type=Path | None, default=None, help="A png to draw log-mel spectrograms into.")
-    parser.add_argument("--examples", type=int, default=16, help="How many spectrograms.")
-    parsed = parser.parse_args(arguments)
+    parsed = usage.parser("data").parse_args(arguments)
     if parsed.examples < 1:
         raise InvalidValueError(f"--examples {parsed.examples}: must be at least 1")
     if parsed.picture and parsed.picture.suffix.lower() != ".png":

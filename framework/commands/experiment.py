@@ -2,19 +2,22 @@
 
 import argparse
 import hashlib
+import inspect
 import logging
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from datamodules.audio_data import AudioData
 from datamodules.audio_folder import AudioFolder
-from framework.catalogue import find
-from framework.commands.parser import OneLineParser, UsageError
+from framework.catalogue import find, name_of
+from framework.commands.options import add_experiment_options
+from framework.commands.parser import OneLineErrors, UsageError
+from framework.commands.usage import COMMANDS, examples, usage_line
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
@@ -23,6 +26,12 @@ SHOWN_TRAINER_ARGUMENTS = (
     "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
     "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "enable_progress_bar",
 )  # fmt: skip
+
+
+class ExperimentParser(OneLineErrors, LightningArgumentParser):
+    """The parser of an experiment's hyperparameters."""
+
+    has_short_help = False
 
 
 class ExperimentCLI(LightningCLI):
@@ -39,81 +48,26 @@ class ExperimentCLI(LightningCLI):
             experiment.data,
             trainer_defaults=defaults,
             save_config_callback=None,
-            parser_class=OneLineParser,
-            parser_kwargs={"description": experiment.__doc__, "allow_abbrev": False, "prog": f"ostinato {command}"},
+            parser_class=ExperimentParser,
+            parser_kwargs={
+                "prog": f"ostinato {command}",
+                "usage": usage_line(command, name_of(experiment)),
+                "description": f"{inspect.getdoc(experiment)} {COMMANDS[command].description}",
+                "allow_abbrev": False,
+            },
             args=arguments,
             run=False,
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
 
-    def add_default_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_default_arguments_to_parser(self, parser: Any) -> None:
         """Add the arguments that are neither the system's, the data's nor the trainer's."""
         parser.add_argument(
             "--seed", type=int, default=self.seed_default, help="Seed of weights, data order and crops."
         )
-        parser.add_argument("--runs", type=str, default="runs", help="Folder of all runs.")
-        parser.add_argument(
-            "--ckpt_path",
-            type=str | None,
-            default=None,
-            help="Checkpoint to start from, one of ours or an official one; explicit overrides beat what it stored.",
-        )
-        if self.command == "inspect":
-            parser.add_argument("--output", type=str | None, default=None, help="Folder for the pictures.")
-        if self.command == "fit":
-            parser.add_argument(
-                "--overfit_one_clip",
-                action="store_true",
-                help="Train and validate on one segment alone: a system that can learn at all learns it by heart.",
-            )
-            parser.add_argument(
-                "--profile",
-                type=int | None,
-                nargs="?",
-                const=5,
-                default=None,
-                metavar="STEPS",
-                help="Print where the time and memory of so many steps (5) go, and write trace.json.gz for Perfetto.",
-            )
-        if self.command == "evaluate":
-            parser.add_argument("--split", type=str, default="validation", help="Held-out clips: validation or test.")
-            parser.add_argument(
-                "--clips", type=int | None, default=None, help="How many; by default as many as are validated on."
-            )
-            parser.add_argument(
-                "--metrics", type=str, nargs="+", default=[], help="Names of metrics; by default all of them."
-            )
-            parser.add_argument(
-                "--embedder", type=str | None, default=None, help="Import path of what embeds audio for FAD and KAD."
-            )
-            parser.add_argument("--name", type=str | None, default=None, help="Of the evaluation's folder.")
-        if self.command in ("encode", "decode"):
-            parser.add_argument("--input", type=str, required=True, help="An audio file, or a file of codes.")
-            parser.add_argument("--output", type=str, required=True, help="The file of codes, or the audio file.")
-        if self.command == "release":
-            parser.add_argument(
-                "--output", type=str | None, default=None, help="The file; NAME.safetensors if not said."
-            )
-            parser.add_argument(
-                "--for-training",
-                action="store_true",
-                help="Add what training goes on from: all networks as they are, and the optimisers' states.",
-            )
-        if self.command == "export":
-            parser.add_argument("--format", type=Literal["onnx", "torch"], required=True, help="Of the program.")
-            parser.add_argument("--output", type=str | None, default=None, help="The file; NAME.onnx or NAME.pt2.")
-        if self.command == "synthesize":
-            parser.add_argument("--input", type=str | None, default=None, help="An audio file, or a folder of them.")
-            parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")
-            parser.add_argument("--seconds", type=float, default=5.0, help="Length of a clip, where there is no input.")
-            parser.add_argument("--count", type=int, default=1, help="Number of clips, where there is no input.")
-            parser.add_argument(
-                "--precision",
-                type=Literal["float32", "bf16"],
-                default="float32",
-                help="Arithmetic of the networks: bf16 is faster where the processor or GPU has it, and less exact.",
-            )
+        add_experiment_options(self.command, parser)
+        parser.examples = examples(self.command, name_of(self.experiment))
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Tie the data's seed to the run's, take a checkpoint's values as defaults, and shorten the help."""

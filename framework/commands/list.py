@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from framework.catalogue import Entry, entries, sweep_modules
+from framework.commands import usage
 from framework.errors import InvalidValueError
 
 
@@ -13,11 +14,12 @@ def run(arguments: list[str]) -> None:
     Raises:
         ValueError: when none does.
     """
+    part = usage.parser("list").parse_args(arguments).part
     known = entries()
-    if arguments:
-        found = [entry for entry in known if arguments[0] in entry.name]
+    if part:
+        found = [entry for entry in known if part in entry.name]
         if not found:
-            raise InvalidValueError(f"no experiment's name contains {arguments[0]!r}: `ostinato list` shows all")
+            raise InvalidValueError(f"no experiment's name contains {part!r}: `ostinato list` shows all")
         for entry in found:
             print(f"{entry.name}  ({entry.parent})\n    {entry.summary}")
             for change in entry.changes:

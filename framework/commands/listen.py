@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.commands import compare as compare_command
-from framework.commands.compare import Parser
+from framework.commands import usage
 from framework.commands.parser import UsageError
 from framework.evaluation.comparison import compare
 from framework.evaluation.evaluation import EvaluationError, load_evaluation
@@ -19,12 +19,10 @@ from framework.listening.results import results_of
 from framework.listening.server import serving, wait
 from framework.tracking.comparison_log import log_comparison
 
-PORT = 8420
-
 
 def run(arguments: list[str]) -> None:
     """Make a test and serve it until Ctrl-C, or tell what the answers so far say."""
-    settings = parser().parse_args(arguments)
+    settings = usage.parser("listen").parse_args(arguments)
     if settings.files and not settings.results:
         raise UsageError("--import comes with --results")
     if settings.clips is not None and settings.clips < 1:
@@ -37,34 +35,6 @@ def run(arguments: list[str]) -> None:
     print(f"page:    {folder}/page/index.html (opens from the disk; listeners send you the file that it saves)")
     if not settings.no_server:
         serve(folder, settings.port)
-
-
-def parser() -> Parser:
-    """Return the parser of the command line."""
-    made = Parser("ostinato listen", description=__doc__, allow_abbrev=False)
-    made.add_argument(
-        "comparison",
-        nargs="+",
-        metavar="COMPARISON",
-        help="The folder of a comparison, or what `ostinato compare` takes: a sweep, or runs.",
-    )
-    made.add_argument("--kind", choices=list(RANGES), default="mushra", help="What listeners are asked.")
-    made.add_argument("--clips", type=int, default=None, help="The first so many clips; by default all.")
-    made.add_argument("--seed", type=int, default=0, help="Of the order in which listeners hear.")
-    made.add_argument("--match-levels", action="store_true", help="Bring all sounds of a clip to one RMS level.")
-    made.add_argument("--port", type=int, default=PORT, help="Of the server, which is on 127.0.0.1; 0 for any.")
-    made.add_argument("--no-server", action="store_true", help="Make the page and end.")
-    made.add_argument("--results", action="store_true", help="Tell what the answers so far say.")
-    made.add_argument(
-        "--import",
-        dest="files",
-        nargs="+",
-        default=[],
-        metavar="FILE",
-        help="With --results: take in answers that pages opened from the disk have saved, files or folders of them.",
-    )
-    made.add_argument("--runs", default="runs", help="Folder of all runs.")
-    return made
 
 
 def comparison_of(names: list[str], runs: str) -> Path:

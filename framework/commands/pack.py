@@ -6,6 +6,7 @@ from typing import Any
 from datamodules.midi_files import MidiFolderError, midi_files, pack_midi
 from datamodules.pack import pack, verify
 from datamodules.recordings import find_recordings
+from framework.commands import usage
 from framework.commands.parser import OneLineParser
 from framework.errors import InvalidValueError
 
@@ -15,11 +16,7 @@ def run(arguments: list[str]) -> None:
     if arguments[:1] == ["--verify"]:
         check(arguments[1:])
         return
-    parser = OneLineParser(prog="ostinato pack", description="(`ostinato pack --verify FOLDER` checks packed data.)")
-    parser.add_function_arguments(pack, as_positional=True, skip={"reuse", "f0"})
-    pitch = "Track the pitch of recordings of one voice (50 to 2000 Hz), for data with an f0_hop; needs torchcrepe."
-    parser.add_argument("--f0", action="store_true", help=pitch)
-    parsed = vars(parser.parse_args(arguments))
+    parsed = vars(usage.parser("pack").parse_args(arguments))
     source, destination = (Path(parsed[name]).expanduser() for name in ("source", "destination"))
     if written_music(source):
         show_written(pack_midi(source, destination), destination)

@@ -1,23 +1,16 @@
 """`ostinato status`: how far sweeps are, read from the runs' folders by whoever asks."""
 
-import argparse
 import functools
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
 
 from rich.console import Console
 
-from framework.errors import InvalidValueError
+from framework.commands import usage
 from framework.sweeps.record import PlannedRun, read_record
 from framework.sweeps.slurm import job_of, jobs_in_queue
 from framework.sweeps.table import print_failures, progress_table
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise InvalidValueError(f"ostinato status: {message}")
 
 
 def run(arguments: list[str]) -> int | None:
@@ -26,10 +19,7 @@ def run(arguments: list[str]) -> int | None:
     Raises:
         ValueError: no sweep of this name has been started.
     """
-    parser = _Parser("ostinato status", description=__doc__, allow_abbrev=False)
-    parser.add_argument("sweep", nargs="?", help="A sweep's name; without one, all that were started are listed.")
-    parser.add_argument("--runs", default="runs", help="Folder of all runs.")
-    own = parser.parse_args(arguments)
+    own = usage.parser("status").parse_args(arguments)
     console = Console(highlight=False)
     # Asked only if there is a job: a controller that is down takes seconds to say so.
     queue = functools.cache(jobs_in_queue)

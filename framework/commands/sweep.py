@@ -6,48 +6,25 @@ import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.live import Live
 
 from framework.catalogue import find_sweep
+from framework.commands import usage
 from framework.commands.list import sweep_lines
-from framework.commands.parser import UsageError
+from framework.commands.parser import Parser, UsageError, option_strings
 from framework.hyperparameters import nearest
+from framework.progress import busy
 from framework.sweeps import halving, slurm, wandb_sweep
 from framework.sweeps.local import LocalLauncher, Task, failures, visible_devices
-from framework.sweeps.plan import Plan, check_folders, estimate, make_plan
 from framework.sweeps.record import PlannedRun, write_record
 from framework.sweeps.sweep import Sweep
 from framework.sweeps.table import duration, plan_table, print_failures, progress_table
 
-DESCRIPTION = """\
-Make the runs of a sweep: a module-level Sweep of a file below experiments/, or a sweep file of W&B. Equal runs are made
-once, finished ones are not made again, interrupted ones go on. All other arguments go to every run, as
---trainer.max_steps 1000 --data my_recordings --runs elsewhere."""
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"ostinato sweep: {message} (`ostinato sweep --help`)")
-
-
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command's own arguments."""
-    made = _Parser("ostinato sweep NAME", description=DESCRIPTION, allow_abbrev=False, add_help=False)
-    add = made.add_argument
-    add("--dry", action="store_true", help="Show the plan with its cost, and do nothing.")
-    add("--launcher", choices=("local", "slurm"), default="local", help="Where the runs are made.")
-    add("--jobs", type=_positive, default=1, help="Runs at once.")
-    add("--devices_per_run", type=_positive, default=1, help="Devices of a run (of each node, on Slurm).")
-    add("--retries", type=int, default=1, help="Failures without a step between them that a run is forgiven.")
-    add("--print_commands", action="store_true", help="Print the commands of the runs to be made, for any scheduler.")
-    add("--halving", type=int, metavar="FACTOR", help="Train all a little; the best FACTOR-th goes on, and so forth.")
-    add("--metric", help="What halving and the table look at; lower is better (the experiment's own by default).")
-    add("--slurm", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="Options of sbatch, as time=240.")
-    add("--wandb_yaml", type=Path, metavar="FILE", help="Write the sweep for `wandb sweep FILE`, and do nothing.")
-    return made
+if TYPE_CHECKING:
+    from framework.sweeps.plan import Plan
 
 
 def run(arguments: list[str]) -> int | None:
@@ -56,16 +33,14 @@ def run(arguments: list[str]) -> int | None:
     Raises:
         UsageError: an argument is wrong; nothing has run then.
     """
-    if not arguments or arguments[0] in ("-h", "--help"):
-        print(help_text() if arguments else "\n".join(["sweeps", *sweep_lines()]))
+    if not arguments:
+        print("\n".join(["sweeps", *sweep_lines()]))
         return None
     name, *rest = arguments
-    if {"-h", "--help"} & set(rest):
-        print(help_text())
-        return None
     own, overrides = parser().parse_known_args([_underscored(word) for word in rest])
     check_overrides(overrides)
-    name, sweep, question = open_sweep(name)
+    with busy(f"reading {name}", at_once=True):
+        name, sweep, question = open_sweep(name)
     if own.wandb_yaml:
         wandb_sweep.write(own.wandb_yaml, name, sweep)
         print(f"{own.wandb_yaml} written: `wandb sweep {own.wandb_yaml}`, then `wandb agent` wherever there is room")
@@ -73,6 +48,8 @@ def run(arguments: list[str]) -> int | None:
     if own.launcher == "local" and own.devices_per_run > 1:
         check_devices(own.jobs, own.devices_per_run)
         overrides = [*overrides, f"--trainer.devices={own.devices_per_run}"]
+    from framework.sweeps.plan import check_folders, make_plan
+
     plan = make_plan(name, sweep, overrides, question, own.metric)
     # The commands alone are what goes to a scheduler; everything else is for the person.
     console = Console(stderr=own.print_commands, highlight=False)
@@ -93,6 +70,12 @@ def run(arguments: list[str]) -> int | None:
     return here(plan, own, console)
 
 
+def parser() -> Parser:
+    """Return the parser of the command's own options."""
+    made: Parser = usage.parser("sweep")
+    return made
+
+
 def open_sweep(name: str) -> tuple[str, Sweep, str]:
     """Return the name, the sweep and the question of what a command line names."""
     if name.endswith((".yaml", ".yml")):
@@ -100,7 +83,7 @@ def open_sweep(name: str) -> tuple[str, Sweep, str]:
     return find_sweep(name)
 
 
-def here(plan: Plan, own: argparse.Namespace, console: Console) -> int:
+def here(plan: "Plan", own: argparse.Namespace, console: Console) -> int:
     """Make the runs as processes of this machine."""
     status = Status(plan.runs, console)
 
@@ -148,7 +131,7 @@ def slurm_settings(own: argparse.Namespace) -> dict[str, str]:
     return settings
 
 
-def on_slurm(plan: Plan, todo: list[PlannedRun], own: argparse.Namespace, settings: dict[str, str]) -> None:
+def on_slurm(plan: "Plan", todo: list[PlannedRun], own: argparse.Namespace, settings: dict[str, str]) -> None:
     """Submit the runs to Slurm, and leave them to it."""
     jobs = slurm.submit(todo, plan.name, plan.root, own.jobs, own.devices_per_run, settings)
     already = len(todo) - len(jobs)
@@ -159,8 +142,10 @@ def on_slurm(plan: Plan, todo: list[PlannedRun], own: argparse.Namespace, settin
     )
 
 
-def show_plan(plan: Plan, jobs: int, devices: int, console: Console) -> None:
+def show_plan(plan: "Plan", jobs: int, devices: int, console: Console) -> None:
     """Print the plan: runs, cost, and what is done already."""
+    from framework.sweeps.plan import estimate
+
     states = {planned.signature: planned.state() for planned in plan.runs}
     estimates = {planned.signature: estimate(planned, plan.root) for planned in plan.runs}
     costs = {
@@ -224,25 +209,14 @@ def check_devices(jobs: int, devices: int) -> None:
 
 def check_overrides(overrides: list[str]) -> None:
     """Refuse a misspelt argument of the command itself: those of the runs have a dot, or are known."""
-    own = [option for action in parser()._actions for option in action.option_strings]
+    own = option_strings(parser())
     for word in overrides:
         flag = word.partition("=")[0]
         if flag.startswith("--") and "." not in flag and flag not in ("--data", "--runs", "--seed", "--ckpt_path"):
             raise UsageError(f"no argument {flag}: {nearest(flag, own)}")
 
 
-def help_text() -> str:
-    """Return the help of the command."""
-    return parser().format_help().rstrip()
-
-
 def _underscored(word: str) -> str:
     """Return `--print-commands` as `--print_commands`; names with a dot are the runs' own."""
     flag, equals, value = word.partition("=")
     return flag[:2] + flag[2:].replace("-", "_") + equals + value if flag[:2] == "--" and "." not in flag else word
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)

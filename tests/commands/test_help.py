@@ -1,0 +1,92 @@
+"""Help: of every command, complete, and without the seconds that torch takes to import."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from framework.catalogue import find
+from framework.commands.options import OF_EXPERIMENTS, OTHERS, TEST_KINDS
+from framework.commands.usage import COMMANDS, parser
+from framework.listening.plan import RANGES
+
+QUICK = """
+import contextlib, io, json, sys
+from framework.cli import main
+texts = {}
+for line in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        status = main(line)
+    texts[" ".join(line)] = [status, printed.getvalue()]
+heavy = [name for name in ("torch", "lightning", "scipy", "matplotlib", "wandb", "music21") if name in sys.modules]
+print(json.dumps([heavy, texts]))
+"""
+
+
+def printed(lines, cache):
+    """Return the heavy modules that were imported, and status and output of each command line, of one process."""
+    import json
+
+    environment = os.environ | {"OSTINATO_CACHE": str(cache), "COLUMNS": "100"}
+    done = subprocess.run(
+        [sys.executable, "-c", QUICK, json.dumps(lines)], capture_output=True, text=True, env=environment, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    heavy, texts = json.loads(done.stdout.splitlines()[-1])
+    return heavy, texts, done.stderr
+
+
+def test_every_command_explains_itself_without_torch(tmp_path):
+    lines = [[], ["--help"], *([command, flag] for command in COMMANDS for flag in ("--help", "-h"))]
+    heavy, texts, _ = printed(lines, tmp_path)
+    assert heavy == []
+    assert all(status == 0 for status, _ in texts.values())
+    assert all(f"  {command} " in texts["--help"][1] for command in COMMANDS)
+    for command in COMMANDS:
+        text = texts[f"{command} --help"][1]
+        assert text.startswith(f"usage: ostinato {command} ")
+        assert " ".join(COMMANDS[command].description.split()[:4]) in " ".join(text.split())
+        assert f"  ostinato {command}" in text.partition("example")[2]
+        assert "--help" in text
+        assert text == texts[f"{command} -h"][1]
+
+
+def test_the_help_of_an_experiment_is_kept(tmp_path):
+    line = ["fit", "hifigan_v3", "--help"]
+    heavy, texts, errors = printed([line], tmp_path)
+    assert "torch" in heavy
+    assert "reading hifigan_v3" in errors
+    status, text = texts[" ".join(line)]
+    assert status == 0
+    for part in ("usage: ostinato fit hifigan_v3 ", "HiFi-GAN V3", "--model.mel_weight", "--data.batch_size",
+                 "--trainer.max_steps", "--profile", "example", "ostinato fit hifigan_v3 --data"):  # fmt: skip
+        assert part in text
+    heavy, again, errors = printed([line], tmp_path)
+    assert (heavy, again, errors) == ([], texts, "")
+    # Another command has other options, and overrides can change the data's.
+    (tmp_path / "other").mkdir()
+    evaluate = printed([["evaluate", "hifigan_v3", "--help"]], tmp_path)[1]
+    assert "--metrics" in evaluate["evaluate hifigan_v3 --help"][1]
+    assert "--metrics" not in text
+
+
+def test_all_commands_have_options_and_examples_that_parse():
+    assert {*OF_EXPERIMENTS, *OTHERS} == set(COMMANDS)
+    assert set(RANGES) == set(TEST_KINDS)
+    for command, usage in COMMANDS.items():
+        assert usage.examples
+        if command in OF_EXPERIMENTS:
+            assert find(usage.name)
+
+
+@pytest.mark.parametrize("command", ["compare", "listen", "pack", "data"])
+def test_a_missing_argument_points_at_the_commands_own_help(command, capsys):
+    from framework.cli import main
+
+    assert main([command]) == 2
+    shown = capsys.readouterr().err
+    assert f"usage: ostinato {command} " in shown
+    assert shown.splitlines()[-1].startswith("ostinato: error: ")
+    assert f"ostinato {command}" in shown.splitlines()[-1]
+    assert parser(command).prog == f"ostinato {command}"
