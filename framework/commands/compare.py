@@ -12,7 +12,7 @@ from framework.commands import usage
 from framework.commands.evaluate import measured, open_named, open_run
 from framework.commands.parser import Parser, UsageError
 from framework.commands.stored import StoredRun, is_path, stored_run
-from framework.evaluation.columns import short
+from framework.evaluation.columns import run_folder_of, short
 from framework.evaluation.comparison import Comparison, compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, load_evaluation
@@ -21,6 +21,7 @@ from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening
 from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
 from framework.runs.folder import write_atomically
+from framework.runs.provenance import few
 from framework.sweeps.record import read_record, record_path
 from framework.tracking.comparison_log import log_comparison
 
@@ -55,6 +56,7 @@ def compared(settings: Any) -> Path:
     sweeps = [name for name in settings.runs_or_sweeps if is_sweep(name, settings.runs)]
     targets = [target for name in settings.runs_or_sweeps for target in targets_of(name, settings.runs)]
     evaluations = evaluated(targets, settings)
+    warn_of_code(evaluations)
     name = ", ".join(sweeps or dict.fromkeys(short(evaluation) for evaluation in evaluations))
     labels = {found.run: target.label for target, found in zip(targets, evaluations, strict=True) if target.label}
     comparison = compare(evaluations, settings.baseline, settings.metrics, name, labels)
@@ -65,6 +67,20 @@ def compared(settings: Any) -> Path:
     log_comparison(comparison, output, sweeps[0] if sweeps else name)
     print(f"listen:  {page} (opens from the disk)\nnumbers: {output}/comparison.json and comparison.md")
     return output
+
+
+def warn_of_code(evaluations: Sequence[Evaluation]) -> None:
+    """Print which runs were trained by other code than the first one, where both have a definition and it differs."""
+    first, *others = [(short(found), run_folder_of(found)) for found in evaluations]
+    sources = first[1].sources()
+    for name, folder in others:
+        own = folder.sources()
+        if changed := [key for key in sources.keys() & own.keys() if sources[key] != own[key]]:
+            print(
+                f"warning: {name} ({folder.path}) and {first[0]} were trained by different code: "
+                f"{few(sorted(changed))}",
+                file=sys.stderr,
+            )
 
 
 def write(comparison: Comparison, output: Path) -> Path:

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import statistics
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,8 @@ from framework.evaluation.table import evaluation_table
 from framework.paradigms.system import System
 from framework.runs.checkpoints import load_weights_of, read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
-from framework.runs.identity import family, signature, source_hash
+from framework.runs.identity import family, signature
+from framework.runs.provenance import change_since, sources_of
 
 SPEED = "speed/samples_per_second"
 TRAINING_CLIPS, RENDERED_CLIPS = 2_000, 50
@@ -76,7 +77,7 @@ def open_run(arguments: list[str]) -> Opened:
     cli = ExperimentCLI("evaluate", experiment, overrides)
     other_data = experiment is not own or changed(cli.datamodule, "value")
     stored.check(cli.identity(), data_too=not other_data)
-    warn(stored, source_hash(type(cli.model), own.data))
+    warn(stored, sources_of(cli.model, own.data))
     subject = subject_of(cli, stored.signature, stored.config["identity"])
     checkpoint = None
     if cli.model.has_weights:
@@ -174,11 +175,10 @@ def changed(instance: Any, kind: str) -> dict[str, Any]:
     return {n: value for n, value in values.items() if value != type(instance).hyperparameters[n].default}
 
 
-def warn(stored: StoredRun, source: str) -> None:
-    """Say that the code has changed since, and that the run goes on."""
-    if stored.config["provenance"]["source"] != source:
-        commit = str(stored.config["provenance"]["commit"])[:10]
-        print(f"warning: the source code has changed since this run was trained (commit {commit})", file=sys.stderr)
+def warn(stored: StoredRun, sources: Mapping[str, str]) -> None:
+    """Print a warning if the code has changed since the run was trained, and one if the run is not finished."""
+    if change := change_since(stored.folder, sources):
+        print(f"warning: the code has changed since this run was trained: {change}", file=sys.stderr)
     if not stored.folder.summary():
         print(f"warning: {stored.folder.path} is not finished: this is how far it has come", file=sys.stderr)
 

@@ -1,6 +1,7 @@
 """`ostinato fit`: train an experiment, or go on with the run that the same command began."""
 
 import os
+import sys
 import time
 from typing import Any
 
@@ -8,7 +9,7 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback
 
 from datamodules.one_clip import OneClip
-from framework.catalogue import shown
+from framework.catalogue import first_line, shown
 from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment
 from framework.evaluation.judge import judge, table
 from framework.runs.checkpoints import (
@@ -22,9 +23,10 @@ from framework.runs.checkpoints import (
 from framework.runs.folder import RunError, RunFolder
 from framework.runs.guards import SkippedSteps, StallWatchdog
 from framework.runs.identity import family, signature
-from framework.runs.provenance import provenance
+from framework.runs.provenance import change_since, provenance, sources_of
 from framework.runs.releasing import begin_from
 from framework.runs.signals import StopSignals
+from framework.runs.sources import hash_of
 from framework.strategies import is_main_process, strategy
 from framework.tracking.callbacks import AudioSamples, HeldOutDistances, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
@@ -36,10 +38,17 @@ def run(arguments: list[str]) -> None:
     """Train; a finished run is reported and not repeated."""
     cli = open_experiment("fit", arguments)
     folder = cli.folder()
+    sources = sources_of(cli.model, type(cli.datamodule))
+    if cli.config["rerun"]:
+        begin_anew(folder, sources)
     finished = folder.summary()
     if finished is not None:
         print(f"{folder.path} is finished ({finished['steps']} steps); change a value to make another run\n")
         print(report(cli, folder, finished))
+        if change := change_since(folder, sources):
+            print(
+                f"warning: these are results of other code ({change}): add --rerun to train it again", file=sys.stderr
+            )
         return
     if not is_main_process():
         train(cli, folder)
@@ -48,17 +57,48 @@ def run(arguments: list[str]) -> None:
         train(cli, folder)
 
 
+def begin_anew(folder: RunFolder, sources: dict[str, str]) -> None:
+    """Set a run aside that is finished, or was trained by other code.
+
+    An unfinished run of the same code is continued: so the same command, interrupted, does not begin again and again.
+
+    Raises:
+        RunError: another process trains the run.
+    """
+    if is_main_process():
+        if is_old(folder, sources):
+            print(f"the earlier run is kept in {folder.set_aside()}")
+        return
+    deadline = time.monotonic() + 60
+    while is_old(folder, sources):
+        if time.monotonic() > deadline:
+            raise RunError(f"{folder.path} was not set aside by the first process: see its messages")
+        time.sleep(0.2)
+
+
+def is_old(folder: RunFolder, sources: dict[str, str]) -> bool:
+    """Return whether a run is finished, or was trained by other code than there is now as far as is known."""
+    try:
+        stored = folder.stored_config()
+        return stored is not None and (
+            folder.summary() is not None or stored["provenance"]["source"] != hash_of(sources)
+        )
+    except (RunError, ValueError, KeyError, TypeError):
+        return True
+
+
 def train(cli: ExperimentCLI, folder: RunFolder) -> None:
     """Train from the newest checkpoint of the run, from the given one, or from nothing; then measure and report."""
     checkpoint = newest_checkpoint(folder.checkpoints)
-    announce(cli, folder, checkpoint)
+    sources = sources_of(cli.model, type(cli.datamodule))
+    announce(cli, folder, checkpoint, sources)
     start = checkpoint or cli.config["ckpt_path"]
     if start and is_ours(weights := read_checkpoint(start)):
         check_fits(weights, cli.model, start)
     elif start:
         begin_from(cli.model, weights, start)
         start = None
-    trainer = make_trainer(cli, folder)
+    trainer = make_trainer(cli, folder, sources)
     data = OneClip(cli.datamodule) if cli.config["overfit_one_clip"] else cli.datamodule
     began = time.monotonic()
     try:
@@ -78,7 +118,7 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
         print(report(cli, folder, summary))
 
 
-def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
+def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> L.Trainer:
     """Return Lightning's Trainer with the run's folder, loggers and callbacks."""
     arguments = cli.trainer_arguments
     arguments["strategy"] = strategy(arguments)
@@ -91,7 +131,7 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder) -> L.Trainer:
     ]
     fixed = {
         "default_root_dir": folder.path,
-        "logger": loggers(cli, folder),
+        "logger": loggers(cli, folder, sources),
         "plugins": [AtomicCheckpointIO()],
         # The data module divides the batch over the ranks itself; validation is counted in steps, not in epochs.
         "use_distributed_sampler": False,
@@ -117,19 +157,31 @@ def callbacks(folder: RunFolder, system: Any, every: int) -> list[Callback]:
     ]
 
 
-def loggers(cli: ExperimentCLI, folder: RunFolder) -> list[Any]:
-    """Return the local log and W&B's, and store the configuration (on rank zero)."""
-    identity = cli.identity()
-    config = {"experiment": cli.experiment.__module__, "identity": identity, **plain(cli.resolved())}
-    config |= {"family": family(identity), "provenance": provenance(type(cli.model), type(cli.datamodule))}
+def loggers(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> list[Any]:
+    """Return the local log and W&B's, and store the configuration and the source code's hashes (on rank zero)."""
     if not is_main_process():
         return []
+    identity = cli.identity()
+    try:
+        before = folder.stored_config() or {}
+    except RunError:
+        before = {}
+    config = {"experiment": cli.experiment.__module__, "identity": identity, **plain(cli.resolved())}
+    config |= {"family": family(identity), "provenance": provenance(sources, before.get("provenance"))}
+    config["wandb_id"] = before.get("wandb_id", wandb_id(folder, signature(identity)))
     folder.write_config(config)
+    folder.write_sources(sources)
     # Importing W&B takes longer than the rest of a short run.
     if os.environ.get("WANDB_MODE") == "disabled":
         return [CSVLog(folder.path)]
     name = f"{cli.experiment.__module__.removeprefix('experiments.')} {signature(identity)[:4]}"
-    return [CSVLog(folder.path), wandb_logger(folder.path, signature(identity), family(identity), name, config)]
+    return [CSVLog(folder.path), wandb_logger(folder.path, config["wandb_id"], family(identity), name, config)]
+
+
+def wandb_id(folder: RunFolder, signature: str) -> str:
+    """Return the id of the run on W&B: its signature, or another one where a run with that was set aside."""
+    earlier = folder.earlier()
+    return f"{signature}-{earlier[-1].name.partition('.')[2]}" if earlier else signature
 
 
 def finish(trainer: L.Trainer) -> None:
@@ -139,33 +191,31 @@ def finish(trainer: L.Trainer) -> None:
             logger.finish()
 
 
-def announce(cli: ExperimentCLI, folder: RunFolder, checkpoint: Any) -> None:
-    """Say what runs where, and from which checkpoint it goes on; ask when the source has changed since.
+def announce(cli: ExperimentCLI, folder: RunFolder, checkpoint: Any, sources: dict[str, str]) -> None:
+    """Print what runs where, and from which checkpoint it continues; ask when the code has changed since.
 
     Raises:
         RunError: when the answer is no.
     """
     if not is_main_process():
         return
-    print(f"{cli.experiment.__doc__.strip().partition(chr(10))[0]}\nrun folder: {folder.path}")
+    print(f"{first_line(cli.experiment) or cli.experiment.__name__}\nrun folder: {folder.path}")
     for what, (old, new) in type(cli.model).variant(**dict(cli.model.hparams)).changes().items():
         print(f"  {what}: {shown(old)} -> {shown(new)}")
+    if checkpoint is None:
+        return
     try:
-        stored = folder.stored_config()
+        folder.stored_config()
     except RunError as error:
-        stored = None
         print(f"warning: {error}; whether the source code has changed since this run began is not known")
-    if checkpoint and stored:
-        print(f"continuing from {checkpoint.name}")
-        before, now = stored["provenance"]["source"], provenance(type(cli.model), type(cli.datamodule))["source"]
-        if before != now:
-            print(
-                f"warning: the source code has changed since this run began (commit {stored['provenance']['commit']})"
+    print(f"continuing from {checkpoint.name}")
+    if change := change_since(folder, sources):
+        print(f"warning: the code has changed since this run began: {change}")
+        if is_terminal() and input("continue with the changed code? [y/N] ").strip().lower() != "y":
+            raise RunError(
+                f"{folder.path} is left as it is: use the earlier commit, or add --rerun, which keeps this folder and "
+                "trains anew"
             )
-            if is_terminal() and input("go on with the changed code? [y/N] ").strip().lower() != "y":
-                raise RunError(
-                    f"{folder.path} left as it is: use the earlier commit, or remove the folder to begin anew"
-                )
 
 
 def report(cli: ExperimentCLI, folder: RunFolder, summary: dict[str, Any]) -> str:

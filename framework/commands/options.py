@@ -30,6 +30,11 @@ def fit_options(parser: Any) -> None:
         "--overfit_one_clip", action="store_true", help="Train and validate on a single segment (sanity check)."
     )
     parser.add_argument(
+        "--rerun",
+        action="store_true",
+        help="Train again from the beginning; the folder of the earlier run is kept beside the new one, with the date.",
+    )
+    parser.add_argument(
         "--profile",
         type=int | None,
         nargs="?",
@@ -176,6 +181,7 @@ def sweep_options(parser: Any) -> None:
     add("--jobs", type=_positive, default=1, help="Runs at the same time.")
     add("--devices_per_run", type=_positive, default=1, help="Devices of a run (of each node, on Slurm).")
     add("--retries", type=int, default=1, help="Failures without progress that a run is allowed.")
+    add("--rerun", action="store_true", help="Train runs again whose code has changed; their old folders are kept.")
     add("--print_commands", action="store_true", help="Print the commands of the runs to be made, for any scheduler.")
     add("--halving", type=int, metavar="FACTOR", help="Train all runs a little, keep the best 1/FACTOR, and repeat.")
     add("--metric", help="Metric of the table and of --halving; lower is better (default: the experiment's own).")

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,11 +55,13 @@ def run(arguments: list[str]) -> int | None:
     # The commands alone are what goes to a scheduler; everything else is for the person.
     console = Console(stderr=own.print_commands, highlight=False)
     settings = slurm_settings(own)
+    if own.rerun:
+        plan = rerun(plan, own.dry or own.print_commands, console)
     show_plan(plan, own.jobs, own.devices_per_run * int(settings.get("nodes", 1)), console)
-    todo = [planned for planned in plan.runs if planned.state() != "finished"]
+    todo = [planned for planned in plan.runs if planned.state() != "finished" or (own.rerun and planned.outdated)]
     if own.print_commands:
         for planned in todo:
-            print(shlex.join(planned.command()))
+            print(shlex.join([*planned.command(), *(["--rerun"] if own.rerun and planned.outdated else [])]))
     if own.dry or own.print_commands:
         return None
     check_folders(plan)
@@ -74,6 +77,23 @@ def parser() -> Parser:
     """Return the parser of the command's own options."""
     made: Parser = usage.parser("sweep")
     return made
+
+
+def rerun(plan: "Plan", only_said: bool, console: Console) -> "Plan":
+    """Set the folders of runs aside that were trained by other code than there is now; return the plan without them.
+
+    Raises:
+        RunError: one of them is being trained.
+    """
+    runs = []
+    for planned in plan.runs:
+        if planned.outdated and not only_said:
+            console.print(f"{planned.label}: the earlier run is kept in {planned.folder.set_aside()}", soft_wrap=True)
+            planned = replace(planned, note="", outdated=False)
+        elif planned.outdated:
+            planned = replace(planned, note=f"{planned.note}; is made again")
+        runs.append(planned)
+    return replace(plan, runs=runs)
 
 
 def open_sweep(name: str) -> tuple[str, Sweep, str]:

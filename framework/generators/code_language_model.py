@@ -107,6 +107,10 @@ class CodeLanguageModel(System):
         shape = self.channels, self.layers, self.heads, self.context
         return CodeTransformer(codec.books, codec.quantiser.size, *shape, labels, self.scored)
 
+    def relies_on(self) -> tuple[type, ...]:
+        """Return the autoencoder's class."""
+        return (type(self.codec.system),)
+
     def resolved(self) -> dict[str, Any]:
         """Return all that can change a result: the codec is among it by what it is, not by where."""
         return super().resolved() | {"autoencoder": self.codec.fingerprint}

@@ -107,6 +107,10 @@ class LatentDiffusion(UnconditionalDiffWave):
         """Channels of the latents."""
         return self.latents.network.dimension
 
+    def relies_on(self) -> tuple[type, ...]:
+        """Return the autoencoder's class."""
+        return (type(self.latents.system),)
+
     def resolved(self) -> dict[str, Any]:
         """Return all that can change a result: the autoencoder is among it by what it is, not by where."""
         return super().resolved() | {"autoencoder": self.latents.fingerprint}

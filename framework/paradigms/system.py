@@ -129,6 +129,10 @@ class System(Hyperparameters, LightningModule):
         """Return the networks that have an optimiser each, the generator first: its updates are the steps."""
         return {"generator": self.generator}
 
+    def relies_on(self) -> tuple[type, ...]:
+        """Return the systems, trained before, that this one works with: their code has a part in its results."""
+        return ()
+
     @property
     def has_weights(self) -> bool:
         """Whether there is anything to train."""

@@ -1,8 +1,10 @@
 """The folder of one run: where everything lies that the run writes, and what state the run is in."""
 
 import contextlib
+import itertools
 import json
 import os
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,6 +73,35 @@ class RunFolder:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Store the final distances, which marks the run as finished."""
         write_atomically(self.summary_file, json.dumps(summary, indent=1) + "\n")
+
+    def sources(self) -> dict[str, str]:
+        """Return the source code that the run was last trained by, the hash of each definition; empty if not known."""
+        try:
+            stored = json.loads((self.path / "sources.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        return stored if isinstance(stored, dict) else {}
+
+    def write_sources(self, sources: dict[str, str]) -> None:
+        """Store the source code that the run is trained by."""
+        write_atomically(self.path / "sources.json", json.dumps(sources, indent=0, sort_keys=True) + "\n")
+
+    def set_aside(self) -> Path:
+        """Move all that the folder holds to a folder beside it, which has the date in its name, and return that.
+
+        Raises:
+            RunError: another process trains this very run.
+        """
+        with self.locked():
+            name = f"{self.path.name}.{time.strftime('%Y-%m-%d_%H-%M-%S')}"
+            names = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+            target = next(path for n in names if not (path := self.path.with_name(n)).exists())
+            os.rename(self.path, target)
+        return target
+
+    def earlier(self) -> list[Path]:
+        """Return the folders that were set aside, the oldest first."""
+        return sorted(self.path.parent.glob(f"{self.path.name}.*"))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -3,7 +3,6 @@
 import functools
 import hashlib
 import importlib
-import inspect
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -118,17 +117,6 @@ def signature(identity: Mapping[str, Any]) -> str:
 def family(identity: Mapping[str, Any]) -> str:
     """Return the short hash that runs share which differ in their seed alone."""
     return signature({name: value for name, value in identity.items() if name != "seed"})
-
-
-def source_hash(*classes: type) -> str:
-    """Return a hash of the project's source files behind the classes and their ancestors."""
-    bases = {base for cls in classes for base in cls.__mro__ if of_project(base.__module__)}
-    files = sorted({inspect.getfile(base) for base in bases})
-    digest = hashlib.sha256()
-    for file in files:
-        with open(file, "rb") as source:
-            digest.update(source.read())
-    return digest.hexdigest()[:16]
 
 
 def of_project(module: str) -> bool:

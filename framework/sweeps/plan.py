@@ -12,8 +12,11 @@ import yaml
 from framework.catalogue import UnknownExperimentError, find, name_of
 from framework.commands.experiment import ExperimentCLI, on_recordings
 from framework.commands.parser import UsageError
+from framework.hyperparameters import Hyperparameters
 from framework.runs.folder import RunError, run_folder
-from framework.runs.identity import family, signature, source_hash
+from framework.runs.identity import family, signature
+from framework.runs.provenance import change_since, sources_of
+from framework.runs.sources import Sources
 from framework.sweeps.record import PlannedRun, progress
 from framework.sweeps.sweep import Choice, Sweep, SweepError, argument
 
@@ -25,10 +28,13 @@ class IdentityReader(ExperimentCLI):
     """Says what the runs of one experiment are, without making networks: one parser for many command lines."""
 
     def instantiate_classes(self) -> None:
-        """Make a system that has its hyperparameters and nothing else, and the data module."""
+        """Make a system that has its hyperparameters and nothing else, and the data module.
+
+        A system whose identity depends on what it is built of, such as a trained autoencoder, is built.
+        """
         self.config_init = self.config
         variant = self.experiment.variant(**_as_tuples(vars(self.config["model"])))
-        self.model = variant.__new__(variant)
+        self.model = variant.__new__(variant) if variant.resolved is Hyperparameters.resolved else variant()
         self.datamodule = self.experiment.data(**vars(self.config["data"]))
 
     def _set_seed(self) -> None:
@@ -75,9 +81,10 @@ def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: 
     runs: dict[str, PlannedRun] = {}
     equal: dict[str, str] = {}
     reader: IdentityReader | None = None
+    sources = Sources()
     for choice in sweep.choices():
         try:
-            run, reader = _resolve(choice, list(overrides), readers, sweep.varied)
+            run, reader = _resolve(choice, list(overrides), readers, sweep.varied, sources)
         except (UsageError, UnknownExperimentError, TypeError) as error:
             raise SweepError(f"{name}, {_label(choice, 0, set(choice.values))}: {error}") from None
         if run.signature in runs:
@@ -89,7 +96,7 @@ def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: 
 
 
 def _resolve(
-    choice: Choice, overrides: list[str], readers: dict[Any, IdentityReader], varied: set[str]
+    choice: Choice, overrides: list[str], readers: dict[Any, IdentityReader], varied: set[str], sources: Sources
 ) -> tuple[PlannedRun, Any]:
     experiment: Any = choice.experiment
     name = name_of(experiment)
@@ -125,7 +132,8 @@ def _resolve(
         batch_size=getattr(reader.datamodule, "batch_size", 1),
         monitor=type(reader.model).monitor,
     )
-    return replace(run, note=_note(run, reader)), reader
+    note, outdated = _note(run, reader, sources)
+    return replace(run, note=note, outdated=outdated), reader
 
 
 def _label(choice: Choice, seed: int, varied: set[str]) -> str:
@@ -133,20 +141,18 @@ def _label(choice: Choice, seed: int, varied: set[str]) -> str:
     return " ".join([choice.experiment.__name__, *values, *([f"seed={seed}"] if "seed" in varied else [])])
 
 
-def _note(run: PlannedRun, reader: IdentityReader) -> str:
-    """Say whether a run that there is was begun by other code."""
+def _note(run: PlannedRun, reader: IdentityReader, sources: Sources) -> tuple[str, bool]:
+    """Return what is to be known of a run that exists, and whether it was trained by other code."""
     try:
         stored = run.folder.stored_config()
     except RunError:
-        return "its config.yaml is damaged"
+        return "its config.yaml is damaged", False
     if not stored:
-        return ""
-    try:
-        before = stored["provenance"]
-        changed = before["source"] != source_hash(type(reader.model), type(reader.datamodule))
-    except (KeyError, TypeError):
-        return "its config.yaml is of another version"
-    return f"begun by other code (commit {str(before.get('commit'))[:10]})" if changed else ""
+        return "", False
+    if not isinstance(stored.get("provenance"), dict):
+        return "its config.yaml is of another version", False
+    change = change_since(run.folder, sources_of(reader.model, type(reader.datamodule), sources))
+    return f"trained by other code: {change}" if change else "", bool(change)
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ class PlannedRun:
         batch_size: Segments of a step.
         monitor: The metric of the held-out clips that the best checkpoint is chosen by.
         note: What one should know before it runs.
+        outdated: Whether there is such a run that was trained by other code.
     """
 
     label: str
@@ -57,6 +58,7 @@ class PlannedRun:
     batch_size: int = 1
     monitor: str = ""
     note: str = ""
+    outdated: bool = False
 
     @property
     def folder(self) -> RunFolder:

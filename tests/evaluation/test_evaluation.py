@@ -22,7 +22,7 @@ from framework.evaluation.statistics import bootstrap
 from framework.evaluation.table import evaluation_table
 from framework.paradigms.system import System
 from framework.runs.checkpoints import AtomicCheckpointIO
-from framework.runs.provenance import provenance
+from framework.runs.provenance import provenance, sources_of
 
 SUBJECT = Subject(
     "abc", "def", "experiments.half", 7, "last.ckpt", {"class": "Noise", "fingerprint": "f", "split": "test"}
@@ -227,7 +227,7 @@ def test_checkpoints_of_a_run(there, capsys):
     cli = open_experiment("fit", ["hifigan_bach", *small])
     folder = cli.folder()
     config = {"experiment": cli.experiment.__module__, "identity": cli.identity(), **cli.resolved()}
-    config["provenance"] = provenance(type(cli.model), type(cli.datamodule))
+    config["provenance"] = provenance(sources_of(cli.model, type(cli.datamodule)))
     folder.write_config(yaml.safe_load(json.dumps(config)))
     assert "no checkpoint yet" in complaint(capsys, folder.path, *FEW)
     state = {"pytorch-lightning_version": "2", "global_step": 12, "state_dict": cli.model.state_dict()}

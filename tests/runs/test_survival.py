@@ -17,6 +17,8 @@ PROGRAM = Path(__file__).with_name("small_run.py")
 class Run:
     """A folder in which the same command is started again and again."""
 
+    program = PROGRAM
+
     def __init__(self, folder, *overrides):
         folder.mkdir()
         self.folder, self.overrides = folder, overrides
@@ -24,7 +26,7 @@ class Run:
     def start(self, *overrides, **options):
         environment = os.environ | {"WANDB_MODE": "disabled", "OMP_NUM_THREADS": "1", "HOME": str(self.folder)}
         arguments = [str(self.folder), *self.overrides, *overrides]
-        return Child(PROGRAM, arguments, self.folder, environment, **options)
+        return Child(self.program, arguments, self.folder, environment, **options)
 
     @property
     def said(self):

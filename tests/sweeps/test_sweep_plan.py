@@ -1,10 +1,12 @@
 """Plans: the same runs as `ostinato fit` would find, equal ones once, mistakes before anything runs, and the cost."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import yaml
+from rich.console import Console
 
 from datamodules.shards import ShardWriter, write_manifest
 from experiments.ablations import hifigan_table3
@@ -13,6 +15,7 @@ from experiments.hifigan_v3 import HiFiGANV3
 from framework.catalogue import UnknownExperimentError, find_sweep
 from framework.cli import main
 from framework.commands.experiment import open_experiment
+from framework.commands.sweep import rerun
 from framework.sweeps.plan import estimate, make_plan
 from framework.sweeps.record import read_record, write_record
 from framework.sweeps.sweep import Sweep, SweepError
@@ -131,8 +134,15 @@ def test_a_run_begun_by_other_code_or_half_written_is_said_in_the_plan(data, tmp
 
     run = planned()
     assert run.note == ""
-    run.folder.write_config({"provenance": {"source": "other", "commit": "abcdef0123456789"}})
-    assert planned().note == "begun by other code (commit abcdef0123)"
+    run.folder.write_config({"provenance": {"source": "2:other", "commit": "abcdef0123456789"}})
+    assert planned().note == "trained by other code: since commit abcdef0123"
+    plan = make_plan("test", Sweep([Full]), [*data[:1], f"--runs={tmp_path}"])
+    assert rerun(plan, True, Console()).runs[0].note.endswith("abcdef0123; is made again")
+    assert run.folder.config.exists()
+    assert rerun(plan, False, Console()).runs == [replace(planned(), note="", outdated=False)]
+    assert not run.path.exists()
+    assert [path.name.partition(".")[0] for path in run.folder.earlier()] == [run.signature]
+    run.folder.write_config({})
     run.folder.config.write_text("identity: [")
     assert planned().note == "its config.yaml is damaged"
     run.folder.summary_file.write_text("{")
