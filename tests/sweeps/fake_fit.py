@@ -25,7 +25,9 @@ begin = int(checkpoint.read_text()) if checkpoint.exists() else 0
 if not metrics.exists():
     metrics.write_text("step,validation/error,speed/samples_per_second\n")
 kept = metrics.read_text().splitlines()[: begin + 1]
-metrics.write_text("\n".join(kept) + "\n")
+rewound = metrics.with_suffix(".part")
+rewound.write_text("\n".join(kept) + "\n")
+rewound.replace(metrics)  # or a kill in between would empty it
 with open(folder / "lives.txt", "a") as lives:
     lives.write(f"{begin} {os.environ['OMP_NUM_THREADS']} {os.environ.get('CUDA_VISIBLE_DEVICES')} {os.getpid()}\n")
 received = []
