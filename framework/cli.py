@@ -1,19 +1,17 @@
 """The `ostinato` command: one thin layer over the library.
 
-Nothing here imports torch, so that `ostinato list` and `--help` answer at once.
+Nothing here imports torch, so that `ostinato list` and `--help` answer at once. What takes longer than a few
+milliseconds is imported behind the handling of Ctrl-C.
 """
 
 import os
 import signal
 import sys
-import traceback
 from contextlib import nullcontext
 from importlib import import_module
 
-from framework.commands.usage import COMMANDS, HELP, known_help, overview
 from framework.errors import OstinatoError
-from framework.hyperparameters import nearest
-from framework.progress import busy
+from framework.interrupts import STATUS, interruptible
 
 LIGHT = ("list", "sweep", "status", "pack", "bench")
 """Commands that import torch late or not at all."""
@@ -26,57 +24,78 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     An `OstinatoError` is one line on standard error and status 2. Any other exception shows its traceback and gives
-    status 1. `--debug`, anywhere on the command line, shows the traceback of both.
+    status 1. `--debug`, anywhere on the command line, shows the traceback of both. Ctrl-C gives one line and status
+    130 within two seconds.
     """
+    is_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if "--debug" in arguments:
         arguments.remove("--debug")
         os.environ[DEBUG] = "1"
-    command, *rest = arguments or HELP
     # Threads that spin for long while they wait bring a machine that others use too to a standstill (a hundredth of
     # the speed); ones that never spin lose a quarter of it where nobody does.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
-    try:
-        status = run(command, rest)
-        sys.stdout.flush()
+    with interruptible(is_program) as interrupts:
+        try:
+            status = run(arguments)
+            sys.stdout.flush()
+        except BaseException as error:
+            # An import that is interrupted may raise anything.
+            if not interrupts.happened and not isinstance(error, KeyboardInterrupt):
+                return answer(error)
+            interrupts.announce()
+            return STATUS
+        if interrupts.happened:
+            interrupts.announce()
+            return STATUS
         return status
-    except KeyboardInterrupt:
-        return fail("interrupted", 130)
-    except BrokenPipeError:
+
+
+def answer(error: BaseException) -> int:
+    """Print what is to be said of an error and return the exit status."""
+    if isinstance(error, BrokenPipeError):
         # Whoever read the output has seen enough, as `head` has; there is nowhere to write the rest at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except OstinatoError as error:
-        if os.environ.get(DEBUG):
-            traceback.print_exc()
-        return fail(str(error))
-    except Exception:
-        traceback.print_exc()
-        return fail(UNEXPECTED, 1)
+    if not isinstance(error, Exception):
+        raise error
+    is_message = isinstance(error, OstinatoError)
+    if not is_message or os.environ.get(DEBUG):
+        import traceback
+
+        traceback.print_exception(error)
+    return fail(str(error)) if is_message else fail(UNEXPECTED, 1)
 
 
-def run(command: str, arguments: list[str]) -> int:
+def run(arguments: list[str]) -> int:
     """Run a command, or print its help; return the exit status.
 
     Raises:
         UnknownCommandError: there is no such command.
     """
+    from framework.commands.usage import COMMANDS, HELP, known_help, overview
+    from framework.hyperparameters import nearest
+    from framework.progress import busy
+
+    command, *rest = arguments or HELP
     if command in HELP:
         print(overview(), end="")
         return 0
     if command not in COMMANDS:
         raise UnknownCommandError(f"no command {command!r}: {nearest(command, COMMANDS)}")
-    text = known_help(command, arguments)
+    text = known_help(command, rest)
     if text is not None:
         print(text, end="")
         return 0
     # Torch and Lightning take seconds to import.
-    is_quick = command in LIGHT or "lightning.pytorch" in sys.modules or bool(set(HELP) & set(arguments))
+    is_quick = command in LIGHT or "lightning.pytorch" in sys.modules or bool(set(HELP) & set(rest))
     with nullcontext() if is_quick else busy("loading PyTorch", at_once=True):
         module = import_module(f"framework.commands.{command}")
     try:
-        status: int = module.run(arguments) or 0
+        status: int = module.run(rest) or 0
     except SystemExit as exit:
+        if isinstance(exit.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
+            raise exit.__context__ from None
         # A parser that has printed its help, or a training that was stopped in good order.
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     return status

@@ -61,7 +61,7 @@ def test_a_message_is_one_line_and_a_fault_shows_its_traceback(error, status, tr
     assert cli.main(["fit", "hifigan_v3", *(["--debug"] if debug else [])]) == status
     shown = capsys.readouterr().err
     *before, last = shown.splitlines()
-    assert last.startswith("ostinato: error:")
+    assert last.startswith("ostinato: interrupted" if status == 130 else "ostinato: error: ")
     shows_trace = trace or (debug and isinstance(error, Exception))
     assert ("in run" in shown) == shows_trace
     if not shows_trace:

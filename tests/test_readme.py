@@ -10,7 +10,7 @@ import torch
 from noise_clips import Noise
 
 from framework.catalogue import find
-from framework.cli import COMMANDS
+from framework.commands.usage import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

@@ -1,6 +1,5 @@
 """`ostinato listen`: a blind listening test of a comparison on a page, and what its listeners said."""
 
-import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +51,11 @@ def serve(folder: Path, port: int) -> None:
         print(f"listen:  {server.url} (Ctrl-C ends; every answer is on the disk at once)", flush=True)
         for line in server.answers.stored.damaged:
             print(f"warning: line {line} of {server.answers.path} is cut short or no answer: passed over")
-        with contextlib.suppress(KeyboardInterrupt):
+        try:
             wait()
-        stored = server.answers.stored
-        print(f"\nanswers: {len(stored.last)} of {len(stored.forms)} listeners in {server.answers.path}")
+        finally:
+            stored = server.answers.stored
+            print(f"\nanswers: {len(stored.last)} of {len(stored.forms)} listeners in {server.answers.path}")
 
 
 def tell(comparison: Path, files: list[Path]) -> None:

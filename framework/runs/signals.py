@@ -10,6 +10,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
+from framework.interrupts import stops_in_good_order
 from framework.runs.agreement import Vote
 from framework.runs.checkpoints import Checkpoints
 
@@ -35,6 +36,7 @@ class StopSignals(Callback):
         # Lightning asks all ranks at every batch whether one has been told to stop, and waits for the answers.
         trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
 
+    @stops_in_good_order(1)
     def receive(self, number: int, frame: Any) -> None:
         """Note the signal; stop at once if it is not the first."""
         if self.received is not None:

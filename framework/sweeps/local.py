@@ -11,10 +11,16 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
+from framework.interrupts import stops_in_good_order
 from framework.sweeps.record import ATTEMPT, PlannedRun, last_lines, locked, metric_at, progress
 
 PROGRAM = (sys.executable, "-m", "framework.cli")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPPING = (
+    "stopping: every run saves after its step (again to stop at once)",
+    "stopping at once (again to kill)",
+    "killing",
+)
 PATIENCE = 4
 """Deaths by a signal, without a step between them, after which a run is given up whatever the retries."""
 LOOK_AGAIN = 1.0
@@ -81,18 +87,21 @@ class LocalLauncher:
         self.jobs, self.devices, self.retries, self.program = jobs, devices, retries, program
         self.environment, self.show, self.say = environment or {}, show, say
         self.received: list[int] = []
+        self.answered = 0
 
     def run(self) -> list[Task]:
         """Make the runs; return when all are finished, failed or paused, or when a signal has stopped them."""
         previous = {number: signal.signal(number, self.receive) for number in STOPS}
         try:
             while not self.done():
+                self.say_what_stops()
                 for task in self.tasks:
                     self.look(task)
                 if not self.received:
                     self.start_more()
                 self.show(self.tasks)
                 time.sleep(0.1)
+            self.say_what_stops()
             self.show(self.tasks)
         finally:
             for task in self.tasks:
@@ -112,6 +121,7 @@ class LocalLauncher:
             return False
         return bool(self.received) or all(task.settled for task in self.tasks)
 
+    @stops_in_good_order(3)
     def receive(self, number: int, frame: Any) -> None:
         """Stop the children: in good order at first, at once on the second signal, by force on the third."""
         self.received.append(number)
@@ -120,6 +130,12 @@ class LocalLauncher:
             if task.process:
                 task.state = "stopping"
                 send(task.process, force)
+
+    def say_what_stops(self) -> None:
+        """Say what a signal does; not in its handler, which may interrupt another print."""
+        while self.answered < min(len(self.received), len(STOPPING)):
+            self.say(STOPPING[self.answered])
+            self.answered += 1
 
     def start_more(self) -> None:
         """Start runs in the free slots; those that others have are looked at again from time to time."""

@@ -1,0 +1,182 @@
+"""Ctrl-C ends a command within two seconds, whatever it is doing.
+
+Python answers a signal only between two instructions of the main thread. An import may swallow the KeyboardInterrupt,
+a call into C++ may last for minutes, and libraries may wait for their processes on the way out. So a thread that is
+woken by the signal itself ends the process where the main thread has not done so after `GRACE` seconds.
+"""
+
+import atexit
+import contextlib
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from glob import glob
+from typing import Any, TypeVar
+
+from framework.progress import is_shown
+
+GRACE = 1.2
+"""Seconds that the main thread has to end in good order."""
+STATUS = 128 + signal.SIGINT
+MESSAGE = "ostinato: interrupted"
+ERASE = "\r\x1b[K"
+
+Handler = TypeVar("Handler", bound=Callable[..., Any])
+
+
+def stops_in_good_order(times: int) -> Callable[[Handler], Handler]:
+    """Decorate a handler of SIGINT that answers the first `times` signals itself; one more ends the process.
+
+    Handlers of others are taken to answer the first signal.
+    """
+
+    def decorate(handler: Handler) -> Handler:
+        handler.stops_in_good_order = times  # type: ignore[attr-defined]
+        return handler
+
+    return decorate
+
+
+class Interrupts:
+    """Whether this process was interrupted, and who is to end it.
+
+    Args:
+        is_program: Whether the process ends with the command; if not, all is put back when the command has ended.
+    """
+
+    def __init__(self, is_program: bool) -> None:
+        self.is_program = is_program
+        self.received = 0
+        self.is_announced = False
+        self.ended = threading.Event()
+        self.children: dict[int, str] = {}
+
+    @property
+    def happened(self) -> bool:
+        """Whether the command was interrupted, also where the KeyboardInterrupt was swallowed or became another."""
+        return self.received > 0
+
+    @stops_in_good_order(0)
+    def receive(self, number: int, frame: Any) -> None:
+        """Interrupt the main thread."""
+        self.received += 1
+        raise KeyboardInterrupt
+
+    def announce(self) -> None:
+        """Say that the command was interrupted, in the place of a bar or an echoed `^C` on a terminal."""
+        if not self.is_announced and is_shown():
+            self.is_announced = True
+            with contextlib.suppress(OSError, ValueError):
+                print(f"{ERASE if sys.stderr.isatty() else ''}{MESSAGE}", file=sys.stderr, flush=True)
+
+    def watch(self, wakeups: socket.socket) -> None:
+        """End the process where the main thread does not."""
+        count = 0
+        while signals := wakeups.recv(1):
+            if signals[0] != signal.SIGINT:
+                continue
+            count += 1
+            handler: Any = signal.getsignal(signal.SIGINT)
+            if count <= getattr(handler, "stops_in_good_order", 1):
+                continue
+            # This thread is not to wait while the main thread computes.
+            sys.setswitchinterval(1e-4)
+            self.children |= descendants()
+            if not self.ended.wait(GRACE):
+                end_processes(self.children | descendants())
+                if not self.is_announced and is_shown():
+                    # Not by sys.stderr: the main thread may hold its lock.
+                    os.write(2, f"{ERASE if os.isatty(2) else ''}{MESSAGE}\n".encode())
+                os._exit(STATUS)
+
+    def end(self) -> None:
+        """End an interrupted program, with the processes that it leaves behind."""
+        if self.happened:
+            end_processes(self.children | descendants())
+            with contextlib.suppress(OSError, ValueError):
+                sys.stdout.flush()
+            # Taking down an interpreter that has imported torch takes two seconds.
+            os._exit(STATUS)
+
+
+@contextlib.contextmanager
+def interruptible(is_program: bool) -> Iterator[Interrupts]:
+    """Answer Ctrl-C in this block; where that is ignored, or answered by others, nothing changes.
+
+    Args:
+        is_program: Whether the process ends with the block.
+    """
+    interrupts = Interrupts(is_program)
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupts
+        return
+    reading, writing = socket.socketpair()
+    writing.setblocking(False)
+    before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGINT, interrupts.receive)
+    watcher = threading.Thread(target=interrupts.watch, args=(reading,), name="interrupts", daemon=True)
+    watcher.start()
+    if is_program:
+        os.register_at_fork(after_in_child=_leave_to_parent)
+        # The first to be registered is the last to be called.
+        atexit.register(interrupts.end)
+    try:
+        yield interrupts
+    finally:
+        if not (is_program and interrupts.happened):
+            interrupts.ended.set()
+            signal.set_wakeup_fd(before)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            writing.close()
+            watcher.join()
+            reading.close()
+
+
+def _leave_to_parent() -> None:
+    """Leave Ctrl-C, which reaches a forked process too, to the one that forked it."""
+    signal.set_wakeup_fd(-1)
+    # Not SIG_IGN, which a program that is started from there would keep.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+
+
+def descendants() -> dict[int, str]:
+    """Return the processes that this one has started, and those that they have, by number with their start time.
+
+    Where the system does not list them in /proc, there are none.
+    """
+    found: dict[int, str] = {}
+    around = [str(os.getpid())]
+    while around:
+        parent = around.pop()
+        for path in glob(f"/proc/{parent}/task/*/children"):
+            for number in _read(path).split():
+                found[int(number)] = start_time(int(number))
+                around.append(number)
+    return found
+
+
+def start_time(number: int) -> str:
+    """Return when a process began, in the system's ticks; empty if there is none."""
+    # The name, in parentheses, may hold anything.
+    fields = _read(f"/proc/{number}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 else ""
+
+
+def end_processes(processes: dict[int, str]) -> None:
+    """Kill processes, if they are still those that began at these times."""
+    for number, began in processes.items():
+        if began and start_time(number) == began:
+            with contextlib.suppress(OSError):
+                os.kill(number, signal.SIGKILL)
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
