@@ -3,9 +3,7 @@
 import hashlib
 import importlib.metadata
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -22,6 +20,7 @@ from datamodules.parallel import in_parallel
 from datamodules.shards import MANIFEST, ShardWriter, write_manifest
 from datamodules.soundfont import soundfont_path
 from framework.errors import InvalidValueError
+from framework.writing import remove_leftovers, replacing
 
 
 def packed_name(recipe: Any, **determining: Any) -> str:
@@ -54,15 +53,12 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> None:
     with FileLock(folder.with_suffix(".lock")):
         if (folder / MANIFEST).exists():
             return
+        remove_leftovers(folder.parent)
         for left_behind in (*folder.parent.glob(f"{folder.name}.partial-*"), folder):
             shutil.rmtree(left_behind, ignore_errors=True)
-        partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.partial-", dir=folder.parent))
-        try:
+        with replacing(folder) as partial:
+            partial.mkdir()
             make(partial)
-            partial.chmod(0o777 & ~_umask())  # mkdtemp lets nobody else in; a cache may be shared
-            partial.replace(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
 
 def pack_chorales(folder: Path, pieces: int, recipe: Any, play: Callable[..., list[Clip]] = clips) -> None:
@@ -99,9 +95,3 @@ def pack_clips(
                 writer = writers[clip.metadata["split"]]
                 writer.write(clip.key, clip.audio, sample_rate, clip.metadata, clip.members)
     write_manifest(folder, licence=LICENCE, **facts)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -4,7 +4,6 @@ import functools
 import importlib.metadata
 import itertools
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from datamodules.chorales import Chorale, load_chorales
 from datamodules.song_files import as_plain, from_plain
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song, phrase_keys, reduced, sounding_classes
 from framework.music.notes import VOICES, Note
+from framework.writing import write_atomically
 
 VERSION = 1
 """To be raised by any change to what is made of the chorales, so that nobody's old songs are taken for the new ones."""
@@ -39,10 +39,7 @@ def chorale_songs() -> dict[str, tuple[Song, ...]]:
             song = chorale_song(chorale)
             if song is not None:
                 found[split].append(as_plain(song))
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        part = kept.with_suffix(f".{os.getpid()}")
-        part.write_text(json.dumps(found))
-        part.replace(kept)
+        write_atomically(kept, json.dumps(found))
     plain = json.loads(kept.read_text())
     return {split: tuple(map(from_plain, songs)) for split, songs in plain.items()}
 

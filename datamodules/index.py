@@ -9,7 +9,6 @@ import io
 import json
 import os
 import struct
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import soundfile
 from datamodules.cache import cache_folder
 from datamodules.tar import Member, TarDamage, members
 from framework.errors import InvalidValueError, OstinatoError
+from framework.writing import remove_leftovers, replacing
 
 VERSION = 3
 FORMATS = ("wav", "flac", "ogg", "opus", "mp3")
@@ -253,10 +253,9 @@ def _load(sidecar: Path, stamp: np.ndarray) -> ShardIndex | None:
 
 def _save(sidecar: Path, index: ShardIndex, stamp: np.ndarray) -> bool:
     try:
-        sidecar.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=sidecar.parent, prefix=".index", suffix=".part", delete=False) as part:
+        with replacing(sidecar, durable=False) as part, open(part, "wb") as file:
             np.savez(
-                part,
+                file,
                 stamp=stamp,
                 clips=index.clips,
                 keys=index.keys,
@@ -264,7 +263,7 @@ def _save(sidecar: Path, index: ShardIndex, stamp: np.ndarray) -> bool:
                 members=index.members,
                 damages=np.array([tuple(map(str, d)) for d in index.damages], np.str_).reshape(-1, 3),
             )
-        os.replace(part.name, sidecar)
+        remove_leftovers(sidecar.parent)
     except OSError:
         return False
     return True

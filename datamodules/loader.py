@@ -16,6 +16,7 @@ from datamodules.labels import Labels
 from datamodules.plan import Plan
 from datamodules.reader import Reader, as_float
 from datamodules.shards import FULL_SCALE
+from framework.runs.processes import end_with_parent, leave_signals_to_parent
 
 _AHEAD = 16  # batches
 _HANDED = 4  # batches that the thread hands over at a time
@@ -183,6 +184,7 @@ class Loader:
             num_workers=self.workers,
             prefetch_factor=max(2, _AHEAD // self.workers),
             collate_fn=_as_is,
+            worker_init_fn=_become_worker,
         )
         return iter(made) if self.as_stored else map(finished, made)
 
@@ -258,3 +260,8 @@ def _in_thread(positions: Iterable[Position], make: Callable[[Position], Batch])
 
 def _as_is(batch: Any) -> Any:
     return batch
+
+
+def _become_worker(number: int) -> None:
+    leave_signals_to_parent()
+    end_with_parent()

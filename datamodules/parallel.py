@@ -3,13 +3,14 @@
 import contextlib
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
+
+from framework.runs.liveness import alive
+from framework.runs.processes import end_with_parent, leave_signals_to_parent
 
 Result = TypeVar("Result")
 
@@ -21,12 +22,19 @@ def in_parallel(function: Callable[..., Result], jobs: Iterable[tuple]) -> Itera
     are ready in half a second. They end with this process, however it ends.
     """
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     executor = ProcessPoolExecutor(processors(), mp_context=context, initializer=_become_worker)
     try:
         with _without_main():
             futures = [executor.submit(function, *job) for job in jobs]
         while futures:
             yield futures.pop(0).result()
+            alive()
+    except BaseException:
+        # Waiting for the jobs that have begun could take minutes.
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
+        raise
     finally:
         executor.shutdown(cancel_futures=True)
 
@@ -48,13 +56,5 @@ def _without_main() -> Iterator[None]:
 
 
 def _become_worker() -> None:
-    # An interrupt reaches the whole group; the parent alone answers it. A killed parent cannot say goodbye.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+    leave_signals_to_parent()
+    end_with_parent()

@@ -5,9 +5,6 @@ import hashlib
 import http.client
 import logging
 import os
-import shutil
-import subprocess
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +17,9 @@ from filelock import FileLock
 from datamodules.cache import cache_folder
 from datamodules.tar import TarDamage, members
 from framework.errors import OstinatoError
+from framework.runs.liveness import alive
+from framework.runs.processes import output_of
+from framework.writing import FULL, part_of, remove_leftovers
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a server counts as dead."""
@@ -78,32 +78,36 @@ class RemoteCache:
 
     def _download(self, url: str, sha256: str, path: Path) -> None:
         for attempt in range(1, self.attempts + 1):
-            with tempfile.NamedTemporaryFile(dir=self.folder, suffix=".part", delete=False) as part:
-                try:
-                    _copy(url, part)
-                    _check(part, sha256)
-                except (OSError, ValueError, http.client.HTTPException) as error:
-                    os.unlink(part.name)
-                    hopeless = isinstance(error, DownloadError) or getattr(error, "code", None) in _GIVE_UP
-                    if attempt == self.attempts or hopeless:
-                        raise DownloadError(f"{url}: {error}") from None
-                    _log.warning("%s: %s: trying again", url, error)
-                    time.sleep(min(2.0**attempt, 30) * 0.25)
-                except BaseException:
-                    os.unlink(part.name)
-                    raise
-                else:
-                    os.replace(part.name, path)
-                    return
+            part = part_of(path)
+            try:
+                with open(part, "w+b") as file:
+                    _copy(url, file)
+                    _check(file, sha256)
+                os.replace(part, path)
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    self._shrink(path, share=0.5)
+                hopeless = isinstance(error, DownloadError) or getattr(error, "code", None) in _GIVE_UP
+                if attempt == self.attempts or hopeless:
+                    raise DownloadError(f"{url}: {error}") from None
+                _log.warning("%s: %s: trying again", url, error)
+                time.sleep(min(2.0**attempt, 30) * 0.25)
+            else:
+                return
+            finally:
+                part.unlink(missing_ok=True)
 
-    def _shrink(self, newest: Path) -> None:
+    def _shrink(self, newest: Path, share: float = 1.0) -> None:
+        """Remove the files used least recently, down to the limit, or on a full disk to a share of what is there."""
         with FileLock(self.folder / "shrink.lock"):
+            remove_leftovers(self.folder)
             files = []
             for path in self.folder.glob("*.tar"):
                 with contextlib.suppress(FileNotFoundError):
                     stat = path.stat()
                     files.append((stat.st_mtime_ns, stat.st_size, path))
-            excess = sum(size for _, size, _ in files) - self.limit
+            total = sum(size for _, size, _ in files)
+            excess = total - min(self.limit, int(share * total))
             for _, size, path in sorted(files):
                 if excess <= 0:
                     break
@@ -138,7 +142,9 @@ def read_url(url: str) -> bytes:
 
 def _copy(url: str, target: IO[bytes]) -> None:
     with _stream(url) as source:
-        shutil.copyfileobj(source, target, 1 << 20)
+        while block := source.read(1 << 20):
+            target.write(block)
+            alive()
         expected = getattr(source, "headers", {}).get("Content-Length")
     target.flush()
     if expected is not None and target.tell() != int(expected):
@@ -148,7 +154,7 @@ def _copy(url: str, target: IO[bytes]) -> None:
 @contextlib.contextmanager
 def _stream(url: str) -> Iterator[IO[bytes]]:
     if url.startswith("pipe:"):
-        with _pipe(url[5:]) as output:
+        with output_of(url[5:]) as output:
             yield output
     elif url.startswith(("http://", "https://")):
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
@@ -163,15 +169,6 @@ def _stream(url: str) -> Iterator[IO[bytes]]:
                 yield file
         except ImportError as error:
             raise DownloadError(str(error)) from None
-
-
-@contextlib.contextmanager
-def _pipe(command: str) -> Iterator[IO[bytes]]:
-    with subprocess.Popen(command, shell=True, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        yield process.stdout
-        if process.wait():
-            raise ConnectionError(f"the command ended with exit status {process.returncode}")
 
 
 def _check(file: IO[bytes], sha256: str) -> None:

@@ -21,6 +21,7 @@ import soundfile
 
 from datamodules.remote import is_remote, local_path, read_url
 from framework.errors import InvalidValueError
+from framework.writing import write_atomically
 
 SPLITS = ("train", "validation", "test")
 MANIFEST = "dataset.json"
@@ -218,12 +219,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
 
 def write_json(path: Path, contents: Any) -> None:
     """Write JSON so that the file is either the old or the new one, never half of it."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with open(part, "w") as file:
-        json.dump(contents, file, indent=1, ensure_ascii=False)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
+    write_atomically(path, json.dumps(contents, indent=1, ensure_ascii=False))
 
 
 def encode_audio(pcm: np.ndarray, sample_rate: int, format: str) -> bytes:

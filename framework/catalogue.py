@@ -22,7 +22,7 @@ from framework.annotations import describe
 from framework.errors import OstinatoError
 from framework.hyperparameters import nearest
 from framework.progress import progress
-from framework.runs.folder import write_atomically
+from framework.writing import write_atomically
 
 PACKAGE = "experiments"
 
@@ -157,7 +157,6 @@ def entries() -> list[Entry]:
     modules = progress(module_names(), "reading experiments", unit="modules", at_once=True)
     found = [entry for module in modules for entry in describe_module(module)]
     with contextlib.suppress(OSError):
-        cached.parent.mkdir(parents=True, exist_ok=True)
         for stale in cached.parent.glob("*.json"):
             stale.unlink(missing_ok=True)
         write_atomically(cached, json.dumps([asdict(entry) for entry in found]))

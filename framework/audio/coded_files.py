@@ -9,7 +9,6 @@ Integers are little-endian. A block can be read, and checked, without those befo
 
 import json
 import math
-import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
@@ -20,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from framework.errors import OstinatoError
+from framework.writing import replacing
 
 MAGIC, VERSION = b"OSTI", 1
 BLOCK = 512
@@ -69,12 +69,12 @@ def write_codes(path: str | Path, header: CodedHeader, pieces: Iterable[np.ndarr
 
     Raises:
         CodedFileError: the pieces have not as many frames as the header says.
+        WriteError: the file cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(asdict(header) | {"bitrate": round(header.bitrate, 3)}, sort_keys=True).encode()
-    part, frames = path.with_name(f".{path.name}.part"), 0
-    try:
+    frames = 0
+    with replacing(path) as part:
         with open(part, "wb") as file:
             file.write(START.pack(MAGIC, VERSION, len(text)) + text + CHECKSUM.pack(zlib.crc32(text)))
             for block in _blocks(pieces):
@@ -83,9 +83,6 @@ def write_codes(path: str | Path, header: CodedHeader, pieces: Iterable[np.ndarr
                 frames += len(block)
         if frames != header.frames:
             raise CodedFileError(f"{path}: {frames} frames were coded of {header.frames}")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def read_header(path: str | Path) -> CodedHeader:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from framework.audio.resample import resample as resample_array
 from framework.errors import OstinatoError
+from framework.writing import ErrorKeeper, replacing
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
 
@@ -83,6 +84,10 @@ def save_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:
 
     What exceeds [-1, 1] is clipped and NaN becomes silence, so that what a diverging network makes can still be
     saved. The file is complete or not there: it is written beside its place and then moved.
+
+    Raises:
+        AudioFileError: the suffix is that of no format.
+        WriteError: the file cannot be written.
     """
     save_pieces(path, [audio], sample_rate)
 
@@ -92,21 +97,24 @@ def save_pieces(path: str | Path, pieces: Iterable[Tensor], sample_rate: int) ->
 
     Raises:
         AudioFileError: the suffix is that of no format.
+        WriteError: the file cannot be written.
     """
     path = Path(path)
     if not soundfile.check_format(path.suffix[1:].upper(), "PCM_16"):
         raise AudioFileError(f"{path}: there is no 16-bit format {path.suffix!r}: name a .wav or .flac file")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     shape = {"samplerate": sample_rate, "channels": 1, "subtype": "PCM_16", "format": path.suffix[1:].upper()}
-    try:
-        with soundfile.SoundFile(unfinished, "w", **shape) as file:
-            for piece in pieces:
-                finite = torch.nan_to_num(piece.detach().reshape(-1).float().cpu(), nan=0.0, posinf=1.0, neginf=-1.0)
-                file.write((finite * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy())
-        os.replace(unfinished, path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with replacing(path, durable=False) as part, open(part, "w+b") as target:
+        # libsndfile does not say why it could not write.
+        kept = ErrorKeeper(target)
+        try:
+            with soundfile.SoundFile(kept, "w", **shape) as file:
+                for piece in pieces:
+                    finite = torch.nan_to_num(piece.detach().reshape(-1).float().cpu(), nan=0, posinf=1, neginf=-1)
+                    file.write((finite * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy())
+        except (soundfile.LibsndfileError, AssertionError):
+            kept.check()
+            raise
+        kept.check()
 
 
 def audio_files(path: str | Path) -> list[Path]:

@@ -20,10 +20,10 @@ from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening
 from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
-from framework.runs.folder import write_atomically
 from framework.runs.provenance import few
 from framework.sweeps.record import read_record, record_path
 from framework.tracking.comparison_log import log_comparison
+from framework.writing import write_atomically
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """`ostinato evaluate`: many metrics of what a run makes of the held-out clips, kept for comparison."""
 
-import csv
 import hashlib
 import statistics
 import sys
@@ -28,6 +27,7 @@ from framework.runs.checkpoints import load_weights_of, read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, sources_of
+from framework.runs.stored_files import DamagedFileError, read_metrics
 
 SPEED = "speed/samples_per_second"
 TRAINING_CLIPS, RENDERED_CLIPS = 2_000, 50
@@ -179,16 +179,19 @@ def warn(stored: StoredRun, sources: Mapping[str, str]) -> None:
     """Print a warning if the code has changed since the run was trained, and one if the run is not finished."""
     if change := change_since(stored.folder, sources):
         print(f"warning: the code has changed since this run was trained: {change}", file=sys.stderr)
-    if not stored.folder.summary():
-        print(f"warning: {stored.folder.path} is not finished: this is how far it has come", file=sys.stderr)
+    try:
+        if not stored.folder.summary():
+            print(f"warning: {stored.folder.path} is not finished: this is how far it has come", file=sys.stderr)
+    except DamagedFileError as error:
+        print(f"warning: {error}", file=sys.stderr)
 
 
 def seconds_per_step(run: Path, data: Any) -> float | None:
     """Return the median time of a training step (s), over all devices together; None where it was not logged."""
-    path = run / "metrics.csv"
-    if not path.exists():
+    try:
+        rates = [float(row.get(SPEED) or 0) for row in read_metrics(run / "metrics.csv")]
+    except DamagedFileError as error:
+        print(f"warning: {error}; the speed of the training is not known", file=sys.stderr)
         return None
-    with open(path, newline="") as file:
-        rates = [float(row.get(SPEED) or 0) for row in csv.DictReader(file)]
     rates = [rate for rate in rates if rate > 0]
     return data.batch_size / statistics.median(rates) if rates else None

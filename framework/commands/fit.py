@@ -13,6 +13,7 @@ from framework.catalogue import first_line, shown
 from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment
 from framework.evaluation.judge import judge, table
 from framework.runs.checkpoints import (
+    LAST,
     AtomicCheckpointIO,
     Checkpoints,
     check_fits,
@@ -27,21 +28,28 @@ from framework.runs.provenance import change_since, provenance, sources_of
 from framework.runs.releasing import begin_from
 from framework.runs.signals import StopSignals
 from framework.runs.sources import hash_of
+from framework.runs.stored_files import DamagedFileError
 from framework.strategies import is_main_process, strategy
 from framework.tracking.callbacks import AudioSamples, HeldOutDistances, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.profile import StepProfile
 from framework.tracking.wandb_log import WandbLog, wandb_logger
+from framework.writing import Tolerant, WriteError, keep_output_from_failing
 
 
 def run(arguments: list[str]) -> None:
     """Train; a finished run is reported and not repeated."""
+    keep_output_from_failing()
     cli = open_experiment("fit", arguments)
     folder = cli.folder()
     sources = sources_of(cli.model, type(cli.datamodule))
     if cli.config["rerun"]:
         begin_anew(folder, sources)
-    finished = folder.summary()
+    try:
+        finished = folder.summary(("steps", "minutes", "clips"))
+    except DamagedFileError as error:
+        finished = None
+        print(f"warning: {error}", file=sys.stderr)
     if finished is not None:
         print(f"{folder.path} is finished ({finished['steps']} steps); change a value to make another run\n")
         print(report(cli, folder, finished))
@@ -110,12 +118,29 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
         finish(trainer)
     if trainer.interrupted:
         raise RunError(f"stopped at step {trainer.global_step}: the same command goes on from there")
+    check_saved(trainer, folder)
     if trainer.is_global_zero:
         summary: dict[str, Any] = {"steps": trainer.global_step, "minutes": round((time.monotonic() - began) / 60, 1)}
         summary["bad_clips"] = data.bad_clips.counts
         summary |= {"clips": judge(cli.model, data.val_dataloader(), folder.audio)}
-        folder.write_summary(summary)
         print(report(cli, folder, summary))
+        try:
+            folder.write_summary(summary)
+        except WriteError as error:
+            raise RunError(f"{error}; the run is not finished before the same command has written it") from error
+
+
+def check_saved(trainer: L.Trainer, folder: RunFolder) -> None:
+    """Refuse to take a run for finished whose last checkpoint could not be written.
+
+    Raises:
+        RunError: naming the checkpoint and what to do.
+    """
+    if any(isinstance(callback, Checkpoints) and callback.failed for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise RunError(
+            f"{folder.checkpoints / LAST} could not be written at step {trainer.global_step}, the last one: "
+            "make room, and the same command goes on from the checkpoint before"
+        )
 
 
 def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> L.Trainer:
@@ -169,8 +194,9 @@ def loggers(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> l
     config = {"experiment": cli.experiment.__module__, "identity": identity, **plain(cli.resolved())}
     config |= {"family": family(identity), "provenance": provenance(sources, before.get("provenance"))}
     config["wandb_id"] = before.get("wandb_id", wandb_id(folder, signature(identity)))
-    folder.write_config(config)
-    folder.write_sources(sources)
+    with Tolerant("configurations"):
+        folder.write_config(config)
+        folder.write_sources(sources)
     # Importing W&B takes longer than the rest of a short run.
     if os.environ.get("WANDB_MODE") == "disabled":
         return [CSVLog(folder.path)]

@@ -111,7 +111,8 @@ def stored_run(target: str | Path) -> StoredRun:
     """Return the run whose folder, or one of whose checkpoints, this is.
 
     Raises:
-        RunError: there is none, or its configuration is cut short.
+        RunError: there is none.
+        DamagedFileError: its configuration is damaged.
     """
     path = Path(target)
     if not path.exists():
@@ -123,12 +124,8 @@ def stored_run(target: str | Path) -> StoredRun:
         inside = sorted(str(config.parent) for config in path.glob("*/config.yaml"))
         held = f"it holds {len(inside)} runs: name one, as {inside[0]}" if inside else "was it removed or never begun?"
         raise RunError(f"{path} is no run folder, it has no config.yaml ({held})")
-    try:
-        config = folder.stored_config()
-    except RunError:
-        config = None
-    if config is None or any(part not in config for part in PARTS):
-        raise RunError(f"{folder.config} is cut short or of another version: `ostinato fit` writes it again")
+    config = folder.stored_config(PARTS)
+    assert config is not None
     return StoredRun(folder, config, path if path.is_file() else None)
 
 

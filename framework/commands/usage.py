@@ -19,7 +19,7 @@ from framework.catalogue import module_names, sources_state
 from framework.commands import options
 from framework.commands.parser import OneLineParser, Parser
 from framework.progress import busy
-from framework.runs.folder import write_atomically
+from framework.writing import write_atomically
 
 HELP = ("-h", "--help")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from framework.evaluation.columns import Column, ComparisonError, columns_of, label
+from framework.evaluation.columns import Column, ComparisonError, columns_of, label, run_folder_of
 from framework.evaluation.evaluation import Evaluation
 from framework.evaluation.statistics import Difference, Interval, holm, over_seeds, paired
 
@@ -238,8 +238,9 @@ def remarks(columns: Sequence[Column], metrics: dict[str, dict[str, Any]]) -> li
         notes.append("seeds differ: " + ", ".join(f"{c.name} {', '.join(map(str, c.seeds))}" for c in runs))
     for column in runs:
         if column.changes is None:
-            notes.append(f"{column.name}: no config.yaml, so its hyperparameters are not known")
+            notes.append(f"{column.name}: no config.yaml that can be read, so its hyperparameters are not known")
         for evaluation in column.evaluations:
+            notes += run_folder_of(evaluation).damages()
             of = f"{column.name}, seed {evaluation.seed}" if len(column.evaluations) > 1 else column.name
             for metric, clips in evaluation.notes.items():
                 if metric in metrics or metric == "audio":

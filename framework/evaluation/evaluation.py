@@ -12,7 +12,7 @@ from typing import Any
 from framework.audio.files import safe_name
 from framework.errors import OstinatoError
 from framework.evaluation.statistics import Interval, bootstrap
-from framework.runs.folder import write_atomically
+from framework.writing import write_atomically
 
 VERSION = 1
 FILE = "values.json"

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from framework.audio.files import safe_name, save_audio
 from framework.audio.griffin_lim import GriffinLim
 from framework.evaluation.distances import log_mel_error, stft_distance
+from framework.writing import Tolerant
 
 TITLES = {"log_mel_error": "log-mel error", "stft_distance": "MR-STFT distance"}
 
@@ -31,6 +32,7 @@ def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = N
     was_training = system.training
     system.eval()
     clips: dict[str, Any] = {}
+    tolerant = Tolerant("audio of held-out clips")
     for number, batch in enumerate(tqdm(batches, desc="held-out clips", unit="clip", disable=None, leave=False)):
         batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         key = batch["key"][0]
@@ -43,7 +45,8 @@ def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = N
         baseline = griffin_lim(system.front_end(real))
         columns["griffin_lim"] = distances(baseline, real, system)
         if audio:
-            save_audio(audio / safe_name(key) / "griffin_lim.wav", baseline[0], system.preset.sample_rate)
+            with tolerant:
+                save_audio(audio / safe_name(key) / "griffin_lim.wav", baseline[0], system.preset.sample_rate)
     system.train(was_training)
     return clips
 

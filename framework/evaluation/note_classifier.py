@@ -21,6 +21,7 @@ from datamodules.notes import Notes
 from framework.audio.files import resample
 from framework.paradigms.classification import Classification
 from framework.paradigms.system import seed_all
+from framework.writing import replacing
 
 INSTRUMENTS = (*Notes.instruments, "drums")
 
@@ -113,9 +114,8 @@ def _train(path: Path) -> None:
         trainer.fit(system, datamodule=data)
     system.eval()
     right = [1 - float(system.measure(batch)["error"]) for batch in data.test_dataloader()]
-    part = path.with_suffix(".part")
-    torch.save({"state_dict": system.state_dict(), "accuracy": sum(right) / len(right)}, part)
-    part.replace(path)
+    with replacing(path) as part:
+        torch.save({"state_dict": system.state_dict(), "accuracy": sum(right) / len(right)}, part)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from framework.release import load_autoencoder
 from framework.runs.folder import RunFolder
 from framework.runs.identity import system_of
 from framework.runs.released import is_released
+from framework.runs.stored_files import DamagedFileError
 
 RUNS = Path("runs")
 
@@ -104,7 +105,10 @@ def runs_of(experiment: str) -> list[Path]:
 
 def experiment_of(folder: Path) -> str:
     """Return the module of the experiment that a run is of."""
-    return str((RunFolder(folder).stored_config() or {}).get("experiment", ""))
+    try:
+        return str((RunFolder(folder).stored_config() or {}).get("experiment", ""))
+    except DamagedFileError:
+        return ""
 
 
 def built(folder: RunFolder) -> Autoencoder:
@@ -113,7 +117,7 @@ def built(folder: RunFolder) -> Autoencoder:
     Raises:
         NotTrainedError: it is no autoencoder.
     """
-    config = folder.stored_config()
+    config = folder.stored_config(("identity", "model"))
     if config is None:
         raise NotTrainedError(f"{folder.path} is no run folder: it has no config.yaml")
     system = system_of(config["experiment"], config["identity"])

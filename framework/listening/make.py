@@ -20,7 +20,7 @@ from framework.evaluation.page.page import script, track_file
 from framework.listening.answers import ANSWERS, read_answers
 from framework.listening.plan import FILE, RANGES, ListeningError, Plan, Trial, load_plan, make_plan, save_plan
 from framework.listening.stimuli import anchors_at, encoded, level_matched, low_passed, together
-from framework.runs.folder import write_atomically
+from framework.writing import write_atomically
 
 TEMPLATE = ("index.html", "test.css", "scales.js", "test.js")
 PLAYER = "player.js"

@@ -14,7 +14,7 @@ from typing import Any
 
 from framework.errors import InvalidValueError, OstinatoError
 from framework.evaluation.columns import TRUTH
-from framework.runs.folder import write_atomically
+from framework.writing import write_atomically
 
 VERSION = 1
 FILE = "plan.json"

@@ -8,7 +8,7 @@ from typing import Any
 from framework.evaluation.statistics import Difference
 from framework.evaluation.table import number, shown
 from framework.listening.results import Figure, Result
-from framework.runs.folder import write_atomically
+from framework.writing import write_atomically
 
 VERSION = 2
 """1 had intervals that took the ratings of one listener for independent, and no differences."""

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -16,37 +17,79 @@ from lightning.pytorch.trainer.states import TrainerFn
 from framework.errors import OstinatoError
 from framework.runs.agreement import Vote
 from framework.runs.released import as_checkpoint, is_released
+from framework.writing import ErrorKeeper, Tolerant, part_of, replacing
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames: Lightning stages in the temporary folder, which may be another disk."""
+    """Writes beside the target and renames: Lightning stages in the temporary folder, which may be another disk.
+
+    A checkpoint that cannot be written costs a warning and not the run; `failed` says which ones could not be at the
+    last attempt.
+    """
+
+    def __init__(self) -> None:
+        self.tolerant = Tolerant("checkpoints")
+        self.failed: dict[str, OSError] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint so that at no moment neither the old nor the new one is whole.
+        """Write a checkpoint so that at every moment the old one or the new one is there, whole, under its name.
 
-        The old `last.ckpt` stays as `previous.ckpt`. A disk that is full costs this checkpoint and not the run.
+        The old `last.ckpt` stays as `previous.ckpt`.
         """
         path = Path(path)
-        part = path.with_name(f".{path.name}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(part, "wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.name == LAST and path.exists():
-                os.replace(path, path.with_name(PREVIOUS))
-            os.replace(part, path)
-        except (OSError, RuntimeError) as error:
-            # torch's archive writer turns the disk's error into a RuntimeError of its own.
-            part.unlink(missing_ok=True)
-            print(f"warning: {path} could not be written ({error}): make room; the run goes on", file=sys.stderr)
+        self.failed.pop(path.name, None)
+        with self.tolerant:
+            write_checkpoint(checkpoint, path)
+        if self.tolerant.error is not None:
+            self.failed[path.name] = self.tolerant.error
 
     def load_checkpoint(self, path: Any, *arguments: Any, **settings: Any) -> dict[str, Any]:
         """Read a checkpoint, or a system that was released for training."""
         return as_checkpoint(path) if is_released(path) else super().load_checkpoint(path, *arguments, **settings)
+
+
+def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
+    """Write a checkpoint atomically; an old `last.ckpt` gets the further name `previous.ckpt` first.
+
+    Raises:
+        WriteError: it cannot be written; what was there is as it was.
+    """
+    with replacing(path) as part:
+        with open(part, "wb") as file:
+            # PyTorch's archive writer makes a RuntimeError without an errno of the disk's error.
+            kept = ErrorKeeper(file)
+            try:
+                torch.save(checkpoint, kept)
+            except RuntimeError:
+                kept.check()
+                raise
+            kept.check()
+        if path.name == LAST:
+            keep_previous(path)
+
+
+def keep_previous(last: Path) -> None:
+    """Give `last.ckpt` the further name `previous.ckpt`; copy it where the file system has no hard links.
+
+    Where there is no room for the copy, the older `previous.ckpt` stays.
+    """
+    previous = last.with_name(PREVIOUS)
+    part = part_of(previous)
+    try:
+        try:
+            os.link(last, part)
+        except FileNotFoundError:
+            return
+        except OSError:
+            shutil.copyfile(last, part)
+        os.replace(part, previous)
+    except OSError as error:
+        print(f"warning: {previous} is older than it should be ({error.strerror or error})", file=sys.stderr)
+    finally:
+        # A rename to another name of the same file does nothing.
+        part.unlink(missing_ok=True)
 
 
 class Checkpoints(Callback):
@@ -60,14 +103,20 @@ class Checkpoints(Callback):
         every: Steps between two `last.ckpt`.
         monitor: Metric of the validation of which the lowest is the best.
         minutes: Longest time between two `last.ckpt`, whatever a step takes.
+        retry_minutes: Time after which one that could not be written is tried again.
     """
 
-    def __init__(self, folder: Path, every: int, monitor: str, minutes: float = 15.0) -> None:
-        self.folder, self.every, self.monitor, self.minutes = folder, every, monitor, minutes
+    def __init__(
+        self, folder: Path, every: int, monitor: str, minutes: float = 15.0, retry_minutes: float = 1.0
+    ) -> None:
+        self.folder, self.every, self.monitor = folder, every, monitor
+        self.minutes, self.retry_minutes = minutes, retry_minutes
         self.saved_when = time.monotonic()
         self.vote = Vote()
         self.best = float("inf")
         self.saved_at = -1
+        self.failed = False
+        """Whether `last.ckpt` could not be written at the last attempt, so that it is of an earlier step."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take note of what a resumed run has saved already."""
@@ -75,7 +124,8 @@ class Checkpoints(Callback):
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save every so many steps: before the next one, since only then Lightning has counted and logged the last."""
-        late = self.vote.cast(trainer, time.monotonic() - self.saved_when > 60 * self.minutes)
+        minutes = self.retry_minutes if self.failed else self.minutes
+        late = self.vote.cast(trainer, time.monotonic() - self.saved_when > 60 * minutes)
         if late or trainer.global_step % self.every == 0:
             self.save_last(trainer)
 
@@ -85,8 +135,9 @@ class Checkpoints(Callback):
         if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or value is None:
             return
         if float(value) < self.best:
-            self.best = float(value)
-            trainer.save_checkpoint(self.folder / BEST, weights_only=False)
+            before, self.best = self.best, float(value)
+            if not self.save(trainer, BEST):
+                self.best = before
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save where the training ended."""
@@ -97,7 +148,12 @@ class Checkpoints(Callback):
         if self.saved_at == trainer.global_step:
             return
         self.saved_at, self.saved_when = trainer.global_step, time.monotonic()
-        trainer.save_checkpoint(self.folder / LAST, weights_only=False)
+        self.failed = not self.save(trainer, LAST)
+
+    def save(self, trainer: L.Trainer, name: str) -> bool:
+        """Save a checkpoint on rank zero; return, on all ranks, whether it could be written."""
+        trainer.save_checkpoint(self.folder / name, weights_only=False)
+        return trainer.strategy.broadcast(name not in getattr(trainer.strategy.checkpoint_io, "failed", {}))
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far, so that a resumed run does not overwrite a better checkpoint."""

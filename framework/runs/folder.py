@@ -5,18 +5,16 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from framework.errors import OstinatoError
-
-
-class RunError(OstinatoError, RuntimeError):
-    """A run cannot go on; the message names the folder and the remedy."""
+from framework.runs.locks import lock, owner
+from framework.runs.stored_files import DamagedFileError, RunError, read_config, read_metrics, read_summary
+from framework.writing import WriteError, remove_leftovers, write_atomically
 
 
 @dataclass(frozen=True)
@@ -41,29 +39,47 @@ class RunFolder:
         return self.path / "config.yaml"
 
     @property
+    def metrics(self) -> Path:
+        """Everything that was logged, a row a step."""
+        return self.path / "metrics.csv"
+
+    @property
     def summary_file(self) -> Path:
         """The final distances; it exists when the run is finished."""
         return self.path / "summary.json"
 
-    def summary(self) -> dict[str, Any] | None:
-        """Return the final distances, or `None` while the run is not finished."""
-        return json.loads(self.summary_file.read_text()) if self.summary_file.exists() else None
+    def summary(self, parts: Iterable[str] = ("steps",)) -> dict[str, Any] | None:
+        """Return the final distances, or `None` while the run is not finished.
 
-    def stored_config(self) -> dict[str, Any] | None:
-        """Return the configuration as it was stored, or `None` for a new run.
+        Args:
+            parts: What has to be in it.
 
         Raises:
-            RunError: when the file is damaged.
+            DamagedFileError: when the file is damaged.
         """
-        if not self.config.exists():
-            return None
-        try:
-            stored = yaml.safe_load(self.config.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError):
-            stored = None
-        if not isinstance(stored, dict):
-            raise RunError(f"{self.config} is damaged: `ostinato fit` writes it again")
-        return stored
+        return read_summary(self.summary_file, parts)
+
+    def stored_config(self, parts: Iterable[str] = ()) -> dict[str, Any] | None:
+        """Return the configuration as it was stored, or `None` for a new run.
+
+        Args:
+            parts: What has to be in it.
+
+        Raises:
+            DamagedFileError: when the file is damaged.
+        """
+        return read_config(self.config, parts)
+
+    def damages(self) -> list[str]:
+        """Return what is damaged of the run's configuration, metrics and summary, and what to do: a line each."""
+        found = []
+        readers = ((read_config, self.config), (read_metrics, self.metrics), (read_summary, self.summary_file))
+        for read, path in readers:
+            try:
+                read(path)
+            except DamagedFileError as error:
+                found.append(str(error))
+        return found
 
     def write_config(self, config: dict[str, Any]) -> None:
         """Store the resolved configuration."""
@@ -105,37 +121,34 @@ class RunFolder:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep a second process out of the run; the lock of a process that died is taken over.
+        """Keep a second process out of the run, and remove what a dead one has left half written.
 
         Raises:
             RunError: when another process trains this very run.
+            WriteError: when the folder cannot be made.
         """
-        import fcntl
-
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".lock", "a+") as lock:
+        path = self.path / ".lock"
+        with contextlib.ExitStack() as stack:
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                lock.seek(0)
-                owner = lock.read() or "?"
-                raise RunError(f"{self.path} is being trained by process {owner}: wait or stop it") from None
-            lock.truncate(0)
-            lock.write(str(os.getpid()))
-            lock.flush()
+                self.path.mkdir(parents=True, exist_ok=True)
+                taken = stack.enter_context(lock(path))
+            except OSError as error:
+                raise WriteError(self.path, error) from error
+            if not taken:
+                raise RunError(f"{self.path} is being trained by process {owner(path)}: wait or stop it")
+            self.remove_leftovers()
             yield
+
+    def remove_leftovers(self) -> None:
+        """Remove temporary files of dead processes; to be called with the run's lock."""
+        for folder in (self.path, self.checkpoints, *self.audio.glob("*/")):
+            remove_leftovers(folder)
+        # Names that earlier versions gave.
+        for path in (*self.checkpoints.glob(".*.ckpt.part"), *self.path.glob(".metrics.csv.[0-9]*")):
+            if "-" not in path.name:
+                path.unlink(missing_ok=True)
 
 
 def run_folder(root: str | Path, system: type, signature: str) -> RunFolder:
     """Return the folder of the run with this signature; a system is named after its module."""
     return RunFolder(Path(root) / system.__module__.rpartition(".")[2] / signature)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader, or a kill, finds the old one or the new one and nothing between."""
-    part = path.with_name(f".{path.name}.part")
-    with open(part, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)

@@ -44,7 +44,7 @@ def best(runs: Sequence[PlannedRun], step: int, factor: int) -> list[PlannedRun]
 
     measured = {run.signature: metric_at(run, step, run.monitor) for run in runs}
     if all(value is None for value in measured.values()):
-        columns = {name for run in runs for row in newest_rows(run.path / "metrics.csv")[-1:] for name in row}
+        columns = {name for run in runs for row in newest_rows(run)[-1:] for name in row}
         known = [name for name in columns if name.startswith("validation/")]
         raise SweepError(f"no run was measured by {runs[0].monitor} at step {step}: {nearest(runs[0].monitor, known)}")
 

@@ -1,6 +1,5 @@
 """Runs as child processes of this machine: so many at once, each with its share of cores and its own devices."""
 
-import ctypes
 import os
 import signal
 import subprocess
@@ -12,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framework.interrupts import stops_in_good_order
-from framework.sweeps.record import ATTEMPT, PlannedRun, last_lines, locked, metric_at, progress
+from framework.runs.locks import is_locked
+from framework.runs.processes import ends_with_this_process
+from framework.sweeps.record import ATTEMPT, PlannedRun, last_lines, metric_at, progress
 
 PROGRAM = (sys.executable, "-m", "framework.cli")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -153,7 +154,7 @@ class LocalLauncher:
         """Start a run, unless it is finished or another process has it; say whether it was started."""
         run, was = task.run, task.state
         claim = ExitStack()
-        if not claim.enter_context(run.claimed()) or locked(run.path / ".lock"):
+        if not claim.enter_context(run.claimed()) or is_locked(run.path / ".lock"):
             claim.close()
             task.state = "elsewhere"
             if was == "waiting":
@@ -171,7 +172,7 @@ class LocalLauncher:
             log.flush()
             task.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env=self.environment_of(slot), preexec_fn=_die_with(os.getpid()),
+                env=self.environment_of(slot), preexec_fn=ends_with_this_process(signal.SIGTERM),
             )  # fmt: skip
         self.say(
             f"{run.label}: {'goes on from step ' + str(task.began_at) if task.began_at else 'begins'} ({run.path})"
@@ -180,11 +181,7 @@ class LocalLauncher:
 
     def already(self, task: Task) -> str:
         """Return what a run is without being started, empty where there is something to do."""
-        state = task.run.state()
-        if state == "damaged":
-            task.reason = f"{task.run.folder.summary_file} is cut short: remove it, and the run goes on"
-            return "failed"
-        return "finished" if state == "finished" else "paused" if self.reached(task) else ""
+        return "finished" if task.run.state() == "finished" else "paused" if self.reached(task) else ""
 
     def environment_of(self, slot: int) -> dict[str, str]:
         """Return a child's environment: its share of the cores, and its devices."""
@@ -289,20 +286,6 @@ def visible_devices() -> list[str]:
     import torch
 
     return [str(index) for index in range(torch.cuda.device_count())]
-
-
-def _die_with(parent: int) -> Callable[[], None] | None:
-    """Return what makes a child stop in good order when this process is killed, where the system can do that."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def prepare() -> None:
-        prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
-            os._exit(1)
-
-    return prepare
 
 
 def failures(tasks: Sequence[Task]) -> list[tuple[PlannedRun, str, list[str]]]:

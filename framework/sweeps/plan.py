@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from framework.catalogue import UnknownExperimentError, find, name_of
 from framework.commands.experiment import ExperimentCLI, on_recordings
 from framework.commands.parser import UsageError
@@ -17,6 +15,7 @@ from framework.runs.folder import RunError, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, sources_of
 from framework.runs.sources import Sources
+from framework.runs.stored_files import DamagedFileError, read_config
 from framework.sweeps.record import PlannedRun, progress
 from framework.sweeps.sweep import Choice, Sweep, SweepError, argument
 
@@ -145,7 +144,7 @@ def _note(run: PlannedRun, reader: IdentityReader, sources: Sources) -> tuple[st
     """Return what is to be known of a run that exists, and whether it was trained by other code."""
     try:
         stored = run.folder.stored_config()
-    except RunError:
+    except DamagedFileError:
         return "its config.yaml is damaged", False
     if not stored:
         return "", False
@@ -200,13 +199,13 @@ def _newest(system: Path) -> list[Path]:
 def _family(folder: Path) -> str:
     try:
         return _read_family(folder / "config.yaml", (folder / "config.yaml").stat().st_mtime_ns)
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+    except (OSError, DamagedFileError):
         return ""
 
 
 @functools.cache
 def _read_family(path: Path, changed: int) -> str:
-    return yaml.safe_load(path.read_text())["family"]
+    return str((read_config(path) or {}).get("family", ""))
 
 
 def seconds_per_step(folder: Path, run: PlannedRun) -> float | None:

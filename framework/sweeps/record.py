@@ -1,8 +1,6 @@
 """A sweep as it lies on the disk, and how far its runs are: read from their folders, without torch."""
 
 import contextlib
-import csv
-import fcntl
 import io
 import json
 import math
@@ -15,13 +13,14 @@ from typing import Any, Literal
 
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
-from framework.runs.folder import RunFolder, write_atomically
+from framework.runs.folder import RunFolder
+from framework.runs.locks import is_locked, lock
+from framework.runs.stored_files import TAIL, DamagedFileError, read_metrics
+from framework.writing import write_atomically
 
 State = Literal["finished", "running", "stopped", "failed", "damaged", "new"]
 ATTEMPT = "=== "
 """What the line begins with that says in a log by which command an attempt was made."""
-TAIL = 1 << 18
-"""Bytes at the end of a metrics.csv that are read for the newest values."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +83,9 @@ class PlannedRun:
         try:
             if self.folder.summary() is not None:
                 return "finished"
-        except ValueError:
+        except DamagedFileError:
             return "damaged"
-        if locked(self.path / ".lock"):
+        if is_locked(self.path / ".lock"):
             return "running"
         if self.failure_file.exists():
             return "failed"
@@ -110,13 +109,8 @@ class PlannedRun:
     def claimed(self) -> Iterator[bool]:
         """Keep the run from other sweeps while it is started and trained; False if one of them has it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path / ".claim", "a") as claim:
-            try:
-                fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
+        with lock(self.path / ".claim") as taken:
+            yield taken
 
 
 @dataclass(frozen=True)
@@ -129,8 +123,8 @@ class Progress:
 
 
 def progress(run: PlannedRun) -> Progress:
-    """Read how far a run is from the end of its `metrics.csv`."""
-    rows = newest_rows(run.path / "metrics.csv")
+    """Read how far a run is from the end of its `metrics.csv`; nothing is known from a damaged one."""
+    rows = newest_rows(run, TAIL)
     steps = [int(row["step"]) for row in rows if row.get("step")]
     metrics = [float(row[run.monitor]) for row in rows if row.get(run.monitor)]
     rates = [float(row["speed/samples_per_second"]) for row in rows if row.get("speed/samples_per_second")]
@@ -140,42 +134,19 @@ def progress(run: PlannedRun) -> Progress:
 
 def metric_at(run: PlannedRun, step: int, metric: str) -> float | None:
     """Return a metric of a run at a step, or None where it was not measured then."""
-    for row in newest_rows(run.path / "metrics.csv", size=None):
+    for row in newest_rows(run):
         if row.get("step") == str(step) and row.get(metric):
             value = float(row[metric])
             return value if math.isfinite(value) else math.inf
     return None
 
 
-def newest_rows(path: Path, size: int | None = TAIL) -> list[dict[str, str]]:
-    """Return the rows at the end of a CSV file that may be growing; a line not yet whole is left out."""
+def newest_rows(run: PlannedRun, size: int | None = None) -> list[dict[str, str]]:
+    """Return the rows among so many bytes at the end of a run's `metrics.csv`; none of a damaged one."""
     try:
-        with open(path, "rb") as file:
-            header = file.readline()
-            begin = file.tell()
-            length = file.seek(0, io.SEEK_END)
-            start = begin if size is None else max(begin, length - size)
-            file.seek(start)
-            body = file.read()
-    except OSError:
+        return read_metrics(run.folder.metrics, size)
+    except DamagedFileError:
         return []
-    body = body[: body.rfind(b"\n") + 1]
-    if start > begin:
-        body = body[body.find(b"\n") + 1 :]
-    columns = next(csv.reader([header.decode()]), [])
-    return list(csv.DictReader(io.StringIO(body.decode(), newline=""), fieldnames=columns))
-
-
-def locked(path: Path) -> bool:
-    """Say whether a process holds the lock of this file."""
-    try:
-        with open(path) as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def last_lines(path: Path, count: int = 8) -> list[str]:

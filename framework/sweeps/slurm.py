@@ -14,9 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.runs.folder import RunError, write_atomically
+from framework.runs.folder import RunError
 from framework.sweeps.record import ATTEMPT, PlannedRun
 from framework.sweeps.sweep import SweepError
+from framework.writing import write_atomically
 
 DEFAULTS = {"time": "1440", "signal": "USR1@90", "requeue": True}
 """Settings of `sbatch` where none are given: a day, and a minute and a half to save before the end."""

@@ -13,8 +13,9 @@ from tqdm import tqdm
 from framework.audio.files import safe_name, save_audio
 from framework.evaluation.distances import log_mel_error, stft_distance
 from framework.tracking.csv_log import CSVLog
-from framework.tracking.media import log_mel_picture
+from framework.tracking.media import log_mel_picture, save_picture
 from framework.tracking.wandb_log import WandbLog
+from framework.writing import Tolerant
 
 
 class StepCount(L.Callback):
@@ -57,6 +58,7 @@ class AudioSamples(L.Callback):
         self.folder = Path(folder)
         self.clips = clips
         self._written: dict[str, Path] = {}
+        self._tolerant = Tolerant("audio and pictures of held-out clips")
 
     def on_validation_batch_end(
         self,
@@ -69,10 +71,8 @@ class AudioSamples(L.Callback):
     ) -> None:
         """Write a clip as it sounds after this many steps."""
         if not trainer.sanity_checking and trainer.is_global_zero and batch_idx < self.clips and outputs:
-            try:
+            with self._tolerant:
                 self._written |= self.write(outputs, trainer.global_step)
-            except OSError as error:
-                print(f"warning: no audio of {outputs['key']} ({error}): make room; the run goes on", file=sys.stderr)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Send what was written to W&B as one row."""
@@ -90,10 +90,10 @@ class AudioSamples(L.Callback):
         truth, audio, picture = (folder / f for f in ("truth.wav", f"step_{step:08d}.wav", f"step_{step:08d}.png"))
         written = {name: audio, f"{name}/log_mel": picture}
         save_audio(audio, fake, rate)
-        log_mel_picture({f"generated, step {step:,}": fake, "truth": real}, clip["preset"]).save(picture)
+        save_picture(picture, log_mel_picture({f"generated, step {step:,}": fake, "truth": real}, clip["preset"]))
         for title, drawn in clip["pictures"].items():
             written[f"{name}/{title}"] = folder / f"{safe_name(title)}_{step:08d}.png"
-            drawn.save(written[f"{name}/{title}"])
+            save_picture(written[f"{name}/{title}"], drawn)
         if not truth.exists():
             save_audio(truth, real, rate)
             written[f"{name}/truth"] = truth

@@ -5,6 +5,7 @@ import io
 import os
 import sys
 from argparse import Namespace
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,14 +13,21 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from framework.runs.stored_files import DamagedFileError, read_metrics
+from framework.writing import Tolerant, WriteError, replacing
+
+WAITING = 10_000
+"""Rows that wait in memory while they cannot be written; of more, the oldest are lost."""
+
 
 class CSVLog(Logger):
     """Logger that appends one row to `metrics.csv` for each group of values logged together.
 
     A row is handed to the operating system as soon as it is logged, so a killed process loses none that was complete;
-    while the disk is full, rows wait in memory.
+    while the disk is full, the last `WAITING` rows wait in memory.
     A name that was not logged before becomes a new column; the file is then written anew beside the old one and moved
-    in its place. A file that exists is continued (Lightning's own CSVLogger deletes it).
+    in its place. A file that exists is continued (Lightning's own CSVLogger deletes it); one that is damaged is set
+    aside, and a new one begun.
 
     Args:
         folder: The run folder.
@@ -29,7 +37,9 @@ class CSVLog(Logger):
         super().__init__()
         self.path = Path(folder) / "metrics.csv"
         self._columns: list[str] | None = None
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting: deque[dict[str, Any]] = deque(maxlen=WAITING)
+        self._tolerant = Tolerant("rows of metrics.csv")
+        self._rewind_to: int | None = None
 
     @property
     def name(self) -> str:
@@ -59,65 +69,86 @@ class CSVLog(Logger):
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         """Append a row of values by name; `step` counts generator updates."""
         self._waiting.append({"step": step, **{n: v.item() if hasattr(v, "item") else v for n, v in metrics.items()}})
-        try:
-            while self._waiting:
-                self._append(self._waiting[0])
-                del self._waiting[0]
-        except OSError as error:
-            # The line may be there in part: the next attempt cuts it off first.
-            self._columns = None
-            if len(self._waiting) == 1:
-                print(f"warning: {self.path} cannot be written ({error}): its rows wait", file=sys.stderr)
+        self._write()
+
+    def _write(self) -> None:
+        """Write all that waits; what cannot be written yet stays."""
+        with self._tolerant:
+            try:
+                self._rewind()
+                while self._waiting:
+                    self._append(self._waiting[0])
+                    self._waiting.popleft()
+            except DamagedFileError as error:
+                self._set_aside(error)
+            except OSError as error:
+                raise error if isinstance(error, WriteError) else WriteError(self.path, error) from error
 
     def _append(self, values: Mapping[str, Any]) -> None:
         columns = self._open()
         new = [name for name in values if name not in columns]
         if new:
             self._rewrite(columns + new, self.rows())
-        with self.path.open("a", newline="") as file:
-            file.write(_line(values.get(name, "") for name in self._open()))
+        line = memoryview(_line(values.get(name, "") for name in self._open()).encode())
+        with self.path.open("ab", buffering=0) as file:
+            begin = file.tell()
+            try:
+                while line:
+                    line = line[file.write(line) :]
+            except OSError:
+                # The line may be there in part; cutting it off needs no room.
+                os.truncate(self.path, begin)
+                raise
 
     @rank_zero_only
     def rewind(self, step: int) -> None:
         """Drop the rows after a step: what a run logged between its last checkpoint and its interruption."""
-        rows = self.rows()
-        kept = [row for row in rows if not row["step"] or int(row["step"]) <= step]
+        self._rewind_to = step
+        self._write()
+
+    def _rewind(self) -> None:
+        if self._rewind_to is None:
+            return
+        rows, step = self.rows(), self._rewind_to
+        kept = [row for row in rows if not row["step"] or float(row["step"]) <= step]
         if len(kept) < len(rows):
             self._rewrite(self._open(), kept)
+        self._rewind_to = None
+
+    def _set_aside(self, error: DamagedFileError) -> None:
+        """Begin a new file; the rows that wait come with the next one."""
+        aside = self.path.with_name("metrics.damaged.csv")
+        os.replace(self.path, aside)
+        self._columns = None
+        print(f"warning: {error.damage}: set aside as {aside.name}, and a new one begun", file=sys.stderr)
 
     def rows(self) -> list[dict[str, str]]:
-        """Return all rows as text by column; a value that was not logged is empty."""
-        if not self.path.exists():
-            return []
-        return list(csv.DictReader(io.StringIO(_complete_lines(self.path), newline="")))
+        """Return all rows as text by column; a value that was not logged is empty.
+
+        Raises:
+            DamagedFileError: the file is no table of a run.
+        """
+        return read_metrics(self.path)
 
     def _open(self) -> list[str]:
         """Return the columns of the file; on first use a line that a crash left half written is cut off."""
         if self._columns is None:
             header = None
             if self.path.exists():
-                lines = _complete_lines(self.path)
-                header = next(csv.reader(io.StringIO(lines, newline="")), None)
-                os.truncate(self.path, len(lines.encode()))
+                read_metrics(self.path)
+                text = self.path.read_bytes()
+                lines = text[: text.rfind(b"\n") + 1]
+                header = next(csv.reader(io.StringIO(lines.decode(), newline="")), None)
+                os.truncate(self.path, len(lines))
             self._columns = header or []
         return self._columns
 
     def _rewrite(self, columns: list[str], rows: list[dict[str, str]]) -> None:
         """Replace the file in one move, so that at every moment a whole one is there."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = self.path.with_name(f".{self.path.name}.{os.getpid()}")
         lines = [_line(columns), *(_line(row.get(name, "") for name in columns) for row in rows)]
-        with unfinished.open("w", newline="") as file:
+        with replacing(self.path) as part, part.open("w", newline="") as file:
             file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, self.path)
         self._columns = columns
-
-
-def _complete_lines(path: Path) -> str:
-    text = path.read_bytes()
-    return text[: text.rfind(b"\n") + 1].decode()
 
 
 def _line(values: Any) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from framework.evaluation.columns import run_folder_of
 from framework.evaluation.evaluation import FILE, Evaluation
 from framework.evaluation.page.page import slug
-from framework.tracking.csv_log import CSVLog
+from framework.runs.stored_files import DamagedFileError, read_metrics
 from framework.tracking.wandb_log import WandbLog, flatten
 
 MARKER = "wandb.json"
@@ -97,9 +97,13 @@ def use(run: Any, artifact: Any) -> None:
 
 
 def last_values(run: Path) -> dict[str, float]:
-    """Return the last value of each name that a run logged."""
+    """Return the last value of each name that a run logged; nothing where its log is damaged."""
     found: dict[str, float] = {}
-    for row in CSVLog(run).rows():
+    try:
+        rows = read_metrics(run / "metrics.csv")
+    except DamagedFileError:
+        rows = []
+    for row in rows:
         found |= {name: float(value) for name, value in row.items() if value}
     return found
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -13,11 +14,22 @@ from torch import Tensor
 
 from framework.audio.files import resample
 from framework.audio.mel import PRESETS, MelPreset, MelSpectrogram, mel_filters
+from framework.writing import replacing
 
 RANGE = (-80.0, 20.0)
 """Limits of the colour scale (dB re a mel magnitude of 1): the same in every picture of every run."""
 
 TICKS = (250, 500, 1000, 2000, 4000, 8000, 16000)
+
+
+def save_picture(path: Path, picture: Image.Image) -> None:
+    """Write a picture as a PNG file, whole or not at all.
+
+    Raises:
+        WriteError: the file cannot be written.
+    """
+    with replacing(path, durable=False) as part:
+        picture.save(part, format="png")
 
 
 @torch.no_grad()

@@ -15,6 +15,8 @@ from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from framework.writing import Tolerant, WriteError
+
 MARK = "ostinato: "
 LEFT_OUT = 3
 """Steps before the first that is looked at: they allocate, compile and fill caches."""
@@ -75,8 +77,13 @@ class StepProfile(L.Callback):
         profiled = self.stop()
         print("\n" + table(profiled, self.steps), file=sys.stderr)
         path = self.folder / "trace.json.gz"
-        profiled.export_chrome_trace(str(path))
-        print(f"trace: {path}, for https://ui.perfetto.dev; the run goes on\n", file=sys.stderr, flush=True)
+        with Tolerant("traces"):
+            try:
+                profiled.export_chrome_trace(str(path))
+            except OSError as error:
+                path.unlink(missing_ok=True)
+                raise WriteError(path, error) from error
+            print(f"trace: {path}, for https://ui.perfetto.dev; the run goes on\n", file=sys.stderr, flush=True)
 
     def stop(self) -> Any:
         """Stop recording, take the marks off, and return the profile."""

@@ -15,6 +15,8 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from framework.writing import Tolerant
+
 REACH_TIMEOUT = 5.0
 INIT_TIMEOUT = 20.0
 FINISH_TIMEOUT = 60.0
@@ -55,6 +57,10 @@ class WandbLog(WandbLogger):
     """
 
     _failed = False
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._tolerant = Tolerant("files of W&B")
 
     @property
     @rank_zero_experiment
@@ -97,11 +103,12 @@ class WandbLog(WandbLogger):
             self._guard(self._experiment.finish)
 
     def _guard(self, call: Callable[[], Any]) -> None:
-        """Call W&B; its first failure is reported in one line, and then it is left alone."""
+        """Call W&B; its first failure is reported in one line, and then it is left alone, unless the disk was full."""
         if self._failed:
             return
         try:
-            call()
+            with self._tolerant:
+                call()
         except Exception as error:
             import wandb
 

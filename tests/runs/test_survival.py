@@ -136,6 +136,9 @@ def test_two_ranks_stopped_in_every_way_are_the_same_run_bit_for_bit(tmp_path):
 def test_a_full_disk_costs_checkpoints_and_not_the_run(one):
     run = Run(one.folder.parent / "full")
     size = (one.checkpoints / "last.ckpt").stat().st_size
-    run.finish(largest_file=size // 2)
-    assert "last.ckpt could not be written" in run.said
+    assert run.start(largest_file=size // 2).wait(120) == 2, run.said
+    assert run.said.count("could not be written (File too large): make room; the run goes on without") == 1
+    assert "last.ckpt could not be written at step 40, the last one: make room" in run.said
     assert run.rows() == one.rows()
+    # It does not count as finished.
+    same(run.finish(), one)

@@ -1,10 +1,10 @@
 """Learning curves of the page: what runs logged while they were trained, thinned to what a screen can show."""
 
-import csv
-import io
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+from framework.runs.stored_files import DamagedFileError, read_metrics
 
 POINTS = 300
 """Greatest number of points of a curve; of more, means over equal stretches are drawn."""
@@ -26,12 +26,13 @@ def curves_of(runs: Mapping[str, Sequence[Path]]) -> dict[str, dict[str, list[Cu
 
 
 def curves(path: Path) -> dict[str, Curve]:
-    """Return the curve of each logged value over steps; none where nothing was logged."""
-    if not path.exists():
-        return {}
-    text = path.read_text()
+    """Return the curve of each logged value over steps; none where nothing was logged, or the file is damaged."""
+    try:
+        rows = read_metrics(path)
+    except DamagedFileError:
+        rows = []
     found: dict[str, Curve] = {}
-    for row in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")):
+    for row in rows:
         step = row.pop("step", None)
         for metric, value in row.items():
             if step and value and metric != "epoch" and math.isfinite(float(value)):

@@ -34,7 +34,7 @@ from framework.evaluation.comparison_table import (
 from framework.evaluation.page.curves import curves_of
 from framework.evaluation.page.pictures import frequency_ticks, log_mel_image, picture_preset, waveform_path
 from framework.evaluation.table import shown
-from framework.runs.folder import write_atomically
+from framework.writing import write_atomically
 
 TEMPLATE = ("index.html", "page.css", "player.js", "charts.js", "page.js")
 KEYS = 9

@@ -1,0 +1,112 @@
+"""Processes that end together: no child outlives the process that it works for, however that one ends."""
+
+import contextlib
+import ctypes
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import IO
+
+PR_SET_PDEATHSIG = 1
+"""Linux's prctl: the signal that a process gets when the thread that started it ends."""
+LOOK_AGAIN = 0.5
+"""Seconds between two looks at a parent, where the system does not tell of its end."""
+GUARD = """
+exec 3<&0 </dev/null
+{ read _ <&3; kill -KILL 0; } &
+sh -c "$1" 3<&-
+status=$?
+kill -KILL $!
+exit $status
+"""
+"""Runs a command and kills its whole process group when standard input ends, which it does with the process that holds
+the other end."""
+
+
+def end_with_parent(parent: int | None = None) -> None:
+    """End this process as soon as its parent is gone, even one that was killed.
+
+    To be called in the child. On Linux the kernel does it, also in the middle of a computation, where the parent has
+    started this process itself; a thread that watches the parent does it everywhere, also where a fork server has.
+
+    Args:
+        parent: The parent's process number; by default that of `multiprocessing`, else of the system.
+    """
+    ours = multiprocessing.parent_process()
+    parent = parent or (ours.pid if ours is not None and ours.pid is not None else os.getppid())
+    if os.getppid() == parent:
+        _die_with_starter(signal.SIGKILL)
+    if ours is not None and ours.pid == parent:
+        _in_background(ours.join)
+    else:
+        _in_background(lambda: _wait_for_other_parent(parent))
+
+
+def _in_background(wait: Callable[[], object]) -> None:
+    def end() -> None:
+        wait()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True, name="waiting for the parent's end").start()
+
+
+def _wait_for_other_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(LOOK_AGAIN)
+
+
+def _die_with_starter(number: int) -> None:
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, number)
+
+
+def ends_with_this_process(number: int = signal.SIGKILL) -> Callable[[], None] | None:
+    """Return a `preexec_fn` of `subprocess.Popen`: the child gets a signal when the thread that starts it ends.
+
+    None where the system cannot do that.
+    """
+    if not sys.platform.startswith("linux"):
+        return None
+    parent, prctl = os.getpid(), ctypes.CDLL(None).prctl
+
+    def prepare() -> None:
+        prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return prepare
+
+
+def leave_signals_to_parent() -> None:
+    """Leave it to the parent to stop this process: Ctrl-C and batch systems signal all processes of a run at once.
+
+    A worker that ended before its parent has finished the step would be an error there. The second SIGTERM ends it.
+    """
+
+    def once(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, once)
+
+
+@contextlib.contextmanager
+def output_of(command: str) -> Iterator[IO[bytes]]:
+    """Yield the standard output of a shell command, all of whose processes end with the block, or with this process.
+
+    Raises:
+        ConnectionError: the command has failed.
+    """
+    with subprocess.Popen(
+        ["sh", "-c", GUARD, "sh", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        yield process.stdout
+        if process.wait():
+            raise ConnectionError(f"the command ended with exit status {process.returncode}")
