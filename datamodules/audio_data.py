@@ -219,6 +219,10 @@ class AudioData(Hyperparameters, LightningDataModule):
         """Return all test clips, one a batch."""
         return self.held_out("test")
 
+    def predict_dataloader(self) -> HeldOut:
+        """Return the held-out clips to validate on, for `Trainer.predict`."""
+        return self.val_dataloader()
+
     def held_out(self, split: str, clips: int | None = None) -> HeldOut:
         """Return the first held-out clips of a split, one a batch, the same on every rank.
 

@@ -128,6 +128,10 @@ class SongLevel(Hyperparameters, LightningDataModule):
         """Return a window of each test song, one a batch."""
         return self.held_out("test")
 
+    def predict_dataloader(self) -> "HeldOutWindows":
+        """Return the held-out windows to validate on, for `Trainer.predict`."""
+        return self.val_dataloader()
+
     def held_out(self, split: str, clips: int | None = None) -> "HeldOutWindows":
         """Return a window of each of the first songs of a split; of validation, `validation_clips` by default."""
         clips = self.validation_clips if clips is None and split == "validation" else clips

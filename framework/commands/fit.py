@@ -30,7 +30,7 @@ from framework.runs.signals import StopSignals
 from framework.runs.sources import hash_of
 from framework.runs.stored_files import DamagedFileError
 from framework.strategies import is_main_process, strategy
-from framework.tracking.callbacks import AudioSamples, HeldOutDistances, StepCount, StepProgress, Throughput
+from framework.tracking.callbacks import AudioSamples, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.profile import StepProfile
 from framework.tracking.wandb_log import WandbLog, wandb_logger
@@ -172,7 +172,6 @@ def callbacks(folder: RunFolder, system: Any, every: int) -> list[Callback]:
     """Return what a run does besides training: measuring, listening, saving, counting, stopping."""
     return [
         StepCount(),
-        HeldOutDistances(),
         AudioSamples(folder.audio),
         Throughput(),
         SkippedSteps(system.skipped_limit),

@@ -35,8 +35,8 @@ def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = N
     tolerant = Tolerant("audio of held-out clips")
     for number, batch in enumerate(tqdm(batches, desc="held-out clips", unit="clip", disable=None, leave=False)):
         batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        key = batch["key"][0]
         system.on_validation_batch_start(batch, number)
+        key = batch["key"][0]
         columns = clips[key] = {"system": {n: float(value) for n, value in system.measure(batch).items()}}
         if not system.copies:
             continue

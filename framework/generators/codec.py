@@ -126,11 +126,11 @@ class Codec(Autoencoder):
         books[:dropped] = torch.randint(1, self.codebooks + 1, (dropped,), generator=alike)
         return books
 
-    def descend(self, name: str, network: Any, optimizer: Any) -> None:
+    def descend(self, name: str, network: Any) -> None:
         """Let the codebooks learn from the whole batch, then take the optimiser's step."""
         if name == "generator":
             network.get_submodule("quantiser").learn()
-        super().descend(name, network, optimizer)
+        super().descend(name, network)
 
     @torch.no_grad()
     def measure(self, batch: dict[str, Any]) -> Terms:
@@ -148,9 +148,21 @@ class Codec(Autoencoder):
         """Count codes anew."""
         self.uses.zero_()
 
+    def on_test_epoch_start(self) -> None:
+        """Count codes anew."""
+        self.uses.zero_()
+
     def on_validation_epoch_end(self) -> None:
         """Log how the codebooks are used over all held-out clips."""
+        self.log_codebooks("validation")
+
+    def on_test_epoch_end(self) -> None:
+        """Log how the codebooks are used over all test clips."""
+        self.log_codebooks("test")
+
+    def log_codebooks(self, stage: str) -> None:
+        """Log perplexity and use of the codebooks, in the means over those that were used at all."""
         used = self.uses[self.uses.sum(1) > 0]
         if len(used):
-            self.log("validation/codebook_perplexity", perplexity(used).mean())
-            self.log("validation/codebook_use", (used > 0).float().mean())
+            self.log(f"{stage}/codebook_perplexity", perplexity(used).mean())
+            self.log(f"{stage}/codebook_use", (used > 0).float().mean())

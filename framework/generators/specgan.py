@@ -1,6 +1,7 @@
 """SpecGAN: a GAN of spectrograms as images, made audible by Griffin-Lim (Donahue et al., 2019, section 3.2)."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -112,14 +113,22 @@ class SpecGAN(NoiseDriven):
     def setup(self, stage: str) -> None:
         """Take the moments of the training data; a checkpoint's, if there is one, are loaded afterwards."""
         super().setup(stage)
-        if stage != "fit":
-            return
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        batches = itertools.islice(data.train_dataloader(), MOMENT_BATCHES)
-        moments = [
-            self.image.moments(data.on_after_batch_transfer(batch, 0)["audio"].to(self.device)) for batch in batches
-        ]
-        mean, power = self.trainer.strategy.reduce(torch.stack(moments).mean(0), reduce_op="mean")
+        if stage == "fit" and data is not None:
+            self.take_moments(data.on_after_batch_transfer(batch, 0) for batch in data.train_dataloader())
+
+    def on_train_start(self) -> None:
+        """Take the moments of data without a data module, which Lightning loads only now."""
+        super().on_train_start()
+        batches: Any = self.trainer.train_dataloader
+        if self.trainer.datamodule is None and self.global_step == 0:  # type: ignore[attr-defined]
+            self.take_moments(batches)
+
+    def take_moments(self, batches: Iterable[dict[str, Any]]) -> None:
+        """Take the moments of the first batches, over all devices."""
+        first = itertools.islice(batches, MOMENT_BATCHES)
+        moments = torch.stack([self.image.moments(batch["audio"].to(self.device)) for batch in first]).mean(0)
+        mean, power = self.trainer.strategy.reduce(moments, reduce_op="mean")
         self.image.mean.copy_(mean)
         self.image.deviation.copy_((power - mean.square()).clamp(min=OFFSET).sqrt())
 

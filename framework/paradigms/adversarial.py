@@ -92,8 +92,8 @@ class Adversarial(System):
         """Return the generator's loss terms of a batch by itself."""
         return Turn(self, batch).generator_terms()
 
-    def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Make the fake, update the discriminators, update the generator."""
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Terms:
+        """Make the fake, update the discriminators, update the generator; return its weighted loss as `loss`."""
         *earlier, last = self.parts(batch, "critic_steps")
         for share in earlier:
             if self.discriminating:
@@ -106,6 +106,7 @@ class Adversarial(System):
             self.update("discriminator", [turn.discriminator_terms for turn in turns])
         with frozen(self.discriminators):
             self.update("generator", [turn.generator_terms for turn in turns])
+        return dict(self.step_output)
 
 
 class Turn:

@@ -17,10 +17,14 @@ from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.discriminators.spectral_norm import SpectralNorm
 from framework.errors import InvalidTypeError, InvalidValueError
+from framework.evaluation.distances import log_mel_error, stft_distance
 from framework.evaluation.metrics.metric import Trait
 from framework.generators.channels_last import Vocoder
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
 from framework.lightning import LightningDataModule, LightningModule
+from framework.paradigms.batches import complete, count, split
+from framework.paradigms.hooks import adopt_configure_optimizers, check_hooks
+from framework.paradigms.optimizers import NetworkOptimizers
 
 LONG = 30.0
 """Seconds from which on a network that can generates a recording piece by piece."""
@@ -98,7 +102,9 @@ class System(Hyperparameters, LightningModule):
         """Make the front end, the networks and the losses."""
         # Networks that take turns need it, and one way of updating is enough for all.
         self.automatic_optimization = False
+        self.network_optimizers = NetworkOptimizers(self)
         self.not_finite: Terms = {}
+        self.step_output: Terms = {}
         self.preset = preset(self.mel)
         self.front_end = MelSpectrogram(self.preset)
         self.generator = self.build_generator()
@@ -166,9 +172,17 @@ class System(Hyperparameters, LightningModule):
                 f"{self.trainer.precision} has the weights in another arithmetic than mels and losses, which are in "
                 "float32: use --trainer.precision bf16-mixed, or 32-true"
             )
-        if self.compile_networks and stage == "fit":
+        if stage != "fit":
+            return
+        check_hooks(self)
+        adopt_configure_optimizers(self)
+        if self.compile_networks:
             for network in self.networks().values():
                 network.compile()
+
+    def overrides(self, method: str) -> bool:
+        """Whether a subclass overrides a method that all systems have."""
+        return getattr(type(self), method) is not getattr(System, method)
 
     # Training
 
@@ -184,9 +198,10 @@ class System(Hyperparameters, LightningModule):
         """Return the loss terms of a batch, unweighted."""
         raise NotImplementedError(f"{type(self).__name__} has no terms()")
 
-    def training_step(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Update the generator on the loss terms of a batch."""
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Terms:
+        """Update the generator on the loss terms of a batch; return its weighted loss as `loss`."""
         self.update("generator", [lambda part=part: self.terms(part) for part in self.parts(batch)])
+        return dict(self.step_output)
 
     def parts(self, batch: dict[str, Any], name: str = "accumulate") -> list[dict[str, Any]]:
         """Cut a batch into as many equal parts as the hyperparameter of this name says.
@@ -194,30 +209,27 @@ class System(Hyperparameters, LightningModule):
         Raises:
             ValueError: the device's share of the batch cannot be divided so.
         """
-        count = getattr(self, name)
-        if count == 1:
-            return [batch]
-        share = len(batch["key"])
-        if count < 1 or share % count:
-            raise InvalidValueError(f"{name} = {count} does not divide a device's share of the batch, {share}")
-        size = share // count
-        return [
-            {n: v[i : i + size] if isinstance(v, (list, Tensor)) and len(v) == share else v for n, v in batch.items()}
-            for i in range(0, share, size)
-        ]
+        parts, share = getattr(self, name), count(batch)
+        if parts < 1 or share % parts:
+            raise InvalidValueError(f"{name} = {parts} does not divide a device's share of the batch, {share}")
+        return split(batch, share // parts)
 
     def weight(self, name: str) -> float:
         """Return the weight of a named loss term."""
         return getattr(self, f"{name}_weight", 1.0)
 
     def update(self, name: str, parts: Sequence[Callable[[], Terms]]) -> None:
-        """Take a network's optimiser step on the weighted sum of loss terms, meaned over the parts of a batch.
+        """Backpropagate the weighted sum of a network's losses over all parts of a batch and step its optimiser.
 
         The gradient is averaged over devices once, behind the last part. Where its norm is not finite on any of them,
         no device takes the step.
+
+        Args:
+            name: Of the network.
+            parts: Functions that return the loss terms of a part of the batch each.
         """
-        network, optimizer = self.networks()[name], self.optimizer_of(name)
-        optimizer.zero_grad()
+        network = self.networks()[name]
+        self.network_optimizers.zero_grad(name)
         logged: Terms = {}
         modules = [m for n in self.networks().values() for m in n.modules()] if len(parts) > 1 else []
         buffers = [b for m in modules if isinstance(m, SpectralNorm) for b in m.buffers()]
@@ -232,44 +244,37 @@ class System(Hyperparameters, LightningModule):
             for term, value in terms.items():
                 logged[term] = logged.get(term, 0.0) + value.detach() / len(parts)
         getattr(self.trainer.strategy, "average_gradients", lambda network: None)(network)
-        self.descend(name, network, optimizer)
+        self.descend(name, network)
         self.log_dict({f"train/{term}": value for term, value in logged.items()}, prog_bar=True)
+        if name == "generator":
+            self.step_output = {"loss": logged[name]}
 
-    def descend(self, name: str, network: nn.Module, optimizer: Any) -> None:
-        """Take an optimiser step with the network's gradient, its norm clipped and logged."""
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
-        if self.gradient_clip:
-            nn.utils.clip_grads_with_norm_(network.parameters(), self.gradient_clip, norm)
-        rate = self.learning_rate_at(self.global_step, self.current_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        # The fused optimisers look at this on the device themselves: no waiting for it here.
-        optimizer.optimizer.found_inf = self.not_finite[name] = (~torch.isfinite(norm)).float()
-        optimizer.step()
+    def descend(self, name: str, network: nn.Module) -> None:
+        """Step the optimiser of a network with its gradient, clipped to `gradient_clip`, and log norm and rate.
+
+        The step is skipped, on every device alike, where the norm of the gradient is not finite.
+        """
+        # Only the generator's steps are steps of the training.
+        norm, self.not_finite[name], rate = self.network_optimizers.step(name, counted=name == "generator")
         if name == "generator" and self.ema_decay:
             self.averaged_generator.update_parameters(network)
         self.log_dict({f"gradient_norm/{name}": norm, f"learning_rate/{name}": rate})
 
-    def optimizer_of(self, name: str) -> Any:
-        """Return a network's optimiser; only the generator's step counts as one of the training."""
-        optimizers = self.optimizers()
-        if not isinstance(optimizers, list):
-            return optimizers
-        optimizer: Any = optimizers[list(self.networks()).index(name)]
-        if name != "generator":
-            # Lightning counts every optimiser's step as a training step.
-            optimizer._on_before_step = optimizer._on_after_step = lambda: None
-        return optimizer
+    def build_optimizer(self, name: str, network: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser of a network: AdamW, unless a system chooses another.
 
-    def configure_optimizers(self) -> Any:
-        """Return AdamW for each network; `learning_rate_at` gives their learning rate."""
-        return [
-            torch.optim.AdamW(
-                network.parameters(), self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True
-            )
-            for network in self.networks().values()
-        ]
+        Any PyTorch optimiser will do, with one parameter group or several. Its learning rate is set to
+        `learning_rate_at` before every step; groups whose rate differs from `self.learning_rate` keep their ratio to
+        it. A step whose gradient is not finite is skipped with every optimiser; PyTorch's fused ones (`fused=True`) do
+        so without making the host wait for the device.
+
+        Args:
+            name: Of the network among `networks()`, as `generator` or `discriminator`.
+            network: Whose parameters are optimised.
+        """
+        return torch.optim.AdamW(
+            network.parameters(), self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True
+        )
 
     def learning_rate_at(self, step: int, epoch: int) -> float:
         """Return the learning rate: a function of the position alone, so that nothing has to be resumed."""
@@ -280,13 +285,40 @@ class System(Hyperparameters, LightningModule):
             factor = self.learning_rate_decay ** (step // self.decay_steps if self.decay_steps else epoch)
         return self.learning_rate * factor * min(1.0, (step + 1) / max(self.warmup_steps, 1))
 
+    def configure_optimizers(self) -> Any:
+        """Return the optimiser of each network.
+
+        Override `build_optimizer` and `learning_rate_at` rather than this. Where a system does override it, with any
+        return value that Lightning documents, its optimisers and learning-rate schedulers are used as they are and
+        `learning_rate_at` is not asked.
+        """
+        return self.network_optimizers.build()
+
     def on_train_batch_start(self, batch: dict[str, Any], batch_index: int) -> None:
         """Make the step's random numbers a function of where it is."""
+        complete(batch, batch_index, self.needs_audio)
+        self.step_before = self.global_step
         seed_all("train", self.global_step, self.global_rank)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_index: int) -> None:
-        """Tell the data module which batch has been trained on: its position counts those, not the fetched ones."""
-        self.trainer.datamodule.advance(batch)  # type: ignore[attr-defined]
+        """Tell a data module that counts its batches which one has been trained on, not merely fetched.
+
+        Raises:
+            TypeError: an overridden `training_step` has not made exactly one step of the training.
+        """
+        if (steps := self.global_step - getattr(self, "step_before", self.global_step - 1)) != 1:
+            raise InvalidTypeError(
+                f"{type(self).__name__}.training_step made {steps} optimiser steps that count as steps of the training "
+                "and has to make one: call self.update(name, ...) for each network, or override terms(batch) instead"
+            )
+        advance = getattr(self.trainer.datamodule, "advance", None)  # type: ignore[attr-defined]
+        if advance is not None:
+            advance(batch)
+
+    @property
+    def needs_audio(self) -> bool:
+        """Whether batches must have audio: a system with an example of its own may be trained without."""
+        return not self.overrides("example")
 
     # Synthesis and validation
 
@@ -345,8 +377,40 @@ class System(Hyperparameters, LightningModule):
         """Return what an example of one clip is like, by the names of `traits`; nan where it cannot be said."""
         return {}
 
-    def validation_step(self, batch: dict[str, Any], batch_index: int) -> dict[str, Any]:
-        """Generate a held-out clip; callbacks measure it, draw it and make it heard."""
+    def validation_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Generate held-out clips and log what is measured of them as `validation/<name>`, the means over all clips.
+
+        Where the output reconstructs the clip, `log_mel_error` and `stft_distance` are measured; beside them whatever
+        `measure` returns.
+
+        Returns:
+            The first clip of the batch, to be drawn and played by callbacks.
+        """
+        return self.log_clips("validation", batch)
+
+    def test_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Do with test clips as `validation_step` does with held-out clips; names begin with `test/`."""
+        return self.log_clips("test", batch)
+
+    def predict_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> Tensor:
+        """Return the generated audio `(batch, 1, time)` of a batch."""
+        return self.synthesize(batch)
+
+    def log_clips(self, stage: str, batch: dict[str, Any]) -> dict[str, Any]:
+        """Generate the clips of a batch one by one, log what is measured of them, and return the first."""
+        clips = [self.clip(part) for part in split(batch, 1)]
+        for clip in clips:
+            values = {name: float(value) for name, value in clip["measures"].items()}
+            if clip["copies"]:
+                fake, real = clip["fake"][None], clip["real"][None]
+                values["log_mel_error"] = log_mel_error(fake, real, self.preset)
+                values["stft_distance"] = stft_distance(fake, real)
+            logged = {f"{stage}/{name}": value for name, value in values.items()}
+            self.log_dict(logged, on_epoch=True, batch_size=1, sync_dist=True)
+        return clips[0]
+
+    def clip(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Generate one clip; return it beside the true one, with what is measured and drawn of it."""
         generated = self.generate(batch)
         return {
             "key": batch["key"][0],
@@ -359,9 +423,25 @@ class System(Hyperparameters, LightningModule):
             "measures": self.measure(batch),
         }
 
-    def on_validation_batch_start(self, batch: dict[str, Any], batch_index: int, dataloader_index: int = 0) -> None:
+    def on_validation_batch_start(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
         """Give a clip the same random numbers in every validation."""
+        complete(batch, batch_index, self.needs_audio)
         seed_all("validation", batch_index)
+
+    def on_test_batch_start(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
+        """Give a clip the same random numbers in every test."""
+        complete(batch, batch_index, self.needs_audio)
+        seed_all("test", batch_index)
+
+    def on_predict_batch_start(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
+        """Give a clip the same random numbers in every prediction."""
+        complete(batch, batch_index, self.needs_audio)
+        seed_all("predict", batch_index)
+
+    def on_validation_end(self) -> None:
+        """Step the learning-rate schedulers that watch the validation, if a system has some."""
+        if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
+            self.network_optimizers.after_validation()
 
     # Checkpoints
 
@@ -370,7 +450,7 @@ class System(Hyperparameters, LightningModule):
         checkpoint["front_end"] = asdict(self.preset)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights that were trained on another mel convention; let own values beat the stored optimisers'.
+        """Refuse weights that were trained on another mel convention.
 
         Raises:
             ValueError: naming each field that differs, with both values.
@@ -379,9 +459,6 @@ class System(Hyperparameters, LightningModule):
         differences = [f"{n} {stored[n]} (here {own[n]})" for n in own if n in stored and stored[n] != own[n]]
         if differences:
             raise InvalidValueError(f"the checkpoint was trained on another mel front end: {', '.join(differences)}")
-        for optimizer in checkpoint.get("optimizer_states", ()):
-            for group in optimizer["param_groups"]:
-                group |= {"betas": self.betas, "weight_decay": self.weight_decay}
 
 
 def seed_all(*position: Any) -> None:

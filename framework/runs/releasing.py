@@ -20,7 +20,9 @@ from framework.runs.checkpoints import CheckpointError
 from framework.runs.importers import load_official
 from framework.runs.released import ReleaseError, write_release
 
-NO_SYNTHESIS = {f"build_{part}" for part in ONLY_TRAINED_WITH} | {"terms", "setup", "training_step", "hyperparameters"}
+NO_SYNTHESIS = {f"build_{part}" for part in ONLY_TRAINED_WITH} | {
+    "terms", "setup", "training_step", "hyperparameters", "build_optimizer", "learning_rate_at", "configure_optimizers",
+}  # fmt: skip
 CONTINUED = (
     "pytorch-lightning_version", "epoch", "global_step", "loops", "state_dict", "optimizer_states", "lr_schedulers",
     "hparams_name", "hyper_parameters", "front_end",

@@ -1,4 +1,4 @@
-"""What happens beside the training: one step count for all logs, audio to hear, distances, speed, and progress."""
+"""What happens beside the training: one step count for all logs, audio to hear, speed, and progress."""
 
 import sys
 import time
@@ -11,7 +11,6 @@ from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from framework.audio.files import safe_name, save_audio
-from framework.evaluation.distances import log_mel_error, stft_distance
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.media import log_mel_picture, save_picture
 from framework.tracking.wandb_log import WandbLog
@@ -98,30 +97,6 @@ class AudioSamples(L.Callback):
             save_audio(truth, real, rate)
             written[f"{name}/truth"] = truth
         return written
-
-
-class HeldOutDistances(L.Callback):
-    """Logs what the system measures of each held-out clip as `validation/<name>`, the means over all of them.
-
-    Where what is generated is the very clip again, so are `validation/log_mel_error` and `validation/stft_distance`.
-    """
-
-    def on_validation_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Measure one clip."""
-        values = {f"validation/{name}": float(value) for name, value in outputs["measures"].items()}
-        if outputs["copies"]:
-            fake, real = outputs["fake"][None], outputs["real"][None]
-            values["validation/log_mel_error"] = log_mel_error(fake, real, outputs["preset"])
-            values["validation/stft_distance"] = stft_distance(fake, real)
-        pl_module.log_dict(values, on_epoch=True, batch_size=1, sync_dist=True)
 
 
 class Throughput(L.Callback):

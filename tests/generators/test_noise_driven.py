@@ -167,7 +167,7 @@ def test_a_system_trains_is_judged_and_is_heard(system, values):
     assert any("label" in n for n in moved), "the discriminator is told of the label"
     made.eval()
     clip = {"audio": 0.1 * torch.randn(1, 1, 20_000), "key": ["a"], "instrument": torch.tensor([2])}
-    out = made.validation_step(clip, 0)
+    out = made.clip(clip)
     assert out["fake"].shape == (1, 16_384)
     assert out["measures"]["energy_score"] > 0
     assert not out["copies"]
@@ -260,6 +260,6 @@ def test_pianorolls_are_images_whose_notes_are_played():
     assert audio.shape == (round(64 * 60 / 1200 * 22_050),)
     assert audio[: round(2.9 / 20 * 22_050)].abs().max() < 1e-3 < audio[round(3.5 / 20 * 22_050) :].abs().max()
     assert system.pictures(image, image)["pianoroll"].size[0] > 64
-    out = system.eval().validation_step({"pianoroll": roll, "key": ["a"]}, 0)
+    out = system.eval().clip({"pianoroll": roll, "key": ["a"]})
     assert out["real"].shape == out["fake"].shape
     assert torch.isfinite(out["measures"]["energy_score"])

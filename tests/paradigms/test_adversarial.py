@@ -7,46 +7,11 @@ import lightning as L
 import pytest
 import torch
 from noise_clips import Noise
+from tiny_system import Tiny, make, train
 from torch import nn
 from torch.nn.functional import l1_loss
 
-from framework.discriminators.multi_period import MultiPeriodDiscriminator
-from framework.discriminators.multi_scale import MultiScaleDiscriminator
-from framework.generators.hifigan import HiFiGAN
 from framework.losses.adversarial import Hinge, WassersteinGP
-
-
-class Tiny(HiFiGAN):
-    """Small enough to train in a test."""
-
-    channels = 16
-    upsample_rates = (16, 16)
-    upsample_kernels = (32, 32)
-    residual_block = 2
-    kernels = (3,)
-    dilations = ((1,),)
-
-    def build_discriminators(self):
-        return {
-            "multi_period": MultiPeriodDiscriminator(periods=(2, 3), channels=(4, 8, 8)),
-            "multi_scale": MultiScaleDiscriminator(
-                scales=2, channels=(4, 4, 8, 8, 8, 8, 8), groups=(1, 1, 2, 2, 2, 2, 1)
-            ),
-        }
-
-
-def train(system, steps, **arguments):
-    trainer = L.Trainer(
-        max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu", **arguments,
-    )  # fmt: skip
-    trainer.fit(system, datamodule=Noise())
-    return trainer
-
-
-def make(cls=Tiny, **values):
-    torch.manual_seed(0)
-    return cls(**values)
 
 
 def obvious_steps(system, steps):
@@ -94,9 +59,9 @@ def test_discriminators_in_bf16_give_nearly_the_same_gradients_and_leave_the_res
             )
             system.generator.register_forward_hook(lambda *arguments: seen.add(arguments[-1].dtype))
         descend = system.descend
-        system.descend = lambda name, network, optimizer, descend=descend, bf16=bf16: (
+        system.descend = lambda name, network, descend=descend, bf16=bf16: (
             gradients.update({(name, bf16): torch.cat([p.grad.flatten() for p in network.parameters()]).clone()}),
-            descend(name, network, optimizer),
+            descend(name, network),
         )
         train(system, 1)
         assert {p.dtype for p in system.parameters()} == {torch.float32}
@@ -308,7 +273,7 @@ def test_what_is_trained_on_need_not_be_audio():
 
     batch = {"audio": 0.3 * torch.randn(1, 1, 2000), "key": ["a"]}
     system = Quiet()
-    out = system.validation_step(batch, 0)
+    out = system.clip(batch)
     expected = 10 * system.generator(system.condition(system.whole_frames(batch)))[..., :2000]
     assert torch.allclose(out["fake"], expected[0], atol=1e-6)
     assert torch.equal(out["real"], batch["audio"][0])
