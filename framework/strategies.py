@@ -5,10 +5,13 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed
-from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
 from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
+
+from framework.errors import InvalidValueError
+from framework.hyperparameters import nearest
 
 BUCKET = 25 * 2**20
 """Bytes of small gradients that are summed over devices at once, as in PyTorch's DistributedDataParallel."""
@@ -76,11 +79,27 @@ def buckets(tensors: list[torch.Tensor]) -> list[list[torch.Tensor]]:
     return [[tensor] for tensor in large] + groups
 
 
+NAMES = ("auto", "ddp", "single_device")
+"""Strategies that can be named; both of the first are gradient averaging on several devices."""
+
+
 def strategy(trainer: Mapping[str, Any]) -> Any:
-    """Return the strategy for Lightning's Trainer: the one asked for, or gradient averaging for several devices."""
-    if trainer["strategy"] != "auto" or number_of_devices(trainer) == 1:
-        return trainer["strategy"]
-    return GradientAveraging()
+    """Return the strategy for Lightning's Trainer: gradient averaging on several devices, or an object as it is.
+
+    Raises:
+        ValueError: a name that does not exist, or of a strategy that no system can be trained with.
+    """
+    asked, devices = trainer["strategy"], number_of_devices(trainer)
+    if not isinstance(asked, str):
+        return asked
+    if asked.startswith("ddp_find_unused_parameters"):
+        asked = "ddp"
+    if asked not in NAMES:
+        instead = "use ddp" if asked in StrategyRegistry.available_strategies() else nearest(asked, NAMES)
+        raise InvalidValueError(f"trainer.strategy = {asked!r} is not one of {', '.join(NAMES)}: {instead}")
+    if asked == "single_device" and devices > 1:
+        raise InvalidValueError(f"trainer.strategy = 'single_device' with {devices} devices: use ddp, or one device")
+    return GradientAveraging() if asked == "ddp" or (asked == "auto" and devices > 1) else "auto"
 
 
 def is_main_process() -> bool:

@@ -1,6 +1,7 @@
 """An experiment opened from the command line: typed overrides, its system, its data and its trainer's settings."""
 
 import argparse
+import enum
 import hashlib
 import inspect
 import logging
@@ -21,6 +22,7 @@ from framework.commands.usage import COMMANDS, examples, usage_line
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
+from framework.trainer_arguments import DEFAULTS, check_arguments, validation_interval
 
 SHOWN_TRAINER_ARGUMENTS = (
     "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
@@ -46,7 +48,7 @@ class ExperimentCLI(LightningCLI):
         super().__init__(
             experiment,
             experiment.data,
-            trainer_defaults=defaults,
+            trainer_defaults=DEFAULTS | defaults,
             save_config_callback=None,
             parser_class=ExperimentParser,
             parser_kwargs={
@@ -81,6 +83,19 @@ class ExperimentCLI(LightningCLI):
             if action.dest.startswith("trainer.") and name not in SHOWN_TRAINER_ARGUMENTS:
                 action.help = argparse.SUPPRESS
 
+    def before_instantiate_classes(self) -> None:
+        """Check what was parsed."""
+        self.check()
+
+    def check(self) -> None:
+        """Refuse arguments of the Trainer that a run cannot have.
+
+        Raises:
+            ValueError: naming the argument, its value, and what to use instead.
+        """
+        if self.command in ("fit", "doctor"):
+            check_arguments(self.trainer_settings, plain(self.parser.get_defaults()["trainer"].as_dict()))
+
     def _parse_ckpt_path(self) -> None:
         """Leave the checkpoint's hyperparameters alone: Lightning lets them beat the command line silently."""
 
@@ -93,14 +108,25 @@ class ExperimentCLI(LightningCLI):
 
     @property
     def trainer_arguments(self) -> dict[str, Any]:
-        """The resolved arguments of Lightning's Trainer."""
+        """The resolved arguments of Lightning's Trainer, with the objects that it takes."""
         return vars(self.config_init["trainer"]).copy()
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]:
+        """The resolved arguments of Lightning's Trainer as plain values, with classes in the place of objects."""
+        settings: dict[str, Any] = plain(self.config["trainer"].as_dict())
+        return settings
+
+    @property
+    def validation_interval(self) -> int:
+        """Steps between two validations."""
+        return validation_interval(self.trainer_settings, self.datamodule)
 
     def identity(self) -> dict[str, Any]:
         """Prepare the data and return the run's identity."""
         self.datamodule.prepare_data()
         start = self.config["ckpt_path"]
-        found = identity(self.model, self.datamodule, self.trainer_arguments, self.config["seed"])
+        found = identity(self.model, self.datamodule, self.trainer_settings, self.config["seed"])
         found |= {"start": file_hash(start)} if start and self.command == "fit" else {}
         return found | ({"overfit_one_clip": True} if self.config.get("overfit_one_clip") else {})
 
@@ -113,7 +139,7 @@ class ExperimentCLI(LightningCLI):
         return {
             "model": dict(self.model.hparams),
             "data": {"class": type(self.datamodule).__name__, **dict(self.datamodule.hparams)},
-            "trainer": {n: v for n, v in self.trainer_arguments.items() if v is not None},
+            "trainer": {n: v for n, v in self.trainer_settings.items() if v is not None},
             "seed": self.config["seed"],
         }
 
@@ -179,6 +205,17 @@ def quieten() -> None:
     ):
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+def plain(value: Any) -> Any:
+    """Return a configuration as plain YAML types."""
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
 def file_hash(path: str | Path) -> str:

@@ -3,14 +3,19 @@
 import os
 import sys
 import time
+import traceback
+from pathlib import Path
 from typing import Any
 
 import lightning as L
-from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.one_clip import OneClip
 from framework.catalogue import first_line, shown
-from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment
+from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment, plain
+from framework.commands.parser import UsageError
 from framework.evaluation.judge import judge, table
 from framework.runs.checkpoints import (
     LAST,
@@ -34,6 +39,7 @@ from framework.tracking.callbacks import AudioSamples, StepCount, StepProgress, 
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.profile import StepProfile
 from framework.tracking.wandb_log import WandbLog, wandb_logger
+from framework.trainer_arguments import listed
 from framework.writing import Tolerant, WriteError, keep_output_from_failing
 
 
@@ -114,6 +120,10 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
             trainer.fit(cli.model, datamodule=data, ckpt_path=start, weights_only=True)
         else:
             trainer.validate(cli.model, datamodule=data, verbose=False)
+    except Exception as error:
+        if is_complaint_of_lightning(error):
+            raise UsageError(f"Lightning: {' '.join(str(error).split())}") from error
+        raise
     finally:
         finish(trainer)
     if trainer.interrupted:
@@ -144,28 +154,48 @@ def check_saved(trainer: L.Trainer, folder: RunFolder) -> None:
 
 
 def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> L.Trainer:
-    """Return Lightning's Trainer with the run's folder, loggers and callbacks."""
-    arguments = cli.trainer_arguments
-    arguments["strategy"] = strategy(arguments)
-    profiled = cli.config["profile"]
-    arguments["callbacks"] = [
-        *(arguments["callbacks"] or []),
-        *callbacks(folder, cli.model, arguments["val_check_interval"]),
-        *([] if arguments["enable_progress_bar"] is False else [StepProgress()]),
-        *([StepProfile(folder.path, profiled)] if profiled else []),
-    ]
+    """Return Lightning's Trainer with the run's folder, loggers and callbacks.
+
+    Raises:
+        UsageError: Lightning cannot be set up in this way.
+    """
+    arguments, profiled = cli.trainer_arguments, cli.config["profile"]
+    own, every = listed(arguments["callbacks"]), cli.validation_interval
+    has_bar = arguments["enable_progress_bar"] is False or any(isinstance(c, ProgressBar) for c in own)
+    plugins = listed(arguments["plugins"])
+    if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        raise UsageError("trainer.plugins: a run writes its checkpoints itself, and takes no other CheckpointIO")
     fixed = {
         "default_root_dir": folder.path,
-        "logger": loggers(cli, folder, sources),
-        "plugins": [AtomicCheckpointIO()],
-        # The data module divides the batch over the ranks itself; validation is counted in steps, not in epochs.
-        "use_distributed_sampler": False,
-        "check_val_every_n_epoch": None,
-        "num_sanity_val_steps": 0,
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
+        "strategy": strategy(arguments),
+        "logger": [*loggers(cli, folder, sources), *listed(arguments["logger"])],
+        "callbacks": [
+            *own,
+            *callbacks(folder, cli.model, every),
+            *([] if has_bar else [StepProgress()]),
+            *([StepProfile(folder.path, profiled)] if profiled else []),
+        ],
+        "plugins": [*plugins, AtomicCheckpointIO()],
+        "val_check_interval": every,
+        # Lightning adds a checkpoint callback of its own where there is none.
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in own),
     }
-    return L.Trainer(**(arguments | fixed))
+    try:
+        return L.Trainer(**(arguments | fixed))
+    except (MisconfigurationException, ValueError) as error:
+        raise UsageError(f"Lightning's Trainer: {' '.join(str(error).split())}") from error
+
+
+def is_complaint_of_lightning(error: Exception) -> bool:
+    """Say whether an error is about arguments of Lightning's Trainer, or of its callbacks, rather than about any code.
+
+    It is where Lightning raises it without having called anything else: neither the project's code nor a user's.
+    """
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    lightning = str(Path(L.__file__).parent)
+    if any(not file.startswith(lightning) for file in files[1:]):
+        return False
+    return isinstance(error, (MisconfigurationException, ModuleNotFoundError)) or "callbacks" in Path(files[-1]).parts
 
 
 def callbacks(folder: RunFolder, system: Any, every: int) -> list[Callback]:
@@ -251,12 +281,3 @@ def report(cli: ExperimentCLI, folder: RunFolder, summary: dict[str, Any]) -> st
         f"listen:  {folder.audio}/ (a folder a clip: truth.wav, step_*.wav, griffin_lim.wav, pictures beside them)\n"
         f"numbers: {folder.path}/metrics.csv and summary.json\n"
     )
-
-
-def plain(value: Any) -> Any:
-    """Return a configuration as plain YAML types."""
-    if isinstance(value, dict):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

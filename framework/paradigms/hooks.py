@@ -10,6 +10,7 @@ from typing import Any
 
 from framework.errors import InvalidTypeError, InvalidValueError
 from framework.paradigms.optimizers import SEAM
+from framework.trainer_arguments import check_callback, lightning_bases
 
 NOT_CALLED = {
     "optimizer_step": SEAM,
@@ -26,14 +27,8 @@ OF_THE_DATA = {
 }
 """Methods that Lightning calls on the data module alone where both have them."""
 
-CALLBACKS = {
-    "BatchSizeFinder": "it cannot change the batches of a data module: set --data.batch_size",
-    "GradientAccumulationScheduler": "set --model.accumulate",
-    "StochasticWeightAveraging": "set --model.ema_decay",
-    "WeightAveraging": "set --model.ema_decay",
-    "ModelPruning": "it replaces parameters that optimisers already hold",
-}
-"""Lightning's callbacks that a system cannot be trained with, by the name of a class or of one it derives from."""
+STRATEGIES = ("FSDPStrategy", "DeepSpeedStrategy", "ModelParallelStrategy", "XLAStrategy", "XLAFSDPStrategy")
+"""Lightning's strategies that keep parts of a network on other devices, where no norm of its gradient is known."""
 
 
 def check_hooks(system: Any) -> None:
@@ -52,6 +47,12 @@ def check_hooks(system: Any) -> None:
         if _overrides(system, hook):
             raise InvalidTypeError(f"{own} overrides {hook}, which is not called: {instead}")
     data = getattr(system.trainer, "datamodule", None)
+    if system.trainer.overfit_batches and hasattr(data, "advance"):
+        raise InvalidTypeError(
+            f"overfit_batches does not hold {type(data).__name__} to the same batches: use datamodules.one_clip.OneClip"
+        )
+    if (kind := type(system.trainer.strategy).__name__) in STRATEGIES:
+        raise InvalidTypeError(f"systems cannot be trained with {kind}: use framework.strategies.GradientAveraging")
     for hook, instead in OF_THE_DATA.items():
         if _overrides(system, hook) and _overrides(data, hook):
             raise InvalidTypeError(f"{own} and {type(data).__name__} both override {hook}: {instead}")
@@ -70,11 +71,8 @@ def _overrides(instance: Any, hook: str) -> bool:
 
 def _check_callbacks(system: Any) -> None:
     for callback in system.trainer.callbacks:
-        kinds = [base.__name__ for base in type(callback).__mro__ if base.__module__.startswith("lightning.")]
-        for kind in kinds:
-            if kind in CALLBACKS:
-                raise InvalidTypeError(f"systems cannot be trained with the callback {kind}: {CALLBACKS[kind]}")
-        if "LearningRateFinder" in kinds and len(system.networks()) > 1:
+        check_callback(type(callback))
+        if "LearningRateFinder" in lightning_bases(type(callback)) and len(system.networks()) > 1:
             names = " and ".join(system.networks())
             raise InvalidTypeError(
                 f"the learning-rate finder needs a system with one network, not {names}: compare several values by a "

@@ -25,6 +25,7 @@ from framework.lightning import LightningDataModule, LightningModule
 from framework.paradigms.batches import complete, count, split
 from framework.paradigms.hooks import adopt_configure_optimizers, check_hooks
 from framework.paradigms.optimizers import NetworkOptimizers
+from framework.trainer_arguments import check_trainer
 
 LONG = 30.0
 """Seconds from which on a network that can generates a recording piece by piece."""
@@ -179,6 +180,16 @@ class System(Hyperparameters, LightningModule):
         if self.compile_networks:
             for network in self.networks().values():
                 network.compile()
+
+    def configure_callbacks(self) -> list[Any]:
+        """Return no callbacks; Lightning asks for them before it looks at the Trainer's other arguments.
+
+        Raises:
+            ValueError: the Trainer has an argument that no system can be trained with.
+        """
+        if self.trainer.state.fn == "fit":
+            check_trainer(self.trainer)
+        return []
 
     def overrides(self, method: str) -> bool:
         """Whether a subclass overrides a method that all systems have."""

@@ -10,9 +10,7 @@ from typing import Any
 from framework.ancestry import path_of
 from framework.errors import InvalidTypeError
 from framework.hyperparameters import Hyperparameters
-
-TRAINER_SETTINGS = ("max_steps", "precision", "max_epochs", "limit_train_batches", "overfit_batches", "fast_dev_run")
-"""The arguments of Lightning's Trainer that can change a result; the rest (devices, cadences, paths) cannot."""
+from framework.trainer_arguments import settings_in_identity
 
 
 def canonical(value: Any) -> Any:
@@ -41,8 +39,8 @@ VERSION = 2
 def identity(system: Hyperparameters, data: Hyperparameters, trainer: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """Return everything that a run's result depends on.
 
-    `trainer` are the arguments of Lightning's Trainer; of those only `TRAINER_SETTINGS` that are set count. The data
-    enters by the hash of its manifest, not by its path.
+    `trainer` are the arguments of Lightning's Trainer, of which those count that can change a result
+    (see `framework.trainer_arguments`). The data enters by the hash of its manifest, not by its path.
 
     The code enters as the nearest class that defines more than values. Where other classes define something that does
     not follow from that one, as with `class Both(WithoutMPD, WithCQT)`, all of them stand under `combined`, and the
@@ -62,7 +60,7 @@ def identity(system: Hyperparameters, data: Hyperparameters, trainer: Mapping[st
                 "manifest": data.fingerprint(),  # type: ignore[attr-defined]
                 **{name: value for name, value in data.resolved().items() if name != "seed"},
             },
-            "trainer": {n: trainer[n] for n in TRAINER_SETTINGS if trainer.get(n) not in (None, False)},
+            "trainer": settings_in_identity(trainer),
             "seed": seed,
             **({"version": VERSION, "combined": combined} if combined else {}),
         }

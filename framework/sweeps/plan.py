@@ -42,6 +42,7 @@ class IdentityReader(ExperimentCLI):
     def read(self, arguments: list[str]) -> "IdentityReader":
         """Take up another command line of the same experiment."""
         self.config = self.parser.parse_args(arguments)
+        self.check()
         self.instantiate_classes()
         return self
 
@@ -116,7 +117,6 @@ def _resolve(
         reader = readers[kind] = IdentityReader("fit", trained, parsed)
     identity = reader.identity()
     folder = run_folder(reader.config["runs"], type(reader.model).system(), signature(identity))
-    trainer = reader.trainer_arguments
     run = PlannedRun(
         label=_label(choice, reader.config["seed"], varied),
         experiment=name,
@@ -126,8 +126,8 @@ def _resolve(
         family=family(identity),
         seed=reader.config["seed"],
         values={key: value for key, value in choice.values.items() if key in varied},
-        max_steps=trainer["max_steps"],
-        interval=trainer["val_check_interval"],
+        max_steps=reader.trainer_settings["max_steps"],
+        interval=reader.validation_interval,
         batch_size=getattr(reader.datamodule, "batch_size", 1),
         monitor=type(reader.model).monitor,
     )

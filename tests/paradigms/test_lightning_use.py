@@ -1,5 +1,8 @@
 """Systems in plain Lightning: any data loader, Lightning's own callbacks, validate, test and predict."""
 
+import re
+from pathlib import Path
+
 import lightning as L
 import pytest
 import torch
@@ -14,6 +17,8 @@ from framework.evaluation.distances import log_mel_error, stft_distance
 from framework.generators.griffin_lim import GriffinLimVocoder
 from framework.generators.specgan import SpecGAN
 from framework.generators.wavegan import WaveGAN
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "lightning.md"
 
 
 def clips(count, time=4096, **more):
@@ -125,3 +130,20 @@ def test_a_data_loader_without_names_is_enough(system, tmp_path):
 def test_other_batches_are_refused_in_one_line(system, batches, message, tmp_path):
     with pytest.raises(OstinatoError, match=message):
         plain(tmp_path).fit(make(system), DataLoader(batches, batch_size=None))
+
+
+def test_the_documentations_examples_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    blocks = dict(re.findall(r"<!-- ([a-z ]+) -->\n```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL))
+    assert blocks.keys() == {"plain lightning", "optimizers"}
+    names = {"HiFiGAN": Tiny, "torch": torch, "__name__": __name__}
+    exec(blocks["optimizers"], names)
+    names["system"] = names["WithSGD"](learning_rate=1e-5)
+    names["train_loader"] = DataLoader(clips(4, 2048), batch_size=2)
+    names["val_loader"] = DataLoader(clips(2), batch_size=1)
+    exec(blocks["plain lightning"], names)
+    assert names["trainer"].global_step == 4
+    groups = names["trainer"].optimizers[0].param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([1e-5 / 2, 1e-6 / 2])
+    assert names["audio"][0].shape == (1, 1, 4096)
+    assert "validation/stft_distance" in names["metrics"]
