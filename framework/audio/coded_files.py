@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 
 from framework.errors import OstinatoError
+from framework.json_text import parse_json
 from framework.writing import replacing
 
 MAGIC, VERSION = b"OSTI", 1
@@ -162,5 +163,8 @@ def _header(file: BinaryIO, path: str | Path) -> CodedHeader:
     text = file.read(length)
     if file.read(CHECKSUM.size) != CHECKSUM.pack(zlib.crc32(text)):
         raise CodedFileError(f"{path} has a damaged header: copy it again")
-    values = json.loads(text)
-    return CodedHeader(**{name: values[name] for name in CodedHeader.__dataclass_fields__})
+    try:
+        values = parse_json(text)
+        return CodedHeader(**{name: values[name] for name in CodedHeader.__dataclass_fields__})
+    except (ValueError, KeyError, TypeError) as error:
+        raise CodedFileError(f"{path} has a header that cannot be read ({error}): encode the recording again") from None

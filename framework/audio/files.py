@@ -1,6 +1,7 @@
 """Reading and writing audio files: whatever people have becomes mono float32 at one rate, or one clear error."""
 
-import os
+import hashlib
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,11 +10,19 @@ import soundfile
 import torch
 from torch import Tensor
 
+from framework.audio.decoding.reader import AudioReader, DecodingError, Ending
+from framework.audio.folders import AUDIO_SUFFIXES, ignored, list_folder
 from framework.audio.resample import resample as resample_array
+from framework.audio.resample import resample_blocks
 from framework.errors import OstinatoError
+from framework.os_errors import explain
 from framework.writing import ErrorKeeper, replacing
 
-SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".opus", ".aif", ".aiff", ".au", ".caf", ".w64")
+LONGEST_NAME = 200
+"""Bytes of a file's name that `safe_name` makes; file systems allow 255, with what is put before and behind."""
+
+_log = logging.getLogger(__name__)
+_SHOWN = 10
 
 
 class AudioFileError(OstinatoError, ValueError):
@@ -24,7 +33,7 @@ def load_audio(path: str | Path, sample_rate: int) -> Tensor:
     """Read an audio file of any usual format, width, rate and channel count.
 
     Integer formats are scaled to [-1, 1]; floating-point files keep their values, beyond full scale too. Channels are
-    averaged.
+    averaged. Of a file that is cut short or damaged, what comes before is returned and a warning is logged.
 
     Args:
         path: The file: wav (8 to 32 bit, float), flac, ogg, mp3, ...
@@ -34,42 +43,68 @@ def load_audio(path: str | Path, sample_rate: int) -> Tensor:
         Mono float32 audio `(1, time)`.
 
     Raises:
-        AudioFileError: if the file does not exist, is empty, cannot be decoded to its end, holds no sample, or holds
-            NaN or infinite samples.
+        AudioFileError: if the file does not exist, is empty, cannot be decoded, holds no sample, or holds NaN or
+            infinite samples.
+    """
+    audio, ending = read_audio(path, sample_rate)
+    if not ending.whole:
+        _log.warning("%s is damaged or cut short: %s", path, ending.message)
+    return audio
+
+
+def read_audio(path: str | Path, sample_rate: int) -> tuple[Tensor, Ending]:
+    """Read an audio file as `load_audio` does; return the audio and whether it is whole.
+
+    Raises:
+        AudioFileError: as for `load_audio`.
     """
     path = Path(path)
-    samples, rate = _decode(path)
-    if not len(samples):
-        raise AudioFileError(f"{path} holds no samples: remove it or export it again")
-    mono = samples.mean(axis=1, dtype=np.float32)
-    if not np.isfinite(mono).all():
-        bad = int((~np.isfinite(samples).all(axis=1)).sum())
-        raise AudioFileError(f"{path} has {bad} NaN or infinite samples of {len(samples)}: repair it or remove it")
-    return resample(torch.from_numpy(mono)[None], rate, sample_rate)
+    try:
+        _check(path)
+        with AudioReader.open(path) as recording:
+            bad: list[int] = []
+            blocks = _mono(recording, bad)
+            pieces = resample_blocks(blocks, recording.sample_rate, sample_rate)
+            audio = np.concatenate([np.zeros(0, np.float32), *pieces])
+            ending = recording.ending
+    except OSError as error:
+        raise AudioFileError(f"{path} cannot be read: {explain(error)}") from error
+    except DecodingError as error:
+        raise AudioFileError(_undecodable(path, error)) from None
+    assert ending is not None
+    if not ending.samples:
+        what = f"holds no samples ({ending.message})" if ending.faults else "holds no samples"
+        raise AudioFileError(f"{path} {what}: remove it or export it again")
+    if sum(bad):
+        raise AudioFileError(
+            f"{path} has {sum(bad)} NaN or infinite samples of {ending.samples}: repair it or remove it"
+        )
+    return torch.from_numpy(audio)[None], ending
 
 
-def _decode(path: Path) -> tuple[np.ndarray, int]:
-    """Return all samples `(time, channels)` and the rate in Hz."""
+def _check(path: Path) -> None:
     if not path.exists():
         raise AudioFileError(f"{path} does not exist: check the path")
     if path.is_dir():
         raise AudioFileError(f"{path} is a folder, not an audio file: name a file in it")
-    try:
-        if path.stat().st_size == 0:
-            raise AudioFileError(f"{path} is empty (0 bytes): copy it again or remove it")
-        with soundfile.SoundFile(path) as file:
-            samples = file.read(dtype="float32", always_2d=True)
-            # Decoders end a damaged stream quietly; only the count in a flac header tells.
-            if file.format == "FLAC" and len(samples) < file.frames:
-                raise AudioFileError(f"{path} ends after {len(samples)} of {file.frames} samples: copy it again")
-            return samples, file.samplerate
-    except OSError as error:
-        raise AudioFileError(f"{path} cannot be read ({error.strerror or error}): check its permissions") from error
-    except soundfile.LibsndfileError as error:
-        reason = error.error_string.strip().rstrip(".")
-        raise AudioFileError(
-            f"{path} cannot be decoded ({reason}): is it audio? convert it to wav or flac, or remove it"
-        ) from error
+    if path.is_file() and path.stat().st_size == 0:
+        raise AudioFileError(f"{path} is empty (0 bytes): copy it again or remove it")
+
+
+def _undecodable(path: Path, error: DecodingError) -> str:
+    reason = str(error).removeprefix(f"{error.kind}: ")
+    advice = "" if "`" in reason else ": is it audio? convert it to wav or flac, or remove it"
+    return f"{path} cannot be decoded ({reason}){advice}"
+
+
+def _mono(recording: AudioReader, bad: list[int]) -> Iterator[np.ndarray]:
+    """Yield the mean of the channels, and note how many samples are NaN or infinite."""
+    for block in recording.blocks():
+        mono = block.mean(axis=1, dtype=np.float32)
+        if not np.isfinite(mono).all():
+            bad.append(int((~np.isfinite(block).all(axis=1)).sum()))
+            mono = np.nan_to_num(mono, nan=0.0, posinf=0.0, neginf=0.0)
+        yield mono
 
 
 def resample(audio: Tensor, rate: int, sample_rate: int) -> Tensor:
@@ -120,6 +155,8 @@ def save_pieces(path: str | Path, pieces: Iterable[Tensor], sample_rate: int) ->
 def audio_files(path: str | Path) -> list[Path]:
     """Return the file itself, or every audio file below a folder in a fixed order; hidden files are not audio.
 
+    What else could be meant as audio and cannot be read (m4a, zip, ...) is logged as a warning.
+
     Raises:
         AudioFileError: if there is no such file or folder, or no audio file in it.
     """
@@ -128,28 +165,24 @@ def audio_files(path: str | Path) -> list[Path]:
         raise AudioFileError(f"{path} does not exist: check the path")
     if path.is_file():
         return [path]
-    found = sorted(_walk(path))
-    if not found:
-        raise AudioFileError(f"{path} holds no audio file ({', '.join(SUFFIXES)}): check the path or convert the files")
-    return found
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Walk a tree through links to folders, each folder once."""
-    seen = set()
-    for here, folders, names in os.walk(folder, followlinks=True, onerror=_unreadable):
-        real = os.path.realpath(here)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        yield from (Path(here, n) for n in names if n.lower().endswith(SUFFIXES) and not n.startswith("."))
-
-
-def _unreadable(error: OSError) -> None:
-    raise AudioFileError(f"{error.filename} cannot be read ({error.strerror}): check its permissions") from error
+    listing = list_folder(path)
+    for file, reason in listing.unusable[:_SHOWN]:
+        _log.warning("%s is left out: %s", file, reason)
+    if len(listing.unusable) > _SHOWN:
+        _log.warning("%d more files are left out", len(listing.unusable) - _SHOWN)
+    for message in ignored(listing, path).messages:
+        _log.warning("%s: %s", path, message)
+    if not listing.audio:
+        suffixes = ", ".join(AUDIO_SUFFIXES)
+        raise AudioFileError(f"{path} holds no audio file ({suffixes}): check the path or convert the files")
+    return listing.audio
 
 
 def safe_name(key: str) -> str:
-    """Return a clip's name without what a file system takes for something else."""
-    return key.replace("/", "_").replace("\\", "_").lstrip(".") or "_"
+    """Return a clip's name as the name of a file: without what a file system takes for something else, and not long."""
+    name = key.replace("/", "_").replace("\\", "_").lstrip(".") or "_"
+    if len(name.encode(errors="surrogateescape")) <= LONGEST_NAME:
+        return name
+    digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12]
+    kept = name.encode(errors="surrogateescape")[: LONGEST_NAME - 13].decode(errors="ignore")
+    return f"{kept}_{digest}"

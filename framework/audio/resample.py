@@ -6,6 +6,7 @@ every processor.
 
 import functools
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -64,6 +65,37 @@ def source_window(start: int, count: int, samples: int, source: int, target: int
     first = max(start // step_out - margin, 0)
     last = -(-(start + count) // step_out) + margin
     return first * step_in, min(last * step_in, samples), start - first * step_out
+
+
+def resample_blocks(
+    blocks: Iterable[np.ndarray], source: int, target: int, size: int = 1 << 18
+) -> Iterator[np.ndarray]:
+    """Resample audio that comes in blocks (time,), with no more in memory than a few of them.
+
+    The result is that of `resample` on all of it, up to rounding, in pieces of `size` samples.
+    """
+    if source == target:
+        yield from (block.copy() for block in blocks)
+        return
+    held, first = np.zeros(0, np.float32), 0  # the samples from number `first` on
+    done, endless = 0, 1 << 62
+    for block in blocks:
+        held = np.concatenate([held, block])
+        while True:
+            begin, end, skip = source_window(done, size, endless, source, target)
+            if end > first + len(held):
+                break
+            yield resample(held[begin - first : end - first], source, target)[skip : skip + size]
+            done += size
+        begin = min(source_window(done, size, endless, source, target)[0], first + len(held))
+        held, first = held[begin - first :], begin
+    samples = first + len(held)
+    total = resampled_length(samples, source, target)
+    while done < total:
+        count = min(size, total - done)
+        begin, end, skip = source_window(done, count, samples, source, target)
+        yield resample(held[begin - first : end - first], source, target)[skip : skip + count]
+        done += count
 
 
 def resampled_length(samples: int, source: int, target: int) -> int:
