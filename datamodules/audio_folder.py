@@ -3,6 +3,7 @@
 import functools
 import glob
 import re
+import urllib.parse
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,8 +16,10 @@ from datamodules.pack import pack, packing_hash
 from datamodules.recordings import Recording, find_recordings
 from datamodules.remote import is_remote, local_path
 from datamodules.shards import MANIFEST, read_manifest
+from framework.audio.folders import list_folder
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
+from framework.os_errors import refused
 
 
 class AudioFolder(Mixture):
@@ -109,17 +112,16 @@ class AudioFolder(Mixture):
     def _is_mixture(self) -> bool:
         return self.parts != (self,)
 
-    @property
+    @functools.cached_property
     def _names_shards(self) -> bool:
-        return ".tar" in self.path or self.path.startswith("pipe:")
+        return bool(self.path) and all(map(_is_shards, self.path.split("::")))
 
     @functools.cached_property
     def _listed(self) -> list[str]:
         """The shards that `path` names one by one; none, if it is a folder."""
         if not self._names_shards:
             return [] if self.recordings or is_remote(self.path) else _shards_in(self.path)
-        patterns = [url for part in self.path.split("::") for url in braceexpand(part)]
-        return [url for p in patterns for url in (sorted(glob.glob(p)) if not is_remote(p) and "*" in p else [p])]
+        return [url for part in self.path.split("::") for url in _expanded(part)]
 
     @functools.cached_property
     def recordings(self) -> list[Recording]:
@@ -128,7 +130,7 @@ class AudioFolder(Mixture):
         if not self.path or is_remote(self.path) or (path / MANIFEST).exists():
             return []
         try:
-            return find_recordings(path)[0]
+            return find_recordings(path).recordings
         except ValueError:
             return []
 
@@ -147,6 +149,38 @@ def _split_of(url: str) -> str:
     return next((split for split in ("validation", "test") if split in words), "train")
 
 
+def _is_shards(url: str) -> bool:
+    """Say whether a path or URL names shards, rather than a folder or a recording."""
+    if url.startswith("pipe:"):
+        return True
+    if is_remote(url):
+        return urllib.parse.urlsplit(url).path.lower().endswith(".tar")
+    path = local_path(url).expanduser()
+    if path.is_dir():
+        return False
+    return url.lower().endswith(".tar") or (path.is_file() and _has_tar_magic(path))
+
+
+def _has_tar_magic(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(262)[257:] == b"ustar"
+    except OSError as error:
+        raise refused(path, error) from error
+
+
+def _expanded(part: str) -> list[str]:
+    """Return the shards that a pattern with braces or stars means; a file of that very name is meant by itself."""
+    if is_remote(part):
+        return list(braceexpand(part))
+    if local_path(part).expanduser().is_file():
+        return [part]
+    found: list[str] = []
+    for pattern in braceexpand(part):
+        found += sorted(glob.glob(str(Path(pattern).expanduser()))) if "*" in pattern else [pattern]
+    return found
+
+
 def _shards_in(path: str) -> list[str]:
     folder = local_path(path).expanduser()
-    return [] if not path or (folder / MANIFEST).exists() else sorted(map(str, folder.glob("**/*.tar")))
+    return [] if not path or (folder / MANIFEST).exists() else sorted(map(str, list_folder(folder).shards))

@@ -4,18 +4,19 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
 from tqdm import tqdm
 
-from datamodules.clipping import Packed, Treatment, pack_shard
+from datamodules.clipping import Packed, Scaled, Treatment, pack_shard
 from datamodules.index import index_shard
 from datamodules.parallel import in_parallel
 from datamodules.recordings import Job, Recording, Skipped, find_recordings, jobs
 from datamodules.shards import MANIFEST, SPLITS, read_manifest, write_json, write_manifest
+from framework.audio.folders import Ignored
 from framework.errors import InvalidValueError
 
 VERSION = 1
@@ -42,7 +43,9 @@ def pack(
 ) -> dict[str, Any]:
     """Pack all audio files under a folder, with progress shown, and return the manifest.
 
-    Files that cannot be used are left out; they are counted in a warning and named in the manifest's `skipped`. A
+    Files that cannot be used are left out; they are counted in a warning and named in the manifest's `skipped`. So are
+    files that are damaged or cut short, with the seconds that are kept and lost: what decodes of them is packed. A file
+    that goes beyond full scale is scaled down as a whole, and named in the manifest's `scaled`. A
     packing that was killed goes on where it was when it is called again; `destination` appears when it is whole.
 
     Args:
@@ -77,7 +80,7 @@ def pack(
 
         require_torchcrepe()
     source, destination = Path(source).expanduser(), Path(destination).expanduser()
-    recordings, skipped = find_recordings(source)
+    recordings, skipped, ignored = find_recordings(source)
     todo = jobs(recordings, group, validation, test)
     treatment = Treatment(sample_rate, format, clip_seconds, trim, loudness, f0)
     destination.parent.mkdir(parents=True, exist_ok=True)
@@ -93,18 +96,35 @@ def pack(
             raise InvalidValueError(f"{source}: not one file could be used: {_listed(skipped)}")
         facts = {"source": str(source), "packed": treatment._asdict(), "skipped": [s._asdict() for s in skipped]}
         facts["quieter"] = packed.quieter
+        facts["scaled"] = [s._asdict() for s in packed.scaled]
+        facts["ignored"] = ignored._asdict()
         manifest = write_manifest(partial, licence=licence, **facts)
         shutil.rmtree(partial / "packing")
         if destination.exists():
             destination.rmdir()
         partial.replace(destination)
-    if skipped:
-        tqdm.write(f"{destination}: {len(skipped)} left out: {_listed(skipped)}")
-    if packed.quieter:
-        tqdm.write(
-            f"{destination}: {len(packed.quieter)} stay quieter than {loudness:g} LUFS, as their peaks would be clipped"
-        )
+    for message in _messages(skipped, packed, ignored, loudness):
+        tqdm.write(f"{destination}: {message}")
     return manifest
+
+
+def _messages(skipped: list[Skipped], packed: Packed, ignored: Ignored, loudness: float | None) -> Iterator[str]:
+    """Yield what is to be known of a packing that did not use everything as it was."""
+    left_out = [entry for entry in skipped if not entry.kept]
+    cut = [entry for entry in skipped if entry.kept]
+    if left_out:
+        yield f"{len(left_out)} left out: {_listed(left_out)}"
+    if cut:
+        yield f"{len(cut)} are damaged or cut short, and kept up to there: {_listed(cut)}"
+    if packed.scaled:
+        least = min(packed.scaled, key=lambda entry: entry.factor)
+        yield (
+            f"{len(packed.scaled)} go beyond full scale and are scaled down, each as a whole: "
+            f"by {least.factor:.3g} at most ({least.file})"
+        )
+    if packed.quieter:
+        yield f"{len(packed.quieter)} stay quieter than {loudness:g} LUFS, as their peaks would be clipped"
+    yield from ignored.messages
 
 
 def verify(folder: Path) -> list[str]:
@@ -178,7 +198,8 @@ def _pack_shards(folder: Path, todo: list[Job], treatment: Treatment, title: str
             progress.update(len(job.recordings))
     done_all = [Packed(*json.loads(mark.read_text())) for mark in marks]
     skipped = [Skipped(*entry) for packed in done_all for entry in packed.skipped]
-    return Packed(skipped, [name for packed in done_all for name in packed.quieter])
+    quieter = [name for packed in done_all for name in packed.quieter]
+    return Packed(skipped, quieter, [Scaled(*entry) for packed in done_all for entry in packed.scaled])
 
 
 def _clip_name(keys: Any, clip: int) -> str:

@@ -1,7 +1,6 @@
 """Finding a user's recordings, and dividing them into splits and shards; their sound is not looked at yet."""
 
 import hashlib
-import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -9,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from framework.audio.folders import Ignored, ignored, list_folder
 from framework.errors import InvalidValueError
+from framework.os_errors import explain
 
-READABLE = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc", ".au", ".caf", ".w64", ".rf64")
-_UNREADABLE = (".m4a", ".aac", ".wma", ".mp4", ".ape", ".wv", ".mpc", ".alac", ".amr")
 # How much larger 16 bit samples are than their files, roughly: only to make shards of similar size.
 _EXPANSION = {".flac": 2.0, ".ogg": 10.0, ".oga": 10.0, ".opus": 10.0, ".mp3": 8.0}
 _SMALLEST, _LARGEST, _SHARDS = 1 << 22, 1 << 28, 64
@@ -35,10 +34,27 @@ class Recording:
 
 
 class Skipped(NamedTuple):
-    """A file that is left out, and why."""
+    """A file that is left out, or part of one, and why.
+
+    Attributes:
+        file: Its name.
+        reason: Why.
+        kept: Seconds of it that are used.
+        lost: Seconds of it that are missing, where that is known.
+    """
 
     file: str
     reason: str
+    kept: float = 0.0
+    lost: float = 0.0
+
+
+class Found(NamedTuple):
+    """What is in a folder: recordings, files that cannot be used as such, and all else."""
+
+    recordings: list[Recording]
+    skipped: list[Skipped]
+    ignored: Ignored
 
 
 class Job(NamedTuple):
@@ -49,7 +65,7 @@ class Job(NamedTuple):
     recordings: tuple[tuple[str, Recording], ...]
 
 
-def find_recordings(source: Path) -> tuple[list[Recording], list[Skipped]]:
+def find_recordings(source: Path) -> Found:
     """Find all audio files under a folder, or the one that `source` is.
 
     Copies of a file are left out: in two splits they would make a test of memory out of a test of music.
@@ -59,25 +75,29 @@ def find_recordings(source: Path) -> tuple[list[Recording], list[Skipped]]:
     """
     if not source.exists():
         raise InvalidValueError(f"{source}: no such file or folder")
-    found, skipped = [], []
-    for path in sorted(_files(source)):
-        name = path.relative_to(source).as_posix() if path != source else path.name
-        suffix = path.suffix.lower()
-        if suffix in _UNREADABLE:
-            skipped.append(Skipped(name, f"{suffix} files cannot be read: convert it to wav or flac"))
-        elif suffix in READABLE:
-            try:
-                stat = path.stat()
-                found.append(Recording(path, name, stat.st_size, stat.st_mtime_ns))
-            except OSError as error:
-                skipped.append(Skipped(name, error.strerror or str(error)))
+    listing = list_folder(source)
+    found = []
+    skipped = [Skipped(_name(path, source), reason) for path, reason in listing.unusable]
+    for path in listing.audio:
+        try:
+            facts = path.stat()
+            found.append(Recording(path, _name(path, source), facts.st_size, facts.st_mtime_ns))
+        except OSError as error:
+            skipped.append(Skipped(_name(path, source), explain(error)))
     originals = _originals(found)
     skipped += [Skipped(r.name, f"is a copy of {originals[r].name}") for r in found if originals[r] != r]
     found = [r for r in found if originals[r] == r]
+    others = ignored(listing, source)
     if not found:
-        listed = f" ({len(skipped)} cannot be read: {skipped[0].file}: {skipped[0].reason})" if skipped else ""
-        raise InvalidValueError(f"{source}: there is no wav, flac, ogg or mp3 file in it{listed}")
-    return found, skipped
+        listed = [f"{len(skipped)} cannot be read: {skipped[0].file}: {skipped[0].reason}"] if skipped else []
+        listed += others.messages
+        details = f" ({'; '.join(listed)})" if listed else ""
+        raise InvalidValueError(f"{source}: there is no wav, flac, ogg or mp3 file in it{details}")
+    return Found(found, skipped, others)
+
+
+def _name(path: Path, source: Path) -> str:
+    return path.relative_to(source).as_posix() if path != source else path.name
 
 
 def jobs(recordings: list[Recording], group: Literal["file", "folder"], validation: float, test: float) -> list[Job]:
@@ -105,21 +125,6 @@ def jobs(recordings: list[Recording], group: Literal["file", "folder"], validati
             for number, part in enumerate(_parts(files, shard_bytes))
         ]
     return made
-
-
-def _files(source: Path) -> Iterable[Path]:
-    if source.is_file():
-        yield source
-        return
-    seen = set()
-    for folder, folders, names in os.walk(source, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:  # a link back up would never end
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (Path(folder, name) for name in names if not name.startswith("."))
 
 
 def _originals(recordings: list[Recording]) -> dict[Recording, Recording]:

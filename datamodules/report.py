@@ -8,15 +8,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.index import BadClipError, cached_index
+from datamodules.clipping import SILENCE
+from datamodules.index import BadClipError, Damage, ShardIndex, cached_index
 from datamodules.reader import Reader
 from datamodules.recordings import Recording, Skipped, find_recordings
 from datamodules.remote import RemoteCache, is_remote
 from datamodules.shards import SPLITS
+from framework.audio.decoding.reader import AudioReader, DecodingError
+from framework.audio.folders import Ignored
 from framework.errors import InvalidValueError
+from framework.os_errors import explain, of_the_machine, refused
 
 _MEASURED = 400  # clips whose sound is read
 _SECONDS = 30.0  # of each
@@ -42,7 +45,8 @@ class Report:
         sample_rates: How many of the clips looked at have which (Hz).
         hash: Of all clips; "" where it is not known.
         licence: As it was given when the data was packed.
-        left_out: What could not be used, and why.
+        left_out: What could not be used, wholly or in part, and why.
+        ignored: Sentences about what is no recording.
         note: What the lengths and levels are of, if not of everything.
         seconds: Length of each clip looked at.
         peaks: Greatest absolute value of each clip looked at, dB re full scale.
@@ -58,6 +62,7 @@ class Report:
     hash: str = ""
     licence: str = ""
     left_out: list[Skipped] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
     note: str = ""
     seconds: np.ndarray = field(default_factory=lambda: np.zeros(0))
     peaks: np.ndarray = field(default_factory=lambda: np.zeros(0))
@@ -92,6 +97,7 @@ def _of_shards(data: AudioFolder, examples: int) -> Report:
         found.clips, found.hours = manifest["clips"], manifest["hours"]
         found.hash, found.licence = manifest["hash"], manifest["licence"]
         found.left_out = [Skipped(**entry) for entry in manifest.get("skipped", ())]
+        found.ignored = list(Ignored(**manifest["ignored"]).messages) if "ignored" in manifest else []
     hashes = (
         {f"{data.folder}/{r['name']}": r["sha256"] for s in SPLITS for r in manifest["shards"][s]} if manifest else {}
     )
@@ -105,7 +111,7 @@ def _of_shards(data: AudioFolder, examples: int) -> Report:
         descriptor, path = cache.open(url, hashes.get(url, ""))
         os.close(descriptor)
         index = cached_index(path)
-        found.left_out += [Skipped(f"{url} {_name(index.keys, d.clip)}".strip(), d.detail) for d in index.damages]
+        found.left_out += [_damaged(url, index, damage) for damage in index.damages]
         sound = index.clips[index.clips["samples"] > 0]
         found.sample_rates.update(sound["sample_rate"].tolist())
         lengths.append(sound["samples"] / sound["sample_rate"])
@@ -123,44 +129,72 @@ def _of_shards(data: AudioFolder, examples: int) -> Report:
         reader = Reader(urls, rate, hashes=[hashes.get(url, "") for url in urls], cache=cache)
         usable = np.flatnonzero(reader.lengths() > 0)
         _measure(
-            found, usable, lambda c: Example(reader.key(c), reader.clip(c, round(_SECONDS * rate)), rate), examples
+            found,
+            usable,
+            lambda c: Example(reader.key(c), reader.clip(c, round(_SECONDS * rate)), rate),
+            reader.key,
+            examples,
         )
     return found
 
 
 def _of_recordings(folder: Path, examples: int) -> Report:
     found = Report("recordings, not packed")
-    recordings, found.left_out = find_recordings(folder)
+    recordings, found.left_out, ignored = find_recordings(folder)
+    found.ignored = list(ignored.messages)
     usable, seconds = [], []
     for recording in recordings:
         try:
-            info = soundfile.info(recording.path)
-        except (OSError, soundfile.SoundFileError) as error:
+            with AudioReader.open(recording.path) as reader:
+                ending, rate = reader.measure(), reader.sample_rate
+        except DecodingError as error:
             found.left_out.append(Skipped(recording.name, str(error)))
             continue
+        except OSError as error:
+            if of_the_machine(error):
+                raise refused(recording.path, error) from error
+            found.left_out.append(Skipped(recording.name, explain(error)))
+            continue
+        kept, lost = ending.samples / rate, ending.lost / rate
+        if not kept:
+            found.left_out.append(Skipped(recording.name, f"empty: {ending.message}" if ending.faults else "empty"))
+            continue
+        if ending.faults:
+            found.left_out.append(Skipped(recording.name, f"damaged or cut short: {ending.message}", kept, lost))
         usable.append(recording)
-        seconds.append(info.frames / info.samplerate)
-        found.sample_rates[info.samplerate] += 1
+        seconds.append(kept)
+        found.sample_rates[rate] += 1
     found.seconds = np.array(seconds)
     found.clips, found.hours = {"files": len(usable)}, {"files": float(found.seconds.sum()) / 3600}
-    sounds = _measure(found, np.arange(len(usable)), lambda number: _beginning(usable[number]), examples)
+    sounds = _measure(
+        found, np.arange(len(usable)), lambda n: _beginning(usable[n]), lambda n: usable[n].name, examples
+    )
     found.peaks = _decibels(np.array([np.abs(audio).max() for audio in sounds]))
     return found
 
 
 def _beginning(recording: Recording) -> Example:
+    """Return the mono mix of the beginning of a recording.
+
+    Raises:
+        BadClipError: it has none that could be used; saying so where the channels cancel each other.
+    """
     try:
-        with soundfile.SoundFile(recording.path) as file:
-            audio = file.read(round(_SECONDS * file.samplerate), dtype="float32", always_2d=True).mean(1)
-            rate = file.samplerate
-    except (OSError, soundfile.SoundFileError) as error:
+        with AudioReader.open(recording.path) as reader:
+            audio, rate = reader.read(0, round(_SECONDS * reader.sample_rate)), reader.sample_rate
+    except (OSError, DecodingError) as error:
         raise BadClipError("undecodable", str(error)) from None
     if not len(audio) or not np.isfinite(audio).all():
         raise BadClipError("not finite" if len(audio) else "empty")
-    return Example(recording.name, audio, rate)
+    mono = audio.mean(1)
+    if np.abs(mono).max() < SILENCE <= np.abs(audio).max():
+        raise BadClipError("antiphase", "the channels cancel each other in the mono mix")
+    return Example(recording.name, mono, rate)
 
 
-def _measure(found: Report, clips: np.ndarray, load: Callable[[int], Example], examples: int) -> Iterable[np.ndarray]:
+def _measure(
+    found: Report, clips: np.ndarray, load: Callable[[int], Example], name: Callable[[int], str], examples: int
+) -> Iterable[np.ndarray]:
     """Fill in the levels and examples from clips spread evenly; return the sound of all that were read."""
     chosen = clips[np.unique(np.linspace(0, len(clips) - 1, min(len(clips), _MEASURED)).round().astype(int))]
     loaded: list[Example] = []
@@ -168,15 +202,19 @@ def _measure(found: Report, clips: np.ndarray, load: Callable[[int], Example], e
         try:
             loaded.append(load(clip))
         except BadClipError as error:
-            found.left_out.append(Skipped(f"clip {clip}", str(error)))
+            found.left_out.append(Skipped(name(clip), str(error)))
     found.rms = _decibels(np.array([np.sqrt(np.mean(np.square(e.audio, dtype=np.float64))) for e in loaded]))
     shown = np.unique(np.linspace(0, len(loaded) - 1, min(len(loaded), examples)).round().astype(int))
     found.examples = [loaded[n] for n in shown]
     return [example.audio for example in loaded]
 
 
-def _name(keys: np.ndarray, clip: int) -> str:
-    return keys[clip].decode(errors="replace") if clip >= 0 else ""
+def _damaged(url: str, index: ShardIndex, damage: Damage) -> Skipped:
+    """Return what is wrong with a clip, or with the end of a shard."""
+    if damage.clip < 0:
+        return Skipped(url, damage.detail)
+    row, name = index.clips[damage.clip], index.keys[damage.clip].decode(errors="replace")
+    return Skipped(f"{url} {name}", damage.detail, float(row["samples"] / max(row["sample_rate"], 1)))
 
 
 def _decibels(values: np.ndarray) -> np.ndarray:

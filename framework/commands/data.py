@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from datamodules.recordings import Skipped
 from datamodules.report import Report, report
 from framework.commands import usage
 from framework.errors import InvalidValueError
@@ -41,11 +42,15 @@ def lines(path: str, found: Report) -> Iterator[str]:
     yield f"{'rate':12}{rates or 'unknown'}"
     yield f"{'hash':12}{found.hash or 'known when all of it is packed and here'}"
     yield f"{'licence':12}{found.licence or 'not stated'}"
-    yield f"{'left out':12}{len(found.left_out) or 'nothing'}"
-    for entry in found.left_out[:_LISTED]:
-        yield f"  {entry.file}: {entry.reason}"
-    if len(found.left_out) > _LISTED:
-        yield f"  and {len(found.left_out) - _LISTED:,} more"
+    cut = [entry for entry in found.left_out if entry.kept]
+    left_out = [entry for entry in found.left_out if not entry.kept]
+    yield f"{'left out':12}{len(left_out) or 'nothing'}"
+    yield from _listed(left_out)
+    if cut:
+        yield f"{'cut short':12}{len(cut)}, used up to there"
+        yield from _listed(cut)
+    for message in found.ignored:
+        yield f"{'ignored':12}{message}"
     if len(found.seconds):
         yield ""
         yield f"length of clips (s){', ' if found.note else ''}{found.note}"
@@ -56,6 +61,13 @@ def lines(path: str, found: Report) -> Iterator[str]:
             spread = f"median {np.median(levels):.1f}, from {levels.min():.1f} to {levels.max():.1f}"
             yield f"{name} (dB re full scale) of {len(levels):,} clips: {spread}"
             yield from histogram(levels, np.arange(-60 if levels.min() < -42 else -42, 1, 6.0), 0)
+
+
+def _listed(entries: list[Skipped]) -> Iterator[str]:
+    for entry in entries[:_LISTED]:
+        yield f"  {entry.file}: {entry.reason}"
+    if len(entries) > _LISTED:
+        yield f"  and {len(entries) - _LISTED:,} more"
 
 
 def histogram(values: np.ndarray, edges: np.ndarray, digits: int) -> Iterator[str]:

@@ -25,7 +25,9 @@ def run(arguments: list[str]) -> None:
     for split, clips in manifest["clips"].items():
         print(f"{split:12}{clips:8} clips {manifest['hours'][split]:8.2f} hours")
     rates = ", ".join(f"{rate:,}" for rate in manifest["sample_rates"])
-    print(f"{rates} Hz, {len(manifest['skipped'])} files left out (named in dataset.json)")
+    cut = sum(entry.get("kept", 0) > 0 for entry in manifest["skipped"])
+    left_out = f"{len(manifest['skipped']) - cut} left out"
+    print(f"{rates} Hz, {left_out}{f', {cut} cut short' if cut else ''} (named in dataset.json)")
     print(f"train on it: ostinato fit NAME --data {parsed['destination']}")
 
 
