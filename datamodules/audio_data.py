@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import itertools
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,8 @@ from framework.errors import InvalidValueError
 from framework.hyperparameters import Hyperparameters, added, runtime
 from framework.lightning import LightningDataModule
 
+_log = logging.getLogger(__name__)
+_SHOWN = 5
 _IN_BATCHES = {"audio", "scale", "key", "clip", "start", "position", "bad", "f0", "score"}
 
 
@@ -161,6 +164,8 @@ class AudioData(Hyperparameters, LightningDataModule):
             longest = max(round(record["longest"] * self.sample_rate) for record in records)
         else:
             longest = int(reader.lengths().max(initial=0))
+        if longest == 0:
+            raise InvalidValueError(f"{self._name}: no clip can be used: {self._why_none(reader)}")
         if longest < self.segment:
             raise InvalidValueError(
                 f"{self._name}: a segment has {self.segment} samples, but the longest clip only {longest} "
@@ -200,6 +205,7 @@ class AudioData(Hyperparameters, LightningDataModule):
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         plan.local(0, 0, 0, rank, world)
         self.bad_clips.add({reader.key(clip): (e.kind, str(e)) for clip, e in reader.bad_clips().items()} | self._cut())
+        self._warn_of_cut_clips(reader)
         self._labels.check(reader)
         batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), self._labels, rank, world)
         self.teardown("fit")
@@ -291,6 +297,22 @@ class AudioData(Hyperparameters, LightningDataModule):
         local = [local_path(s.url) for s in self._sources("train") if s.record is None and not is_remote(s.url)]
         found = {f"what followed in {path}": cached_index(path).damages for path in local}
         return {name: (d.kind, d.detail) for name, damages in found.items() for d in damages if d.clip < 0}
+
+    def _warn_of_cut_clips(self, reader: Reader) -> None:
+        cut = reader.cut_short()
+        if cut:
+            listed = "; ".join(f"{name}: {detail}" for name, detail in list(cut.items())[:_SHOWN])
+            _log.warning(
+                "%s: %d clips are damaged or cut short, and used up to there: %s", self._name, len(cut), listed
+            )
+
+    def _why_none(self, reader: Reader) -> str:
+        """Return what is wrong with clips of which none can be used."""
+        reasons = {f"{reader.key(clip)}: {error}": None for clip, error in reader.bad_clips().items()}
+        reasons |= {f"{name}: {detail}": None for name, (_, detail) in self._cut().items()}
+        listed = list(reasons)
+        more = f"; and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+        return "; ".join(listed[:_SHOWN]) + more if listed else "the shards are empty"
 
     @property
     def _labels(self) -> Labels:

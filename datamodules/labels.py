@@ -1,6 +1,5 @@
 """What is known of a clip beside its sound: its pitch, the notes that sound, and numbers that its json says."""
 
-import io
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from datamodules.arrays import load_array
 from datamodules.index import BadClipError
 from datamodules.reader import Reader
 from framework.audio.pitch_grid import MIDI_NUMBERS, at_hops
@@ -128,7 +128,7 @@ def load_f0(contents: bytes) -> np.ndarray:
     Raises:
         ValueError: it is no such file.
     """
-    f0 = np.load(io.BytesIO(contents), allow_pickle=False)
+    f0 = load_array(contents)
     if f0.ndim == 0 or f0.ndim > 2 or not f0.size or not np.issubdtype(f0.dtype, np.number):
         raise InvalidValueError(f"f0.npy holds {f0.dtype} {f0.shape} instead of numbers (values,)")
     return f0[0] if len(f0) == 1 and f0.ndim == 2 else f0

@@ -2,20 +2,20 @@
 
 import bisect
 import hashlib
-import json
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from datamodules.index import CLIP, BadClipError, ShardIndex, cached_index
+from datamodules.index import CLIP, CUT_SHORT, BadClipError, ShardIndex, cached_index
 from datamodules.remote import DownloadError, RemoteCache, is_remote
 from datamodules.shard_files import ShardFiles
 from datamodules.shards import FULL_SCALE
 from datamodules.stretches import Stretch, read_plain, read_stretches
 from framework.audio.resample import resample, resampled_length, source_window
 from framework.errors import InvalidValueError
+from framework.json_text import parse_json
+from framework.os_errors import refused
 
 
 class Segments(NamedTuple):
@@ -159,11 +159,12 @@ class Reader:
         if index is None or row >= len(index) or suffix not in index.suffixes:
             return None
         offset, size = index.members[row, index.suffixes.index(suffix)].tolist()
-        return None if offset < 0 else os.pread(self._files.descriptor(shard), size, offset)
+        return None if offset < 0 else self._files.contents(shard, offset, size)
 
     def metadata(self, clip: int) -> dict[str, Any]:
         """Return what a clip's json says; nothing, if it has none."""
-        return json.loads(self.member(clip, "json") or "{}")
+        facts = parse_json(self.member(clip, "json") or "{}")
+        return facts if isinstance(facts, dict) else {}
 
     def lengths(self) -> np.ndarray:
         """Return the samples of all clips at the reader's rate; 0 for damaged clips and those not yet known."""
@@ -177,6 +178,15 @@ class Reader:
         """Return the clips that are known to be bad without reading their sound."""
         known = np.repeat(self._known, self.counts)
         return {int(clip): self._reason(int(clip)) for clip in np.flatnonzero(known & (self._clips["samples"] == 0))}
+
+    def cut_short(self) -> dict[str, str]:
+        """Return what is wrong with clips that are used up to where they can be decoded, by their names."""
+        return {
+            self._key(shard, damage.clip): damage.detail
+            for shard, index in self._indices.items()
+            for damage in index.damages
+            if damage.kind == CUT_SHORT and damage.clip >= 0
+        }
 
     def segments(self, clips: np.ndarray, fractions: np.ndarray, segment: int) -> Segments:
         """Read one segment of each clip.
@@ -287,9 +297,7 @@ class Reader:
             try:
                 path = self._files.path(shard)
             except OSError as error:
-                raise InvalidValueError(
-                    f"{self.urls[shard]}: cannot be read ({error.strerror}): pack it again"
-                ) from None
+                raise refused(f"the shard {self.urls[shard]}", error) from error
             self._indices[shard] = cached_index(path)
             prefix, keys = self._prefixes[shard], self._indices[shard].keys.tolist()
             self._keys[shard] = [prefix + key.decode(errors="replace") for key in keys]

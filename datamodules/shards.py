@@ -21,6 +21,8 @@ import soundfile
 
 from datamodules.remote import is_remote, local_path, read_url
 from framework.errors import InvalidValueError
+from framework.json_text import parse_json
+from framework.os_errors import refused
 from framework.writing import write_atomically
 
 SPLITS = ("train", "validation", "test")
@@ -207,13 +209,17 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     """
     path = f"{str(folder).rstrip('/')}/{MANIFEST}"
     try:
-        return json.loads(read_url(path) if is_remote(path) else local_path(path).read_bytes())
+        contents = read_url(path) if is_remote(path) else local_path(path).read_bytes()
     except FileNotFoundError:
         there = local_path(str(folder)).is_dir()
         raise InvalidValueError(
             f"{path}: not there: {'pack the folder again' if there else 'no such folder'}"
         ) from None
-    except json.JSONDecodeError as error:
+    except OSError as error:
+        raise refused(path, error) from error
+    try:
+        return parse_json(contents)
+    except ValueError as error:
         raise InvalidValueError(f"{path}: unreadable ({error}): pack the folder again") from None
 
 

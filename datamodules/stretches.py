@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datamodules.flac import Cut, cut, join
-from datamodules.index import BadClipError, decode
+from datamodules.index import BadClipError, decode, decode_stretch
 from datamodules.remote import DownloadError
 from datamodules.shard_files import ShardFiles
+from framework.audio.decoding.contents import FileContents
+from framework.os_errors import refused
 
 
 class Stretch(NamedTuple):
@@ -41,6 +43,9 @@ def read_plain(
 
     Returns:
         Segments (clips, segment) int16; the slots that are not among them; and what is wrong with a clip, by its slot.
+
+    Raises:
+        MachineError: a shard cannot be read though nothing is known to be wrong with it.
     """
     audio = np.empty((len(counts), segment), np.int16)
     buffer, read = audio.data.cast("B"), files.read
@@ -58,8 +63,10 @@ def read_plain(
             read(shard, offset, buffer[begin : begin + 2 * count])
         except BadClipError as error:
             errors[slot] = error
-        except (OSError, DownloadError) as error:
+        except DownloadError as error:
             errors[slot] = BadClipError("unreadable", str(error))
+        except OSError as error:
+            raise refused(f"the shard {files.urls[shard]}", error) from error
     return audio, rest, errors
 
 
@@ -82,8 +89,10 @@ def _caught(read: Any, files: ShardFiles, stretch: Stretch) -> Any:
         return read(files, stretch)
     except BadClipError as error:
         return error
-    except (OSError, DownloadError) as error:
+    except DownloadError as error:
         return BadClipError("unreadable", str(error))
+    except OSError as error:
+        raise refused(f"the shard {files.urls[stretch.shard]}", error) from error
 
 
 def _read(files: ShardFiles, stretch: Stretch) -> np.ndarray | Cut:
@@ -118,29 +127,5 @@ def _decoded(cuts: Sequence[Cut], counts: Iterable[int]) -> Iterator[np.ndarray 
 def _seek(files: ShardFiles, stretch: Stretch) -> np.ndarray:
     """Have a decoder find its way in the whole file."""
     shard, row, start, length = stretch
-    member = _Member(files.descriptor(shard), int(row["offset"]), int(row["size"]))
-    return decode(io.BufferedReader(member, 1 << 16), start, length)
-
-
-class _Member(io.RawIOBase):
-    """A file inside a shard, of which only what a decoder asks for is read."""
-
-    def __init__(self, descriptor: int, offset: int, size: int) -> None:
-        self._descriptor, self._offset, self._size, self._position = descriptor, offset, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
-        self._position = max(base + position, 0)
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")[: max(self._size - self._position, 0)]
-        got = os.preadv(self._descriptor, [view], self._offset + self._position) if len(view) else 0
-        self._position += got
-        return got
+    contents = FileContents(files.descriptor(shard), int(row["offset"]), int(row["size"]))
+    return decode_stretch(contents, start, length, int(row["samples"]))

@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from framework.audio.decoding.kinds import foreign_kind
 from framework.errors import OstinatoError
 
 BLOCK = 512
 _END = bytes(2 * BLOCK)
+_LONGEST_HEADER = 1 << 20  # bytes of a long name or of a pax header
 
 
 class TarDamage(OstinatoError, ValueError):  # noqa: N818
@@ -38,8 +40,10 @@ def members(descriptor: int) -> Iterator[Member]:
     long: dict[str, str] = {}
     while True:
         header = os.pread(descriptor, BLOCK, offset)
-        if not any(header):
+        if not any(header) and end:
             return _check_end(descriptor, offset, end)
+        if offset == 0 and (what := _no_tar(descriptor, end)):
+            raise TarDamage(what)
         if len(header) < BLOCK:
             raise TarDamage(f"cut inside the header at byte {offset}")
         _check_sum(header, offset)
@@ -50,6 +54,8 @@ def members(descriptor: int) -> Iterator[Member]:
             raise TarDamage(f"cut inside the member at byte {offset}")
         offset = payload + -(-size // BLOCK) * BLOCK
         if kind in b"Lx":
+            if size > _LONGEST_HEADER:
+                raise TarDamage(f"a name or header of {size:,} bytes at byte {payload}")
             try:
                 long |= _long_header(kind, os.pread(descriptor, size, payload))
             except (ValueError, IndexError):
@@ -79,13 +85,21 @@ def _check_end(descriptor: int, offset: int, end: int) -> None:
 
 
 def _number(field: bytes, offset: int) -> int:
-    """Decode an octal number, or one in base 256 as GNU writes sizes of 8 GiB and more."""
-    if field[0] & 0x80:
+    """Decode an octal number, or one in base 256 as GNU writes sizes of 8 GiB and more; never a negative one."""
+    if field[0] & 0xC0 == 0x80:
         return int.from_bytes(field[1:], "big")
-    try:
-        return int(field.strip(b"\0 ") or b"0", 8)
-    except ValueError:
-        raise TarDamage(f"damaged header at byte {offset}") from None
+    digits = field.split(b"\0")[0].strip(b" ")
+    if field[0] & 0x80 or digits.strip(b"01234567"):
+        raise TarDamage(f"damaged header at byte {offset}")
+    return int(digits or b"0", 8)
+
+
+def _no_tar(descriptor: int, end: int) -> str:
+    """Return what a file is instead of a tar, where that is known."""
+    if not end:
+        return "the file is empty (0 bytes)"
+    head = os.pread(descriptor, BLOCK, 0)
+    return "" if head[257:262] == b"ustar" else foreign_kind(head)
 
 
 def _name(header: bytes) -> str:
@@ -101,8 +115,17 @@ def _long_header(kind: bytes, payload: bytes) -> dict[str, str]:
         return {"path": payload.rstrip(b"\0").decode(errors="surrogateescape")}
     found = {}
     while payload:
-        length = int(payload.split(b" ")[0])
+        digits = payload.split(b" ")[0]
+        length = int(digits)
+        if not digits.isdigit() or not len(digits) < length <= len(payload):
+            raise ValueError(digits)
         key, _, value = payload[:length].split(b" ", 1)[1].rstrip(b"\n").partition(b"=")
-        found[key.decode()] = str(int(value)) if key == b"size" else value.decode(errors="surrogateescape")
+        found[key.decode()] = str(_size(value)) if key == b"size" else value.decode(errors="surrogateescape")
         payload = payload[length:]
     return found
+
+
+def _size(value: bytes) -> int:
+    if not value.isdigit():
+        raise ValueError(value)
+    return int(value)
