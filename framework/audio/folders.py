@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from framework.os_errors import explain, of_the_machine, refused
+
 AUDIO_SUFFIXES = (
     *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
     *(".au", ".snd", ".caf", ".w64", ".rf64"),
@@ -85,6 +87,9 @@ def list_folder(path: Path) -> Listing:
     """List a folder at any depth, or the one file that `path` is, in a fixed order.
 
     Links to folders are followed, and each folder is listed once, so that a link back up does not lead to a loop.
+
+    Raises:
+        MachineError: the system cannot list a folder that may be sound.
     """
     found = Listing([], [], [], [], [])
     if not path.is_dir():
@@ -151,12 +156,14 @@ def _not_regular(path: Path) -> str:
     except FileNotFoundError:
         return f"is a link to {os.readlink(path)}, which does not exist" if path.is_symlink() else "does not exist"
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        return f"cannot be read ({explain(error)})"
     return "" if stat.S_ISREG(kind) else "is not a regular file"
 
 
 def _denied(error: OSError) -> Unusable:
-    return Unusable(Path(error.filename), f"the folder cannot be read ({error.strerror}): check its permissions")
+    if of_the_machine(error):
+        raise refused(error.filename, error) from error
+    return Unusable(Path(error.filename), f"the folder cannot be read ({explain(error)})")
 
 
 def _names(names: list[str]) -> str:
