@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pretty_midi
 
 from datamodules.chorale_splits import SPLITS, draw
 from datamodules.songs import PHRASE_TYPES, Chord, Phrase, Song, phrase_keys, reduced
 from framework.errors import InvalidValueError, OstinatoError
+from framework.music.midi.reader import read_score
+from framework.music.midi.score import PITCH
 from framework.music.notes import Note
 
 STEPS = 4
@@ -129,14 +130,17 @@ def read_piano(folder: Path, melody: Sequence[Note], steps: int) -> tuple[Note, 
     The labels begin at another beat than the MIDI file: at the one by which most melody notes are in both.
     """
     beats = np.array([float(line.split()[0]) for line in (folder / "beat_midi.txt").read_text().splitlines() if line])
-    tracks = pretty_midi.PrettyMIDI(str(folder / f"{folder.name}.mid")).instruments
-
-    def place(seconds: float) -> int:
-        return round(float(np.interp(seconds, beats, np.arange(len(beats)))) * STEPS)
+    # As pretty_midi reads overlapping notes, with which the songs were first read: their fingerprint stays the same.
+    score = read_score(folder / f"{folder.name}.mid", note_off="all")
 
     def notes_of(names: Sequence[str]) -> list[Note]:
-        played = [note for track in tracks if track.name.strip().upper() in names for note in track.notes]
-        return [Note(place(n.start), max(1, place(n.end) - place(n.start)), n.pitch) for n in played]
+        found = []
+        for track in score.tracks:
+            if track.name.strip().upper() in names:
+                places = np.rint(np.interp(score.seconds(track), beats, np.arange(len(beats))) * STEPS).astype(int)
+                rows = zip(places.tolist(), track.notes[:, PITCH].tolist(), strict=True)
+                found += [Note(onset, max(1, end - onset), pitch) for (onset, end), pitch in rows]
+        return found
 
     labelled = {(note.midi % 12, int(note.onset)) for note in melody}
     sung = [(note.midi % 12, int(note.onset)) for note in notes_of((_MELODY,))]

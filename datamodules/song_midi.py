@@ -1,20 +1,28 @@
-"""Songs as MIDI files."""
+"""Songs as MIDI files: a track for each voice."""
 
-import bisect
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import mido
+import numpy as np
 
-from datamodules.song_files import SongFileError
+from framework.music.midi.reader import read_score
+from framework.music.midi.score import (
+    DRUM_CHANNEL,
+    PITCH,
+    MidiError,
+    MidiScore,
+    MidiTrack,
+    TempoChange,
+    TempoMap,
+    note_array,
+)
+from framework.music.midi.writer import write_score
 from framework.music.notes import PERCUSSION, VOICES, Note
 
 _TICKS = 480  # of a beat
 _VELOCITY = 90
-_DRUMS = 9  # the channel that General MIDI keeps for percussion
-_MICROSECONDS = 500_000  # of a beat, until a file says otherwise
 
 
 class Score(NamedTuple):
@@ -22,7 +30,7 @@ class Score(NamedTuple):
 
     Attributes:
         voices: Notes of each voice by its name, in beats of the tempo: the highest voice first, percussion last.
-        tempo: Beats a minute, of the file's beginning.
+        tempo: Beats per minute at the beginning of the file.
         percussion: Names of the voices whose notes are keys of the drum kit.
     """
 
@@ -38,121 +46,77 @@ def save_midi(
     beats_a_minute: float,
     programs: Mapping[str, int] | None = None,
 ) -> None:
-    """Write voices whose notes are in steps as MIDI, a track each with the voice's name.
+    """Write voices as MIDI, a track with the name of each.
 
     Args:
         path: The file.
-        voices: Notes by name of the voice.
-        steps: Of a beat.
+        voices: Notes by name of the voice, onsets and durations in steps.
+        steps: Per beat.
         beats_a_minute: The tempo.
-        programs: General MIDI programs by name of the voice, `PERCUSSION` for drums; a voice without one has none.
+        programs: General MIDI programs by name of the voice, `PERCUSSION` for drums; 0, the piano, for others.
     """
-    file, programs = mido.MidiFile(ticks_per_beat=_TICKS), programs or {}
-    pitched = itertools.cycle(channel for channel in range(16) if channel != _DRUMS)
+    pitched = itertools.cycle(channel for channel in range(16) if channel != DRUM_CHANNEL)
+    tracks = []
     for number, (name, notes) in enumerate(voices.items()):
-        track = mido.MidiTrack([mido.MetaMessage("track_name", name=name)])
-        if not number:
-            track.append(mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(beats_a_minute)))
-        program = programs.get(name)
-        channel = _DRUMS if program == PERCUSSION else next(pitched)
-        if program is not None and program != PERCUSSION:
-            track.append(mido.Message("program_change", channel=channel, program=program))
-        scale = _TICKS / steps
-        strokes = [(round(n.onset * scale), _VELOCITY, n.midi) for n in notes]
-        strokes += [(round(n.end * scale), 0, n.midi) for n in notes]
-        now = 0
-        for tick, velocity, midi in sorted(strokes):
-            track.append(mido.Message("note_on", channel=channel, note=midi, velocity=velocity, time=tick - now))
-            now = tick
-        file.tracks.append(track)
-    file.save(path)
+        program = (programs or {}).get(name, 0)
+        drums, scale = program == PERCUSSION, _TICKS / steps
+        rows = [(round(n.onset * scale), round(n.end * scale), n.midi, _VELOCITY) for n in notes]
+        channel = DRUM_CHANNEL if drums else next(pitched)
+        tracks.append(MidiTrack(note_array(rows), name, channel, 0 if drums else program, number))
+    tempo = TempoChange(0, round(60e6 / beats_a_minute))
+    write_score(path, MidiScore(tuple(tracks), TempoMap([tempo], _TICKS)))
 
 
 def load_midi(path: Path) -> Score:
-    """Return the voices of a MIDI file, one for each channel of each track, timed as the file's tempos say.
-
-    A score has one tempo, that of the file's beginning: where the file's changes, beats are stretched or shrunk.
+    """Return the voices of a MIDI file.
 
     Raises:
-        SongFileError: the file is not there, is no MIDI, has no notes, or does not say how long a beat is.
+        MidiError: the file cannot be read as MIDI, or has no notes.
     """
-    try:
-        file = mido.MidiFile(path)
-    except Exception as error:
-        # mido raises whatever its parsing stumbles upon.
-        raise SongFileError(
-            f"{path} cannot be read as MIDI ({str(error) or type(error).__name__}): name a MIDI file"
-        ) from None
-    if file.ticks_per_beat <= 0:
-        # SMPTE divisions are negative numbers.
-        raise SongFileError(f"{path} counts time in frames, or not at all, rather than in beats: export it in beats")
-    events = [_timed(track) for track in file.tracks]
-    changes = [(tick, m.tempo) for track in events for tick, m in track if m.type == "set_tempo"]
-    if not all(tempo for _, tempo in changes):
-        raise SongFileError(f"{path} has a tempo without end (0 microseconds a beat): export it again")
-    tempos = {0: _MICROSECONDS} | dict(sorted(changes, key=lambda change: change[0]))
-    beat = _beats(tempos, file.ticks_per_beat)
-    voices: dict[str, tuple[Note, ...]] = {}
-    percussion = set()
-    for number, (track, timed) in enumerate(zip(file.tracks, events, strict=True)):
-        for channel, notes in sorted(_notes(timed, beat).items()):
-            name = _free(_name(track, number), voices)
-            voices[name] = tuple(sorted(notes, key=lambda n: (n.onset, n.midi)))
-            if channel == _DRUMS:
-                percussion.add(name)
-    if not voices:
-        raise SongFileError(f"{path} has no notes: name another file")
-    height = {name: sum(n.midi for n in notes) / len(notes) for name, notes in voices.items()}
-    order = sorted(voices, key=lambda name: (name in percussion, -height[name]))
-    return Score({name: voices[name] for name in order}, mido.tempo2bpm(tempos[0]), frozenset(percussion))
+    return voices_of(read_score(path), path)
 
 
-def _timed(track: mido.MidiTrack) -> list[tuple[int, Any]]:
-    """Return a track's messages with their times in ticks since the beginning."""
-    return list(zip(itertools.accumulate(message.time for message in track), track, strict=True))
+def voices_of(score: MidiScore, path: Path) -> Score:
+    """Return the voices of a score, one for each channel of each track chunk, timed as its tempos say.
 
-
-def _beats(tempos: dict[int, int], ticks_per_beat: int) -> Callable[[int], float]:
-    """Return what says how many beats of the first tempo are as long as the time up to a tick.
+    Beats are those of the first tempo: where the tempo changes, beats are stretched or shrunk.
 
     Args:
-        tempos: Microseconds a beat by the tick from which on they hold; in order, the first at 0.
-        ticks_per_beat: Of the file.
+        score: The contents of a MIDI file.
+        path: Of the file, for the message.
+
+    Raises:
+        MidiError: it has no notes.
     """
-    ticks, first = list(tempos), tempos[0]
-    edges = [0.0]
-    for begin, end in itertools.pairwise(ticks):
-        edges.append(edges[-1] + (end - begin) / ticks_per_beat * (tempos[begin] / first))
+    if not score.tracks:
+        raise MidiError(f"{path}: has no notes; name another file")
+    voices: dict[str, tuple[Note, ...]] = {}
+    percussion = set()
+    for (chunk, channel), tracks in _voices(score).items():
+        name = _free(_name(tracks[0].name, chunk), voices)
+        notes = np.concatenate([track.notes for track in tracks])
+        onsets, ends = score.time.steady_beats(notes[:, :PITCH]).T
+        rows = zip(onsets.tolist(), (ends - onsets).tolist(), notes[:, PITCH].tolist(), strict=True)
+        voices[name] = tuple(sorted((Note(*row) for row in rows), key=lambda n: (n.onset, n.midi)))
+        if channel == DRUM_CHANNEL:
+            percussion.add(name)
+    height = {name: sum(n.midi for n in notes) / len(notes) for name, notes in voices.items()}
+    order = sorted(voices, key=lambda name: (name in percussion, -height[name]))
+    return Score({name: voices[name] for name in order}, score.tempo, frozenset(percussion))
 
-    def beat(tick: int) -> float:
-        number = bisect.bisect_right(ticks, tick) - 1
-        return edges[number] + (tick - ticks[number]) / ticks_per_beat * (tempos[ticks[number]] / first)
 
-    return beat
-
-
-def _notes(timed: Sequence[tuple[int, Any]], beat: Callable[[int], float]) -> dict[int, list[Note]]:
-    """Return the notes of a track by channel."""
-    sounding: dict[tuple[int, int], int] = {}
-    found: dict[int, list[Note]] = {}
-    for now, message in timed:
-        if message.type not in ("note_on", "note_off"):
-            continue
-        key = message.channel, message.note
-        begun = sounding.pop(key, None)
-        if begun is not None and now > begun:
-            note = Note(beat(begun), beat(now) - beat(begun), message.note)
-            found.setdefault(message.channel, []).append(note)
-        if message.type == "note_on" and message.velocity:
-            sounding[key] = now
+def _voices(score: MidiScore) -> dict[tuple[int, int], list[MidiTrack]]:
+    """Return the tracks by chunk and channel: a voice may change its program."""
+    found: dict[tuple[int, int], list[MidiTrack]] = {}
+    for track in sorted(score.tracks, key=lambda track: (track.chunk, track.channel)):
+        found.setdefault((track.chunk, track.channel), []).append(track)
     return found
 
 
-def _name(track: mido.MidiTrack, number: int) -> str:
+def _name(name: str, chunk: int) -> str:
     """Return a track's name as a file can have it, with its number where it is not that of a choir's voice."""
-    name = next((m.name for m in track if m.type == "track_name" and m.name.strip()), "track")
-    plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in name.strip().lower())
-    return plain if plain in VOICES else f"{number:02d}_{plain}"
+    plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in name.strip().lower()) or "track"
+    return plain if plain in VOICES else f"{chunk:02d}_{plain}"
 
 
 def _free(name: str, taken: Mapping[str, Any]) -> str:

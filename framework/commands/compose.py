@@ -10,7 +10,7 @@ import torch
 
 from datamodules.chorale_songs import STEPS, within_ranges
 from datamodules.song_files import load_song, save_song
-from datamodules.song_midi import load_midi, save_midi
+from datamodules.song_midi import Score, save_midi, voices_of
 from datamodules.songs import Song
 from datamodules.soundfont import SOLOS
 from framework.audio.files import save_audio
@@ -27,6 +27,8 @@ from framework.composition.page import write_page
 from framework.composition.playing import RATE, in_seconds, mixed, own_stems, sampled, through
 from framework.evaluation.metrics.structure import structure
 from framework.hyperparameters import nearest
+from framework.music.midi.reader import read_score
+from framework.music.midi.score import described
 from framework.music.notes import VOICES, Note
 from framework.runs.checkpoints import newest_checkpoint
 from framework.tracking.media import log_mel_picture
@@ -54,7 +56,7 @@ def run(arguments: list[str]) -> None:
     layers: tuple[str, ...] = ()
     song, percussion = None, frozenset[str]()
     if settings.score:
-        voices, tempo, percussion = load_midi(Path(settings.score))
+        voices, tempo, percussion = scored(Path(settings.score))
         beat = 60 / (settings.tempo or tempo)
         performed = {n: [Note(x.onset * beat, x.duration * beat, x.midi) for x in v] for n, v in voices.items()}
     else:
@@ -110,6 +112,18 @@ def check_places(output: Path, stems: str) -> None:
     own, written = Path(stems).resolve(), (folder / "stems").resolve()
     if stems and (own.is_relative_to(written) or written.is_relative_to(own)):
         raise UsageError(f"--stems {stems}: {folder / 'stems'} is written anew: copy your recordings to another folder")
+
+
+def scored(path: Path) -> Score:
+    """Return the voices of a MIDI file, and print what was not understood in it.
+
+    Raises:
+        MidiError: the file cannot be read as MIDI, or has no notes.
+    """
+    score = read_score(path)
+    if score.remarks:
+        print(f"score:   {path}: {described(score.remarks)}")
+    return voices_of(score, path)
 
 
 def started(path: Path) -> Song:

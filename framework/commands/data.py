@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from datamodules.midi_report import midi_lines, midi_report
 from datamodules.recordings import Skipped
 from datamodules.report import Report, report
 from framework.commands import usage
@@ -14,12 +15,18 @@ _BAR = 30
 
 
 def run(arguments: list[str]) -> None:
-    """Describe a folder of recordings, a packed folder, or shards; with `--picture`, draw some of it."""
+    """Describe a folder of recordings or MIDI files, a packed folder, or shards; with `--picture`, draw some of it."""
     parsed = usage.parser("data").parse_args(arguments)
     if parsed.examples < 1:
         raise InvalidValueError(f"--examples {parsed.examples}: must be at least 1")
     if parsed.picture and parsed.picture.suffix.lower() != ".png":
         raise InvalidValueError(f"{parsed.picture}: the picture is a .png file")
+    written = midi_report(parsed.path)
+    if written is not None:
+        if parsed.picture:
+            raise InvalidValueError(f"--picture {parsed.picture}: {parsed.path} has no audio to draw; leave it out")
+        print("\n".join(midi_lines(parsed.path, written)))
+        return
     found = report(parsed.path, parsed.examples)
     print("\n".join(lines(parsed.path, found)))
     if parsed.picture and found.examples:

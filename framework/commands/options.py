@@ -209,7 +209,9 @@ def pack_options(parser: Any) -> None:
 
 def data_options(parser: Any) -> None:
     """Add the options of `data`."""
-    parser.add_argument("path", type=str, help="A folder of recordings, a packed folder or its URL, or shards.")
+    parser.add_argument(
+        "path", type=str, help="A folder of recordings or MIDI files, a packed folder or its URL, or shards."
+    )
     parser.add_argument(
         "--picture", type=Path | None, default=None, help="Draw log-mel spectrograms into this png file."
     )

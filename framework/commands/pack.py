@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from datamodules.midi_files import MidiFolderError, midi_files, pack_midi
+from datamodules.midi_files import is_written_music, pack_midi
 from datamodules.pack import pack, verify
-from datamodules.recordings import find_recordings
 from framework.commands import usage
 from framework.commands.parser import OneLineParser
 from framework.errors import InvalidValueError
@@ -18,7 +17,7 @@ def run(arguments: list[str]) -> None:
         return
     parsed = vars(usage.parser("pack").parse_args(arguments))
     source, destination = (Path(parsed[name]).expanduser() for name in ("source", "destination"))
-    if written_music(source):
+    if is_written_music(source):
         show_written(pack_midi(source, destination), destination)
         return
     manifest = pack(**parsed)
@@ -31,24 +30,12 @@ def run(arguments: list[str]) -> None:
     print(f"train on it: ostinato fit NAME --data {parsed['destination']}")
 
 
-def written_music(folder: Path) -> bool:
-    """Say whether a folder has MIDI files, and no recordings."""
-    try:
-        midi_files(folder)
-    except MidiFolderError:
-        return False
-    try:
-        find_recordings(folder)
-    except ValueError:
-        return True
-    return False
-
-
 def show_written(manifest: dict[str, Any], destination: Path) -> None:
     """Say what of a folder of MIDI files was packed."""
     for split, pieces in manifest["clips"].items():
         print(f"{split:12}{pieces:8} pieces")
     print(f"{len(manifest['skipped'])} files left out (named in dataset.json)")
+    print(f"{len(manifest['remarks'])} kinds of remarks on the others (in dataset.json)")
     print(f"train on it: ostinato fit musegan --data {destination}")
 
 

@@ -180,8 +180,8 @@ COMMANDS: dict[str, Usage] = {
     "data": Usage(
         "PATH",
         "amounts, lengths, levels and spectrograms of a data set",
-        "Describe a data set: number and length of clips, sample rates, levels, and with --picture spectrograms. "
-        "Nothing is packed or changed.",
+        "Describe a data set: number and length of clips, sample rates, levels, and with --picture spectrograms; of "
+        "MIDI files notes, tracks, and what was not understood in them. Nothing is packed or changed.",
         ("ostinato data recordings/ --picture sheet.png",),
     ),
     "bench": Usage(

@@ -1,6 +1,8 @@
 """Pianorolls: MIDI files in and out, packed once, windows in a fixed order."""
 
+import hashlib
 import importlib.util
+import json
 from pathlib import Path
 
 import mido
@@ -19,6 +21,7 @@ from datamodules.pianorolls import (
     gathers,
     pianoroll,
 )
+from framework.music.midi.score import MidiError
 from framework.music.notes import PERCUSSION
 
 
@@ -105,6 +108,66 @@ def test_chorales_have_four_voices_keys_and_phrases():
     assert set(roll.sum(2).ravel()) <= {0, 1}
 
 
+def test_packed_chorales_stay_what_they_were():
+    corpus = Path(importlib.util.find_spec("music21").origin).parent / "corpus" / "bach"
+    digest = hashlib.sha256()
+    for name in ("bwv66.6", "bwv269"):
+        piece = chorale_piece(read_chorale(corpus / f"{name}.mxl"))
+        digest.update(piece.notes.astype("<i4").tobytes() + json.dumps(piece.facts, sort_keys=True).encode())
+    assert digest.hexdigest()[:16] == "323207da632addcd"
+
+
+def rows_by_pretty_midi(path, seconds=None):
+    """Return a piece's notes as they were read by pretty_midi, with beats beside the file or its own."""
+    file = pretty_midi.PrettyMIDI(str(path))
+
+    def ticks(time):
+        if seconds is None:
+            return round(file.time_to_tick(time) * 48 / file.resolution)
+        return round(float(np.interp(time, seconds, np.arange(len(seconds)))) * 48)
+
+    rows = [
+        (track, ticks(n.start), max(ticks(n.end) - ticks(n.start), 1), n.pitch, n.velocity)
+        for track, instrument in enumerate(file.instruments)
+        for n in instrument.notes
+    ]
+    return [list(row) for row in sorted(rows, key=lambda row: (row[1], row[0], row[3]))]
+
+
+def test_pieces_of_well_formed_files_stay_what_they_were(tmp_path):
+    draw = np.random.default_rng(0)
+    file = pretty_midi.PrettyMIDI(resolution=480, initial_tempo=97)
+    for program in (0, 40, 40):
+        track = pretty_midi.Instrument(program, name=f"Program {program}")
+        for pitch in range(48, 72):
+            edges = np.unique(draw.integers(0, 48_000, 20))
+            for start, end in zip(edges[::2], edges[1::2], strict=False):
+                times = (file.tick_to_time(int(tick)) for tick in (start, end))
+                track.notes.append(pretty_midi.Note(int(draw.integers(1, 128)), pitch, *times))
+        file.instruments.append(track)
+    file.time_signature_changes = [pretty_midi.TimeSignature(4, 4, 0), pretty_midi.TimeSignature(3, 4, 8.0)]
+    file.key_signature_changes = [pretty_midi.KeySignature(6, 0)]
+    file.write(str(tmp_path / "song.mid"))
+    piece = read_midi(tmp_path / "song.mid")
+    assert piece.notes.tolist() == rows_by_pretty_midi(tmp_path / "song.mid")
+    assert piece.facts["tracks"] == ["Program 0", "Program 40", "Program 40"]
+    assert piece.facts["programs"] == [0, 40, 40]
+    assert (piece.facts["fifths"], piece.facts["mode"], piece.facts["beats"]) == (6, 0, 4)
+    seconds = np.cumsum(draw.uniform(0.3, 0.7, 130)) - 0.7
+    np.savetxt(tmp_path / "beat_midi.txt", np.stack([seconds, np.arange(130) % 4 == 0], 1))
+    seconds = np.loadtxt(tmp_path / "beat_midi.txt")[:, 0]
+    inside = [row for row in rows_by_pretty_midi(tmp_path / "song.mid", seconds) if row[1] > 0]
+    assert [row for row in read_midi(tmp_path / "song.mid").notes.tolist() if row[1] > 0] == inside
+
+
+@pytest.mark.parametrize("text", ["0.5 1\nnow 0\n", "0.5 1\n0.5 0\n", "0.5 1\nnan 0\n", "0.5\n1.0\n"])
+def test_beats_that_cannot_be_are_refused_by_name(text, tmp_path):
+    write_midi(tmp_path / "song.mid")
+    (tmp_path / "beat_midi.txt").write_text(text)
+    with pytest.raises(MidiError, match=r"beat_midi\.txt: "):
+        read_midi(tmp_path / "song.mid")
+
+
 def of_four(path, signatures, beats):
     """Write a note a beat under time signatures by the beat from which on they hold; return where windows begin."""
     file = pretty_midi.PrettyMIDI(initial_tempo=120)
@@ -140,7 +203,7 @@ def test_notes_that_end_before_the_first_bar_are_left_out(tmp_path):
     assert len(piano) == 24 - 2
     assert piano[0].tolist() == [0, 0, 24, 50, 80]
     np.savetxt(tmp_path / "beat_midi.txt", np.stack([seconds + 100, np.arange(48) % 4 == 0], 1))
-    with pytest.raises(MidiFolderError, match="no notes after the first beat"):
+    with pytest.raises(MidiError, match="no notes after the first beat"):
         read_midi(tmp_path / "song.mid")
 
 
@@ -170,7 +233,7 @@ def test_what_cannot_be_used_is_said_in_a_line(tmp_path):
     (tmp_path / "broken.mid").write_bytes(b"nothing")
     with pytest.raises(MidiFolderError, match=r"not one MIDI file.*broken\.mid"):
         pack_midi(tmp_path, tmp_path / "packed")
-    with pytest.raises(MidiFolderError, match=r"broken\.mid: cannot be read"):
+    with pytest.raises(MidiError, match=r"broken\.mid: cannot be read"):
         read_midi(tmp_path / "broken.mid")
     with pytest.raises(ValueError, match="must divide 48"):
         BachPianorolls(beat_steps=5)
