@@ -19,6 +19,7 @@ class OneClip(L.LightningDataModule):
     def __init__(self, data: Any) -> None:
         super().__init__()
         self.data = data
+        self.position = (0, 0)
 
     def __getattr__(self, name: str) -> Any:
         if name == "data":
@@ -30,7 +31,23 @@ class OneClip(L.LightningDataModule):
         self.data.prepare_data()
 
     def advance(self, batch: dict[str, Any]) -> None:
-        """Stay where it is."""
+        """Count a batch; the segment stays the same."""
+        epoch, step = self.position
+        self.position = (epoch, step + 1) if step + 1 < self.data.plan.steps else (epoch + 1, 0)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the position, and what has to be unchanged for the segment to be the same."""
+        epoch, step = self.position
+        return {**self.data.state_dict(), "epoch": epoch, "step": step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue at a stored position.
+
+        Raises:
+            ValueError: the segment is another one now.
+        """
+        self.data.load_state_dict({**state, "epoch": 0, "step": 0})
+        self.position = state["epoch"], state["step"]
 
     def train_dataloader(self) -> "Repeated":
         """Return the segment as often as there are clips in a batch."""

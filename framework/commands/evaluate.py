@@ -179,6 +179,9 @@ def warn(stored: StoredRun, sources: Mapping[str, str]) -> None:
     """Print a warning if the code has changed since the run was trained, and one if the run is not finished."""
     if change := change_since(stored.folder, sources):
         print(f"warning: the code has changed since this run was trained: {change}", file=sys.stderr)
+    if earlier := stored.config["provenance"].get("earlier"):
+        commits = ", ".join(str(version.get("commit"))[:10] for version in earlier)
+        print(f"warning: other code has trained a part of this run (commits {commits})", file=sys.stderr)
     try:
         if not stored.folder.summary():
             print(f"warning: {stored.folder.path} is not finished: this is how far it has come", file=sys.stderr)

@@ -4,6 +4,7 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,14 @@ from framework.runs.checkpoints import (
     newest_checkpoint,
     read_checkpoint,
 )
+from framework.runs.ending import UNFINISHED, StoppingRules, TimeLimit, planned_end, stopped_at
+from framework.runs.finished import FINISHED
 from framework.runs.folder import RunError, RunFolder
 from framework.runs.guards import SkippedSteps, StallWatchdog
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, provenance, sources_of
 from framework.runs.releasing import begin_from
+from framework.runs.resuming import of_this_run, started_from
 from framework.runs.signals import StopSignals
 from framework.runs.sources import hash_of
 from framework.runs.stored_files import DamagedFileError
@@ -42,9 +46,16 @@ from framework.tracking.wandb_log import WandbLog, wandb_logger
 from framework.trainer_arguments import listed
 from framework.writing import Tolerant, WriteError, keep_output_from_failing
 
+Prepare = Callable[[dict[str, Any]], dict[str, Any]]
+"""What is made of a checkpoint that a training starts from."""
 
-def run(arguments: list[str]) -> None:
-    """Train; a finished run is reported and not repeated."""
+
+def run(arguments: list[str]) -> int | None:
+    """Train; a finished run is reported and not repeated. Return the exit status of a run that was stopped early.
+
+    Raises:
+        RunError: the run is being trained, or its checkpoints are lost.
+    """
     keep_output_from_failing()
     cli = open_experiment("fit", arguments)
     folder = cli.folder()
@@ -60,15 +71,15 @@ def run(arguments: list[str]) -> None:
         print(f"{folder.path} is finished ({finished['steps']} steps); change a value to make another run\n")
         print(report(cli, folder, finished))
         if change := change_since(folder, sources):
-            print(
-                f"warning: these are results of other code ({change}): add --rerun to train it again", file=sys.stderr
-            )
-        return
+            warning = f"these are results of other code ({change}): add --rerun to train it again"
+            print(f"warning: {warning}", file=sys.stderr)
+        return None
     if not is_main_process():
-        train(cli, folder)
-        return
+        train(cli, folder, sources)
+        # The launcher takes another rank's status for a failure.
+        return None
     with folder.locked():
-        train(cli, folder)
+        return train(cli, folder, sources)
 
 
 def begin_anew(folder: RunFolder, sources: dict[str, str]) -> None:
@@ -95,25 +106,24 @@ def is_old(folder: RunFolder, sources: dict[str, str]) -> bool:
     try:
         stored = folder.stored_config()
         return stored is not None and (
-            folder.summary() is not None or stored["provenance"]["source"] != hash_of(sources)
+            folder.claimed_summary() is not None or stored["provenance"]["source"] != hash_of(sources)
         )
     except (RunError, ValueError, KeyError, TypeError):
         return True
 
 
-def train(cli: ExperimentCLI, folder: RunFolder) -> None:
-    """Train from the newest checkpoint of the run, from the given one, or from nothing; then measure and report."""
+def train(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> int | None:
+    """Train from the newest checkpoint of the run, from the given one, or from nothing; then measure and report.
+
+    Return the exit status of a run that was stopped before its end.
+    """
     checkpoint = newest_checkpoint(folder.checkpoints)
-    sources = sources_of(cli.model, type(cli.datamodule))
+    if checkpoint is None and cli.model.has_weights:
+        check_not_lost(folder)
     announce(cli, folder, checkpoint, sources)
-    start = checkpoint or cli.config["ckpt_path"]
-    if start and is_ours(weights := read_checkpoint(start)):
-        check_fits(weights, cli.model, start)
-    elif start:
-        begin_from(cli.model, weights, start)
-        start = None
-    trainer = make_trainer(cli, folder, sources)
     data = OneClip(cli.datamodule) if cli.config["overfit_one_clip"] else cli.datamodule
+    start, prepare = start_of(cli, data, checkpoint)
+    trainer = make_trainer(cli, folder, sources, prepare)
     began = time.monotonic()
     try:
         if cli.model.has_weights:
@@ -129,15 +139,71 @@ def train(cli: ExperimentCLI, folder: RunFolder) -> None:
     if trainer.interrupted:
         raise RunError(f"stopped at step {trainer.global_step}: the same command goes on from there")
     check_saved(trainer, folder)
-    if trainer.is_global_zero:
-        summary: dict[str, Any] = {"steps": trainer.global_step, "minutes": round((time.monotonic() - began) / 60, 1)}
-        summary["bad_clips"] = data.bad_clips.counts
-        summary |= {"clips": judge(cli.model, data.val_dataloader(), folder.audio)}
-        print(report(cli, folder, summary))
-        try:
-            folder.write_summary(summary)
-        except WriteError as error:
-            raise RunError(f"{error}; the run is not finished before the same command has written it") from error
+    return conclude(cli, folder, trainer, data, began) if trainer.is_global_zero else None
+
+
+def check_not_lost(folder: RunFolder) -> None:
+    """Refuse to begin anew, in its own folder, a run that was finished and whose checkpoints are gone.
+
+    Raises:
+        RunError: saying what to do.
+    """
+    try:
+        lost = folder.claimed_summary() is not None
+    except DamagedFileError:
+        return
+    if lost:
+        raise RunError(
+            f"{folder.path} was finished and has lost its checkpoints: put {folder.checkpoints}/{LAST} back, or add "
+            "--rerun, which keeps this folder and trains anew"
+        )
+
+
+def start_of(cli: ExperimentCLI, data: Any, checkpoint: Path | None) -> tuple[Any, Prepare]:
+    """Return the checkpoint that Lightning restores, and what is made of it before; None to begin with the weights.
+
+    Args:
+        cli: The experiment, which may name a checkpoint of another run, or weights alone: those are loaded.
+        data: The data module that is trained on.
+        checkpoint: The run's own newest one.
+
+    Raises:
+        CheckpointError: it is of another network.
+        RunError: it has as many steps already as the run is to have.
+    """
+    start = checkpoint or cli.config["ckpt_path"]
+    if not start:
+        return None, dict
+    weights = read_checkpoint(start)
+    if not is_ours(weights):
+        begin_from(cli.model, weights, start)
+        return None, dict
+    check_fits(weights, cli.model, start)
+    return start, of_this_run if checkpoint else started_from(weights, start, data, cli.trainer_arguments)
+
+
+def conclude(cli: ExperimentCLI, folder: RunFolder, trainer: L.Trainer, data: Any, began: float) -> int | None:
+    """Measure and report a run that has ended as planned; return the exit status of one that was stopped before.
+
+    Raises:
+        RunError: its last checkpoint cannot be read back, or its summary not be written.
+    """
+    end = planned_end(trainer) if cli.model.has_weights else "no weights"
+    if not end:
+        print(f"{stopped_at(trainer)}: the same command continues from there", file=sys.stderr)
+        return UNFINISHED
+    summary: dict[str, Any] = {"state": FINISHED, "ended_by": end, "steps": trainer.global_step}
+    if cli.model.has_weights:
+        size = folder.end(trainer.global_step)
+        summary |= {"planned": trainer.max_steps, "checkpoint_bytes": size}
+    summary |= {"minutes": round((time.monotonic() - began) / 60, 1), "bad_clips": data.bad_clips.counts}
+    summary |= {"clips": judge(cli.model, data.val_dataloader(), folder.audio)}
+    print(report(cli, folder, summary))
+    try:
+        folder.write_summary(summary)
+    except WriteError as error:
+        raise RunError(f"{error}; the run is not finished before the same command has written it") from error
+    return None
 
 
 def check_saved(trainer: L.Trainer, folder: RunFolder) -> None:
@@ -153,7 +219,7 @@ def check_saved(trainer: L.Trainer, folder: RunFolder) -> None:
         )
 
 
-def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> L.Trainer:
+def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str], prepare: Prepare = dict) -> L.Trainer:
     """Return Lightning's Trainer with the run's folder, loggers and callbacks.
 
     Raises:
@@ -172,11 +238,13 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str])
         "callbacks": [
             *own,
             *callbacks(folder, cli.model, every),
+            *([TimeLimit(arguments["max_time"])] if arguments["max_time"] else []),
             *([] if has_bar else [StepProgress()]),
             *([StepProfile(folder.path, profiled)] if profiled else []),
         ],
-        "plugins": [*plugins, AtomicCheckpointIO()],
+        "plugins": [*plugins, AtomicCheckpointIO(prepare)],
         "val_check_interval": every,
+        "max_time": None,
         # Lightning adds a checkpoint callback of its own where there is none.
         "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in own),
     }
@@ -202,6 +270,7 @@ def callbacks(folder: RunFolder, system: Any, every: int) -> list[Callback]:
     """Return what a run does besides training: measuring, listening, saving, counting, stopping."""
     return [
         StepCount(),
+        StoppingRules(),
         AudioSamples(folder.audio),
         Throughput(),
         SkippedSteps(system.skipped_limit),

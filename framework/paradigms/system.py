@@ -25,6 +25,7 @@ from framework.lightning import LightningDataModule, LightningModule
 from framework.paradigms.batches import complete, count, split
 from framework.paradigms.hooks import adopt_configure_optimizers, check_hooks
 from framework.paradigms.optimizers import NetworkOptimizers
+from framework.runs.loop_state import before_next_batch
 from framework.trainer_arguments import check_trainer
 
 LONG = 30.0
@@ -461,7 +462,9 @@ class System(Hyperparameters, LightningModule):
         checkpoint["front_end"] = asdict(self.preset)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights that were trained on another mel convention.
+        """Refuse weights that were trained on another mel convention, and prepare the rest for continuing.
+
+        Lightning's counters are brought into the form that it restores exactly.
 
         Raises:
             ValueError: naming each field that differs, with both values.
@@ -470,6 +473,10 @@ class System(Hyperparameters, LightningModule):
         differences = [f"{n} {stored[n]} (here {own[n]})" for n in own if n in stored and stored[n] != own[n]]
         if differences:
             raise InvalidValueError(f"the checkpoint was trained on another mel front end: {', '.join(differences)}")
+        if "loops" in checkpoint:
+            data = checkpoint.get(type(getattr(getattr(self, "_trainer", None), "datamodule", None)).__qualname__, {})
+            position = (data["epoch"], data["step"]) if {"epoch", "step"} <= data.keys() else None
+            checkpoint["loops"] = before_next_batch(checkpoint["loops"], position)
 
 
 def seed_all(*position: Any) -> None:

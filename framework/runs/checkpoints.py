@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from framework.errors import OstinatoError
 from framework.runs.agreement import Vote
+from framework.runs.finished import LAST
 from framework.runs.released import as_checkpoint, is_released
 from framework.writing import ErrorKeeper, Tolerant, part_of, replacing
 
-LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+PREVIOUS, BEST = "previous.ckpt", "best.ckpt"
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -27,9 +29,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     A checkpoint that cannot be written costs a warning and not the run; `failed` says which ones could not be at the
     last attempt.
+
+    Args:
+        prepare: What is made of a checkpoint that a training starts from.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:
+        self.prepare = prepare
         self.tolerant = Tolerant("checkpoints")
         self.failed: dict[str, OSError] = {}
 
@@ -47,7 +53,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def load_checkpoint(self, path: Any, *arguments: Any, **settings: Any) -> dict[str, Any]:
         """Read a checkpoint, or a system that was released for training."""
-        return as_checkpoint(path) if is_released(path) else super().load_checkpoint(path, *arguments, **settings)
+        return self.prepare(
+            as_checkpoint(path) if is_released(path) else super().load_checkpoint(path, *arguments, **settings)
+        )
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from framework.runs.finished import LAST, checkpoint_step, has_ended, holds_end, is_whole
 from framework.runs.locks import lock, owner
 from framework.runs.stored_files import DamagedFileError, RunError, read_config, read_metrics, read_summary
 from framework.writing import WriteError, remove_leftovers, write_atomically
@@ -45,19 +46,54 @@ class RunFolder:
 
     @property
     def summary_file(self) -> Path:
-        """The final distances; it exists when the run is finished."""
+        """The final distances; what it says of the end of the run is compared with `last.ckpt`."""
         return self.path / "summary.json"
 
     def summary(self, parts: Iterable[str] = ("steps",)) -> dict[str, Any] | None:
         """Return the final distances, or `None` while the run is not finished.
 
+        It is when it has made all planned steps and `last.ckpt` is the checkpoint of the last one.
+
         Args:
-            parts: What has to be in it.
+            parts: What has to be in the file.
 
         Raises:
             DamagedFileError: when the file is damaged.
         """
-        return read_summary(self.summary_file, parts)
+        stored = self.claimed_summary(parts)
+        return stored if stored is not None and holds_end(stored, self.checkpoints) else None
+
+    def claimed_summary(self, parts: Iterable[str] = ("steps",)) -> dict[str, Any] | None:
+        """Return the final distances of a run that made all planned steps, whatever became of its checkpoints since.
+
+        Raises:
+            DamagedFileError: when the file is damaged.
+        """
+        stored = read_summary(self.summary_file, parts)
+        if stored is None:
+            return None
+        try:
+            config = {} if "state" in stored else self.stored_config() or {}
+        except DamagedFileError:
+            config = {}
+        return stored if has_ended(stored, config) else None
+
+    def end(self, step: int) -> int:
+        """Read the checkpoint of the last step back; return its size in bytes.
+
+        Raises:
+            RunError: it is damaged or that of an earlier step, which a full disk leaves.
+        """
+        last = self.checkpoints / LAST
+        found = checkpoint_step(last)
+        if found == step and is_whole(last):
+            return last.stat().st_size
+        held = "cannot be read" if found in (None, step) else f"is of step {found}"
+        held = held if last.exists() else "is not there"
+        raise RunError(
+            f"the run has made {step} steps, but {last} {held}: make room on the disk, and the same command continues "
+            "from the newest checkpoint"
+        )
 
     def stored_config(self, parts: Iterable[str] = ()) -> dict[str, Any] | None:
         """Return the configuration as it was stored, or `None` for a new run.
@@ -87,7 +123,7 @@ class RunFolder:
         write_atomically(self.config, yaml.safe_dump(config, sort_keys=False))
 
     def write_summary(self, summary: dict[str, Any]) -> None:
-        """Store the final distances, which marks the run as finished."""
+        """Store the final distances of a finished run."""
         write_atomically(self.summary_file, json.dumps(summary, indent=1) + "\n")
 
     def sources(self) -> dict[str, str]:

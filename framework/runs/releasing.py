@@ -18,16 +18,12 @@ from framework.paradigms.system import System
 from framework.release import AUTOENCODER, ONLY_TRAINED_WITH, bare, divided, unlike, used
 from framework.runs.checkpoints import CheckpointError
 from framework.runs.importers import load_official
+from framework.runs.loop_state import at_epoch_start
 from framework.runs.released import ReleaseError, write_release
 
 NO_SYNTHESIS = {f"build_{part}" for part in ONLY_TRAINED_WITH} | {
     "terms", "setup", "training_step", "hyperparameters", "build_optimizer", "learning_rate_at", "configure_optimizers",
 }  # fmt: skip
-CONTINUED = (
-    "pytorch-lightning_version", "epoch", "global_step", "loops", "state_dict", "optimizer_states", "lr_schedulers",
-    "hparams_name", "hyper_parameters", "front_end",
-)  # fmt: skip
-"""What of a checkpoint goes on on any data: not the position in those it was made on, nor what was best on them."""
 
 
 def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: dict[str, Any] | None = None) -> None:
@@ -54,7 +50,7 @@ def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: di
         "parameters": sum(parameter.numel() for parameter in system.network.parameters()),
         "packages": {name: importlib.metadata.version(name) for name in ("ostinato", "torch")},
     }
-    write_release(path, weights, {**facts, **described}, continued(checkpoint) if checkpoint else None)
+    write_release(path, weights, {**facts, **described}, at_epoch_start(checkpoint) if checkpoint else None)
 
 
 def description(system: System) -> dict[str, Any]:
@@ -116,14 +112,6 @@ def judged_weights(system: System) -> dict[str, Tensor]:
     network = remove_weight_norm(copy.deepcopy(system.network))
     own = {f"generator.{name}": value for name, value in network.state_dict().items()}
     return own | {n: v for n, v in used(system.state_dict()).items() if not n.startswith("generator.")}
-
-
-def continued(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a checkpoint goes on on any data, from the beginning of an epoch of those."""
-    loops = copy.deepcopy(checkpoint["loops"])
-    batches = loops["fit_loop"]["epoch_loop.batch_progress"]
-    batches["current"] = dict.fromkeys(batches["current"], 0)
-    return {name: checkpoint[name] for name in CONTINUED} | {"loops": loops}
 
 
 def load_judged(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:

@@ -276,7 +276,7 @@ def describe_status(status: int) -> str:
         number = -status if status < 0 else status - 128
         known = number in set(signal.Signals)
         return f"ended by {signal.Signals(number).name if known else f'signal {number}'}"
-    return "stalled" if status == 75 else f"exit status {status}"
+    return "stopped before its end, or stalled" if status == 75 else f"exit status {status}"
 
 
 def visible_devices() -> list[str]:

@@ -83,13 +83,16 @@ class PlannedRun:
         try:
             if self.folder.summary() is not None:
                 return "finished"
+            lost = self.folder.claimed_summary() is not None
         except DamagedFileError:
             return "damaged"
         if is_locked(self.path / ".lock"):
             return "running"
         if self.failure_file.exists():
             return "failed"
-        return "stopped" if any(self.folder.checkpoints.glob("*.ckpt")) else "new"
+        if any(self.folder.checkpoints.glob("*.ckpt")):
+            return "stopped"
+        return "damaged" if lost else "new"
 
     def fail(self, status: str) -> None:
         """Keep why the run failed."""

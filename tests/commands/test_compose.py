@@ -247,6 +247,6 @@ def test_training_goes_on_where_a_level_was_interrupted(tmp_path, monkeypatch):
         folder.checkpoints.mkdir(parents=True)
         torch.save({}, folder.checkpoints / "last.ckpt")
         if name == compose.LEVELS[0]:
-            folder.write_summary({"steps": 1})
+            folder.write_summary({"state": "finished", "steps": 0})
     levels_of(SimpleNamespace(runs=str(tmp_path), train=True), compose.LEVELS)
     assert fitted == [compose.LEVELS[1]]

@@ -152,7 +152,7 @@ def test_the_command_compares_what_is_finished_of_a_sweep(tmp_path, monkeypatch,
         for label, f in zip(labels, [*folders, tmp_path / "full" / "never"], strict=True)
     ]
     for folder in folders:
-        (folder / "summary.json").write_text('{"steps": 4000}')
+        (folder / "summary.json").write_text(json.dumps({"state": "finished", "steps": 0}))
     write_record(tmp_path, "question", "does it matter?", planned)
     assert main(["compare", "question", "--runs", str(tmp_path), "--baseline", "WithoutMel"]) == 0
     out, err = capsys.readouterr()

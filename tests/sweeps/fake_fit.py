@@ -50,4 +50,5 @@ for step in range(begin + 1, last + 1):
         sys.exit(1)
     if behaviour == "dies_once" and step == 7 and begin == 0:
         os.kill(os.getpid(), signal.SIGKILL)
-(folder / "summary.json").write_text(json.dumps({"steps": last}))
+summary = {"state": "finished", "steps": last, "checkpoint_bytes": checkpoint.stat().st_size}
+(folder / "summary.json").write_text(json.dumps(summary))

@@ -100,7 +100,7 @@ def test_cost_is_that_of_the_nearest_relative(data):
     trained(first, 3, 500)
     assert estimate(second, plan.root).hours == pytest.approx(1.0 * first.max_steps / 3600)
     assert estimate(first, plan.root).hours == pytest.approx(1.0 * (first.max_steps - 500) / 3600)
-    first.folder.write_summary({"steps": first.max_steps})
+    first.folder.write_summary({"state": "finished", "steps": 0})
     assert estimate(first, plan.root).hours == 0.0
 
 
