@@ -9,7 +9,16 @@ new stream, to be decoded in one go.
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
-from datamodules.flac_headers import Form, block_bytes, crc16, headers, number_in, rate_bytes, renumbered, shifted
+from framework.audio.decoding.flac_headers import (
+    Form,
+    block_bytes,
+    crc16,
+    headers,
+    number_in,
+    rate_bytes,
+    renumbered,
+    shifted,
+)
 
 _HEAD = 4096  # bytes; nearly always holds all metadata
 _STREAMINFO = 34

@@ -49,6 +49,12 @@ UNREADABLE_WHEN_CUT = {"caf ALAC"}
 """Their tables are at the end of the file."""
 
 
+ID3 = b"ID3\x03\x00\x00" + bytes((0, 0, 7, 0x68)) + b"\xff\xfb\x90\x00" * 250
+"""A tag of 1,010 bytes with pictures, whose bytes look like frames."""
+APE = b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0) + bytes(8)
+ID3V1 = b"TAG" + b"title".ljust(125)
+
+
 def music(rate: int = RATE, samples: int = SAMPLES, seed: int = 0) -> np.ndarray:
     time = np.arange(samples) / rate
     noise = np.random.default_rng(seed).standard_normal(samples)
@@ -163,6 +169,17 @@ def test_what_the_header_states_does_not_change_what_is_decoded(name, value):
     assert ending.samples <= len(audio) + 1152 * (name == "mp3")
 
 
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(100, 40_000), total=st.integers(0, 40_000), tag=st.booleans())
+def test_the_length_of_flac_is_believed_where_its_end_proves_it_alone(cut, total, tag):
+    data, audio = whole("flac16")
+    stated = AudioReader(MemoryContents(data + ID3V1 * tag))
+    assert stated.proven_samples() == len(audio)
+    assert AudioReader(MemoryContents(data[:-cut])).proven_samples() is None
+    if total != len(audio):
+        assert AudioReader(MemoryContents(lie("flac16", data, total))).proven_samples() is None
+
+
 @pytest.mark.parametrize("name", FORMATS)
 @settings(max_examples=12, deadline=None)
 @given(places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8))
@@ -189,12 +206,6 @@ def mp3(audio: np.ndarray, rate: int = 44100, header: bool = True, **options: ob
     data = buffer.getvalue()
     mark = max(data.find(b"Xing"), data.find(b"Info"))
     return data if header else data[data.index(b"\xff\xfb", mark) :]
-
-
-ID3 = b"ID3\x03\x00\x00" + bytes((0, 0, 7, 0x68)) + b"\xff\xfb\x90\x00" * 250
-"""A tag of 1,010 bytes with pictures, whose bytes look like frames."""
-APE = b"APETAGEX" + struct.pack("<IIII", 2000, 32, 0, 0) + bytes(8)
-ID3V1 = b"TAG" + b"title".ljust(125)
 
 
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])

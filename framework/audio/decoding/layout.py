@@ -1,6 +1,6 @@
 """What a file of audio consists of, as far as its structure shows it without decoding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from framework.audio.decoding.contents import Contents
@@ -12,6 +12,7 @@ class Part(NamedTuple):
     Attributes:
         contents: The bytes; None for those of the whole file, unchanged.
         samples: Samples of a channel that decoding gives, where the structure proves the number.
+        prove: Finds that number, where it takes a while.
         trusted: Whether the number of samples that the decoder announces is what it will decode.
         apparent_size: Size in bytes that the decoder is told, where it would otherwise stop before the end.
         seekable: Whether a decoder can go to any sample of it.
@@ -20,6 +21,7 @@ class Part(NamedTuple):
 
     contents: Contents | None = None
     samples: int | None = None
+    prove: Callable[[], int | None] | None = None
     trusted: bool = False
     apparent_size: int | None = None
     seekable: bool = True

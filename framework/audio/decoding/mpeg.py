@@ -119,7 +119,7 @@ def _part(contents: Contents, stream: _Stream) -> Part:
     apparent = None if stream.claimed is not None else view.size * _APPARENT
     # An encoder's delay that belongs to frames which are missing is not taken off the others.
     cut = stream.claimed is not None and stream.claimed > stream.frames
-    return Part(view, None if cut else stream.samples, False, apparent)
+    return Part(view, None if cut else stream.samples, apparent_size=apparent)
 
 
 class _Walk:

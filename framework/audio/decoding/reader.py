@@ -12,7 +12,7 @@ import soundfile
 from framework.audio.decoding.chunks import chunk_layout
 from framework.audio.decoding.contents import Contents, ContentsFile, FileContents
 from framework.audio.decoding.flac import flac_layout
-from framework.audio.decoding.kinds import foreign_kind
+from framework.audio.decoding.kinds import CONVERT, foreign_kind
 from framework.audio.decoding.layout import DIRECT, Layout, Part
 from framework.audio.decoding.mpeg import mpeg_layout
 from framework.audio.decoding.ogg import ogg_layout
@@ -25,6 +25,8 @@ MOST_CHANNELS = 256
 LEAD_IN = {"MP3": 8 * 1152, "OGG": 8192}
 """Samples that these decoders need before those that are wanted, to decode them as they would from the beginning."""
 
+_CONTAINERS = (b"RIFF", b"RF64", b"BW64", b"FORM", b"caff", b"OggS", b"riff")
+"""What files begin with that may hold sound in a coding which cannot be decoded."""
 _BLOCK = 1 << 18  # samples of all channels that are decoded at a time
 _UNWRITTEN = np.uint32(0x7FC0DEAD)  # a NaN that no decoder writes
 
@@ -185,8 +187,9 @@ class AudioReader:
         """Return the number of samples, where the structure of the file proves it; decoding may still find damage."""
         total = 0
         for part in self._layout.parts:
-            if part.samples is not None:
-                total += part.samples
+            known = part.prove() if part.prove else part.samples
+            if known is not None:
+                total += known
             elif part.trusted:
                 with self._decoder(part) as file:
                     if (file.samplerate, file.channels) != (self.sample_rate, self.channels):
@@ -250,6 +253,8 @@ class AudioReader:
                 self._layout = layout
                 return
         reason = error.error_string.strip().removeprefix("Error : ").rstrip(".") or "unknown format"
+        if self._contents.read(0, 4) in _CONTAINERS:
+            reason += f": {CONVERT}"
         raise DecodingError("undecodable", kind or reason) from None
 
     def _decoder(self, part: Part) -> "_Decoder":

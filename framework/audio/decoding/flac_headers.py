@@ -28,6 +28,17 @@ def number_in(header: bytes) -> int:
     return number
 
 
+def block_length(header: bytes) -> int:
+    """Return how many samples a frame has by its header, where the code for that is not reserved; else 0."""
+    code = header[2] >> 4
+    count = block_bytes(header)
+    if count:
+        lead = header[4]
+        at = 5 if lead < 0x80 else 4 + (8 - (lead ^ 0xFF).bit_length())
+        return int.from_bytes(header[at : at + count], "big") + 1
+    return next((length for length, known in _BLOCK_CODES.items() if known == code), 0)
+
+
 def block_bytes(header: bytes) -> int:
     """Return how many bytes behind the number say how many samples the frame has."""
     return {6: 1, 7: 2}.get(header[2] >> 4, 0)
@@ -100,7 +111,12 @@ def _crc8(data: bytes) -> int:
 
 
 @functools.lru_cache(1 << 16)
-def crc16(data: bytes) -> int:
+def crc16(header: bytes) -> int:
+    """Return what a header contributes to the checksum of its frame."""
+    return frame_checksum(header)
+
+
+def frame_checksum(data: bytes) -> int:
     """Return the checksum of a frame, by the polynomial x^16 + x^15 + x^2 + 1."""
     checksum = 0
     for byte in data:
