@@ -22,6 +22,8 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _PART = re.compile(r"\..+\.(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-\d+\.part")
 _ABANDONED = 24 * 3600.0
 """Seconds without a change after which a temporary file of another machine counts as left behind."""
+_LONGEST = 200
+"""Bytes of a file's name that the name of its temporary file begins with; file systems allow 255 in all."""
 _numbers = itertools.count()
 
 
@@ -94,7 +96,8 @@ def write_atomically(path: Path, text: str) -> None:
 
 def part_of(path: Path) -> Path:
     """Return a name beside `path` for what this process has not finished writing."""
-    return path.with_name(f".{path.name}.{_machine()}-{os.getpid()}-{next(_numbers)}.part")
+    name = path.name.encode(errors="surrogateescape")[:_LONGEST].decode(errors="ignore")
+    return path.with_name(f".{name}.{_machine()}-{os.getpid()}-{next(_numbers)}.part")
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -219,6 +219,19 @@ def test_an_mp3_without_a_length_header_has_the_length_of_its_frames(mode):
     np.testing.assert_allclose(frames[0][1105:][: len(audio)], whole_file[0], atol=1e-6)
 
 
+@pytest.mark.parametrize("factor", [0.5, 1, 2])
+def test_a_length_header_of_another_encoder_is_no_more_believed(factor):
+    frames = mp3(noise_of_two_levels(), header=False, bitrate_mode="VARIABLE", compression_level=0.3)
+    length = len(decode(frames)[0])
+    # 417 bytes: a frame of 128 kbit/s.
+    vbri = (frames[:2] + b"\x90" + frames[3:4] + bytes(32) + b"VBRI" + bytes(10)).ljust(417, b"\0")
+    stated = struct.pack(">I", int(factor * length / 1152))
+    found, ending = decode(vbri[:50] + stated + vbri[54:] + frames)
+    assert len(found) == length
+    assert ending.whole == (factor <= 1)
+    assert AudioReader(MemoryContents(vbri[:50] + stated + vbri[54:] + frames)).measure() == ending
+
+
 def test_joined_mp3s_are_all_decoded_tags_and_all():
     first, second = mp3(music(44100, 50_000)), mp3(music(44100, 30_000, seed=1))
     parts = [decode(data)[0] for data in (first, second)]

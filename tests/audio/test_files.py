@@ -86,6 +86,22 @@ def test_each_broken_file_is_named_in_one_line_with_a_remedy(tmp_path):
         assert ": " in message.split(name)[1]
 
 
+def test_what_decodes_of_a_file_that_is_cut_is_loaded_with_a_warning(tmp_path, caplog):
+    for suffix in ("wav", "flac", "mp3", "ogg"):
+        path = tmp_path / f"tone.{suffix}"
+        soundfile.write(path, sine(RATE, 5) + np.random.default_rng(0).normal(0, 0.1, 5 * RATE), RATE)
+        whole = load_audio(path, RATE)
+        assert not caplog.records
+        path.write_bytes(path.read_bytes()[: int(0.6 * path.stat().st_size)])
+        audio = load_audio(path, RATE)
+        assert audio.shape[1] == pytest.approx(3 * RATE, rel=0.25)
+        torch.testing.assert_close(audio[:, :-3000], whole[:, : audio.shape[1] - 3000], atol=1e-4, rtol=0)
+        (record,) = caplog.records
+        assert f"{path} is damaged or cut short: " in record.getMessage()
+        assert " are kept" in record.getMessage()
+        caplog.clear()
+
+
 def test_saving_clips_survives_nan_and_leaves_nothing_beside_it(tmp_path):
     path = tmp_path / "new" / "out.wav"
     save_audio(path, torch.tensor([[0.5, 2.0, -3.0, math.nan, math.inf]]), RATE)
@@ -95,6 +111,11 @@ def test_saving_clips_survives_nan_and_leaves_nothing_beside_it(tmp_path):
     with pytest.raises(ValueError):
         save_audio(tmp_path / "new" / "out.unknown", torch.zeros(1, 4), RATE)
     assert os.listdir(path.parent) == ["out.wav"]
+
+
+def test_names_may_be_as_long_as_the_file_system_allows(tmp_path):
+    save_audio(tmp_path / f"{'n' * 251}.wav", torch.zeros(1, 100), RATE)
+    assert load_audio(tmp_path / f"{'n' * 251}.wav", RATE).shape == (1, 100)
 
 
 def test_saving_what_was_loaded_changes_no_sample(tmp_path):

@@ -48,7 +48,7 @@ class _Stream:
         per_frame: Samples of a channel in a frame.
         ranges: Byte ranges of the frames.
         frames: Their number, without the one that holds the length.
-        length_at: Position of the number of frames in that one; 0 where there is none.
+        length_at: Position of the number of frames in that one; 0 where the decoder finds none.
         claimed: That number.
         has_size: Whether the size in bytes follows.
         delay: Samples of silence that the encoder has put before the sound.
@@ -70,7 +70,7 @@ class _Stream:
     def samples(self) -> int:
         """Samples of a channel that a decoder gives."""
         total = self.frames * self.per_frame
-        if self.claimed is None:
+        if not self.length_at:
             return total
         return max(total - self.delay - max(self.padding, _DECODER_DELAY), 0)
 
@@ -100,7 +100,13 @@ def mpeg_layout(contents: Contents, begin: int = 0, end: int | None = None) -> L
     elif walk.partial:
         faults.append("the last frame is incomplete")
     decoded = sum(s.samples for s in streams)
-    if len(streams) == 1 and whole and not walk.gaps and streams[0].claimed == streams[0].frames:
+    if (
+        len(streams) == 1
+        and whole
+        and not walk.gaps
+        and streams[0].length_at
+        and streams[0].claimed == streams[0].frames
+    ):
         return Layout((Part(None, decoded),), None, 0.0, faults)
     parts = [_part(contents, stream) for stream in streams]
     return Layout(parts, decoded + lost if lost else None, 0.0, faults)
@@ -116,7 +122,7 @@ def _part(contents: Contents, stream: _Stream) -> Part:
         if stream.has_size:  # another size than the true one is complained of on the terminal
             patches[frames_at + 4] = min(view.size, 0xFFFFFFFF).to_bytes(4, "big")
         view = patched(view, patches, view.size)
-    apparent = None if stream.claimed is not None else view.size * _APPARENT
+    apparent = None if stream.length_at else view.size * _APPARENT
     # An encoder's delay that belongs to frames which are missing is not taken off the others.
     cut = stream.claimed is not None and stream.claimed > stream.frames
     return Part(view, None if cut else stream.samples, apparent_size=apparent)
@@ -168,7 +174,8 @@ class _Walk:
                 stream.length_at, stream.claimed, stream.has_size, stream.delay, stream.padding = length
             else:
                 stream.frames += 1
-            stream.add(at, at + header.size)
+            if not length or stream.length_at:  # a header that the decoder does not know is left out
+                stream.add(at, at + header.size)
             at, fresh = at + header.size, False
         if stream:
             yield stream
@@ -239,7 +246,7 @@ class _Walk:
     def _length_header(self, at: int, header: _Header) -> tuple[int, int | None, bool, int, int] | None:
         """Return position and value of the number of frames, whether the size in bytes follows, delay and padding.
 
-        None for a frame of sound.
+        The position is 0 where the decoder does not find the number there. None for a frame of sound.
         """
         if header.kind[1] != 3:
             return None
@@ -255,7 +262,7 @@ class _Walk:
             frames = int.from_bytes(data[xing + 8 : xing + 12], "big")
             return at + xing + 8, frames, bool(flags & 2), gap >> 12, gap & 0xFFF
         if mark == b"VBRI" or self._bytes(at + 36, 4) == b"VBRI":
-            return at + 50, int.from_bytes(self._bytes(at + 50, 4), "big"), False, 0, 0
+            return 0, int.from_bytes(self._bytes(at + 50, 4), "big"), False, 0, 0
         return None
 
 
