@@ -22,6 +22,7 @@ from midirenderer import render_wave_from
 
 from framework.audio.resample import resample
 from framework.errors import InvalidValueError
+from framework.music.midi.writer import track_chunk
 from framework.music.notes import PERCUSSION, Note
 
 NATIVE_RATE = 48_000
@@ -131,17 +132,17 @@ def _midi_file(voices: Sequence[Performance], seconds: float) -> bytes:
     file = mido.MidiFile(ticks_per_beat=_TICKS_PER_QUARTER)
     for number, (voice, side) in enumerate(zip(voices, (0, 127), strict=False)):
         channel = _DRUM_CHANNEL if voice.program == PERCUSSION else number
-        track = mido.MidiTrack()
-        file.tracks.append(track)
-        for control, value in ((_REVERB, 0), (_CHORUS, 0), (_VOLUME, 100), (_PAN, side), (_PAN_FINE, side)):
-            track.append(mido.Message("control_change", channel=channel, control=control, value=value))
-        track.append(mido.Message("program_change", channel=channel, program=voice.program % PERCUSSION))
-        now = 0
-        for tick, velocity, midi in sorted(_strokes(voice)):
-            track.append(mido.Message("note_on", channel=channel, note=midi, velocity=velocity, time=tick - now))
-            now = tick
+        head = [
+            mido.Message("control_change", channel=channel, control=control, value=value)
+            for control, value in ((_REVERB, 0), (_CHORUS, 0), (_VOLUME, 100), (_PAN, side), (_PAN_FINE, side))
+        ]
+        head.append(mido.Message("program_change", channel=channel, program=voice.program % PERCUSSION))
+        strokes = [
+            (tick, 0, mido.Message("note_on", channel=channel, note=midi, velocity=velocity))
+            for tick, velocity, midi in sorted(_strokes(voice))
+        ]
         # The rendering stops at the end of the track, not when the last note has died away.
-        track.append(mido.MetaMessage("end_of_track", time=max(0, round(seconds * _TICKS_PER_SECOND) - now)))
+        file.tracks.append(track_chunk(head, strokes, round(seconds * _TICKS_PER_SECOND)))
     buffer = io.BytesIO()
     file.save(file=buffer)
     return buffer.getvalue()

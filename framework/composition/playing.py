@@ -23,8 +23,8 @@ RATE = 44_100
 PEAK = 10 ** (-1 / 20)
 """Of the mix: one dB below full scale."""
 _VELOCITY, _RING_OUT = 90, 1.5
-_LONGEST_HOURS = 12
-"""Of all voices together: 8 GB of samples."""
+_LONGEST_HOURS, _MOST_HOURS = 2, 12
+"""Length of a score, and of all its voices together; each fills about 8 GB."""
 _HELD = 0.75  # beats by which a phrase's last beat is longer: its fermata
 _PARTS = ("soprano", "alto", "tenor", "bass")
 
@@ -68,10 +68,10 @@ def sampled(
         PlayingError: the voices are too long to be held in memory.
     """
     seconds = max((note.end for notes in voices.values() for note in notes), default=0.0) + _RING_OUT
-    if seconds * len(voices) > _LONGEST_HOURS * 3600:
+    if seconds > _LONGEST_HOURS * 3600 or seconds * len(voices) > _MOST_HOURS * 3600:
         raise PlayingError(
-            f"the score is too long to be played: {len(voices)} voices of {seconds / 60:,.0f} minutes, and at most "
-            f"{_LONGEST_HOURS} hours in all fit into memory; cut it, or play fewer of its tracks"
+            f"the score is too long to be held in memory: {len(voices)} voices of {seconds / 60:,.0f} minutes, not at "
+            f"most {_LONGEST_HOURS} hours, and {_MOST_HOURS} hours of all voices together; cut it"
         )
     chosen = itertools.chain(instruments, itertools.repeat(instruments[-1]))
     programs = [PERCUSSION if name in percussion else SOLOS[next(chosen)].program for name in voices]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from midi_bytes import control, midi, off, on
 from song_examples import chorale
 
 from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
@@ -21,6 +22,7 @@ from datamodules.song_midi import save_midi
 from framework.cli import main
 from framework.commands import compose
 from framework.commands.experiment import open_experiment
+from framework.composition.playing import PlayingError, sampled
 from framework.generators.wholesong import SmallSongLevel
 from framework.music.notes import Note
 
@@ -226,6 +228,22 @@ def test_drums_of_a_score_are_played_by_the_kit_and_by_no_trained_system(tmp_pat
     performed = {"tune": [Note(0, 1, 69)], "kit": [Note(0, 1, 38)]}
     compose.play(performed, SimpleNamespace(instruments=["flute"], seed=0), [None], {}, {"kit"})
     assert heard == [performed["tune"]]
+
+
+def test_what_was_not_understood_of_a_score_is_printed(tmp_path, capsys):
+    (tmp_path / "own.mid").write_bytes(midi(on(60) + control(64, 127) + on(64, 480) + off(64, 480)))
+    voices, tempo, percussion = compose.scored(tmp_path / "own.mid")
+    assert voices == {"00_track": (Note(0, 2, 60), Note(1, 1, 64))}
+    assert (tempo, percussion) == (120, frozenset())
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("own.mid: notes without an end: 1, sustain pedal events that are ignored: 1")
+
+
+@pytest.mark.parametrize(("voices", "hours"), [(1, 3), (20, 1)])
+def test_scores_that_do_not_fit_into_memory_are_refused(voices, hours):
+    notes = {f"voice {number}": [Note(hours * 3600, 1, 60)] for number in range(voices)}
+    with pytest.raises(PlayingError, match=f"too long to be held in memory: {voices} voices of {60 * hours} minutes"):
+        sampled(notes, ["flute"])
 
 
 def test_a_song_has_been_through_the_levels_whose_voices_it_has():

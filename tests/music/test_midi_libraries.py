@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from midi_bytes import END, chunk, control, header, meta, off, on
 
+from framework.errors import InvalidValueError
 from framework.music.midi.reader import score_of
 from framework.music.midi.score import Key, Meter, MidiError, MidiScore, MidiTrack, TempoChange, TempoMap, note_array
 from framework.music.midi.writer import write_score
@@ -75,6 +76,20 @@ def test_what_is_written_is_read(score, tmp_path_factory):
         *(e[-1].tick for e in (score.time.changes, score.meters, score.keys) if e),
     )
     assert not found.remarks
+
+
+def test_pauses_longer_than_a_delta_time_can_be_are_written(tmp_path_factory):
+    end = 40_000 * 32_767
+    score = MidiScore((MidiTrack(note_array([(end - 1, end, 60, 90)])),), TempoMap(ticks_per_beat=32_767))
+    found = score_of(written(score, tmp_path_factory), "x.mid")
+    assert found.tracks[0].notes.tolist() == [[end - 1, end, 60, 90]]
+    assert not found.remarks
+
+
+@pytest.mark.parametrize("row", [(-1, 0, 60, 90), (2, 1, 60, 90), (0, 1, 128, 90), (0, 1, 60, 0)])
+def test_notes_that_midi_cannot_have_are_refused(row, tmp_path):
+    with pytest.raises(InvalidValueError, match=r"song\.mid: flute has a note"):
+        write_score(tmp_path / "song.mid", MidiScore((MidiTrack(note_array([row]), "flute"),)))
 
 
 def by_mido(data):

@@ -1,7 +1,8 @@
 """Scores as Standard MIDI Files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 import mido
 
@@ -12,7 +13,11 @@ _MAJOR = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B",
 _MINOR = ("Abm", "Ebm", "Bbm", "Fm", "Cm", "Gm", "Dm", "Am", "Em", "Bm", "F#m", "C#m", "G#m", "D#m", "A#m")
 _SIGNATURE, _OFF, _STROKE, _ON = range(4)
 
-_Timed = tuple[int, int, mido.Message | mido.MetaMessage]
+_LONGEST_DELTA = (1 << 28) - 1
+"""The largest number of variable length."""
+
+Message: TypeAlias = mido.Message | mido.MetaMessage
+Timed: TypeAlias = tuple[int, int, Message]
 """An event: tick, its rank among the events of the tick, message."""
 
 
@@ -31,23 +36,34 @@ def write_score(path: Path, score: MidiScore) -> None:
     file = mido.MidiFile(ticks_per_beat=score.time.ticks_per_beat, charset="utf-8")
     for track in score.tracks:
         events = [*_signatures(score), *_notes(track, path)] if not file.tracks else [*_notes(track, path)]
-        file.tracks.append(_chunk(_head(track), events, score.length))
+        file.tracks.append(track_chunk(_head(track), events, score.length))
     if not file.tracks:
-        file.tracks.append(_chunk([], [*_signatures(score)], score.length))
+        file.tracks.append(track_chunk([], [*_signatures(score)], score.length))
     file.save(path)
 
 
-def _chunk(head: list[mido.Message | mido.MetaMessage], events: list[_Timed], length: int) -> mido.MidiTrack:
+def track_chunk(head: Iterable[Message], events: Iterable[Timed], length: int) -> mido.MidiTrack:
+    """Return a track chunk.
+
+    Args:
+        head: Messages at its beginning.
+        events: Messages with their ticks.
+        length: Tick at which the chunk ends, if no event comes later.
+    """
     chunk, now = mido.MidiTrack(head), 0
-    for tick, _, message in sorted(events, key=lambda event: event[:2]):
+    ordered = sorted(events, key=lambda event: event[:2])
+    end = max(length, ordered[-1][0] if ordered else 0)
+    for tick, _, message in [*ordered, (end, 0, mido.MetaMessage("end_of_track"))]:
+        while tick - now > _LONGEST_DELTA:
+            chunk.append(mido.MetaMessage("text", time=_LONGEST_DELTA))
+            now += _LONGEST_DELTA
         chunk.append(message.copy(time=tick - now))
         now = tick
-    chunk.append(mido.MetaMessage("end_of_track", time=max(0, length - now)))
     return chunk
 
 
-def _head(track: MidiTrack) -> list[mido.Message | mido.MetaMessage]:
-    head: list[mido.Message | mido.MetaMessage] = []
+def _head(track: MidiTrack) -> list[Message]:
+    head: list[Message] = []
     if track.name:
         head.append(mido.MetaMessage("track_name", name=track.name))
     if track.program or not track.percussion:
@@ -55,7 +71,7 @@ def _head(track: MidiTrack) -> list[mido.Message | mido.MetaMessage]:
     return head
 
 
-def _signatures(score: MidiScore) -> Iterator[_Timed]:
+def _signatures(score: MidiScore) -> Iterator[Timed]:
     for change in score.time.changes:
         yield change.tick, _SIGNATURE, mido.MetaMessage("set_tempo", tempo=change.microseconds)
     for meter in score.meters:
@@ -66,7 +82,7 @@ def _signatures(score: MidiScore) -> Iterator[_Timed]:
         yield key.tick, _SIGNATURE, mido.MetaMessage("key_signature", key=name)
 
 
-def _notes(track: MidiTrack, path: Path) -> Iterator[_Timed]:
+def _notes(track: MidiTrack, path: Path) -> Iterator[Timed]:
     """Yield note-ons and note-offs; at a tick, notes end before others begin, and what has no length is in between.
 
     Raises:
