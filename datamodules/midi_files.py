@@ -303,7 +303,7 @@ def pack_midi(source: Path, destination: Path) -> dict[str, Any]:
         more = f" and {len(found.skipped) - _SHOWN} more" if len(found.skipped) > _SHOWN else ""
         print_above(f"{destination}: {len(found.skipped)} left out: {'; '.join(found.skipped[:_SHOWN])}{more}")
     for line in remark_lines(remarks):
-        print_above(line)
+        print_above(f"{source}: {line}")
     return read_manifest(destination)
 
 
