@@ -6,12 +6,15 @@ from torch import Tensor
 
 from experiments.griffin_lim import GriffinLim
 from framework.audio.griffin_lim import LinearGriffinLim
+from framework.errors import InvalidValueError
 
 
 class GriffinLimLinear(GriffinLim):
     """Fast Griffin-Lim from the true linear magnitudes: what the mel bands lose is the difference to griffin_lim."""
 
     def build_generator(self) -> LinearGriffinLim:
+        if self.mel_consistency_steps:
+            raise InvalidValueError("mel_consistency_steps: there is no mel to project towards; leave it at 0")
         return LinearGriffinLim(self.preset, self.iterations, self.momentum, self.random_phase)
 
     def condition(self, batch: dict[str, Any]) -> Tensor:

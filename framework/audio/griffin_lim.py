@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from framework.audio.mel import MelPreset, mel_filters
+from framework.audio.mel_consistency import MelConsistency
+from framework.audio.modified_stft import Estimate, ModifiedSTFT, Transform
 from framework.errors import InvalidValueError
 
 
@@ -21,17 +23,24 @@ class GriffinLim(nn.Module):
         momentum: The acceleration alpha of Perraudin et al. (2013), algorithm 2; 0 is the algorithm of 1984.
         random_phase: Start from phases drawn with torch's generator rather than from zero, with which the same
             spectrogram always gives the same audio.
+        mel_consistency_steps: Projections of the audio towards the mel afterwards.
     """
 
     window: Tensor
     filters: Tensor
 
     def __init__(
-        self, preset: MelPreset, iterations: int = 32, momentum: float = 0.99, random_phase: bool = False
+        self,
+        preset: MelPreset,
+        iterations: int = 32,
+        momentum: float = 0.99,
+        random_phase: bool = False,
+        mel_consistency_steps: int = 0,
     ) -> None:
         super().__init__()
         self.preset, self.iterations, self.momentum = preset, iterations, momentum
         self.random_phase = random_phase
+        self.consistency = MelConsistency(preset, mel_consistency_steps) if mel_consistency_steps else None
         self.register_buffer("window", torch.hann_window(preset.win_length), persistent=False)
         self.register_buffer("filters", mel_filters(preset), persistent=False)
 
@@ -39,7 +48,12 @@ class GriffinLim(nn.Module):
     def forward(self, log_mel: Tensor) -> Tensor:
         """Invert log-mels `(batch, mels, frames)` of the preset to audio `(batch, 1, frames * hop_length)`."""
         with torch.autocast(log_mel.device.type, enabled=False):
-            return self.audio(self.magnitude(log_mel.float()))
+            audio = self.audio(self.magnitude(log_mel.float()))
+        if self.consistency is None or not log_mel.shape[-1]:
+            return audio
+        # Of frames that are centred on their first sample, the last one has no samples of its own.
+        time = (log_mel.shape[-1] - (self.preset.padding == "center")) * self.preset.hop_length
+        return torch.cat([self.consistency(audio[..., :time], log_mel), audio[..., time:]], dim=-1)
 
     def magnitude(self, log_mel: Tensor) -> Tensor:
         """Return the magnitude spectrogram `(batch, n_fft / 2 + 1, frames)` behind log-mels `(batch, mels, frames)`.
@@ -175,11 +189,28 @@ def fast_griffin_lim(
     for _ in range(iterations):
         # The transform is linear: accelerating signals accelerates their spectra, which are several times as large.
         spectrum = fourier.analyse(signal - inertia * previous if inertia else signal)
-        parts = torch.view_as_real(spectrum).square()
-        power = parts[..., 0] + parts[..., 1]
-        spectrum *= power.add_(1e-30).rsqrt_().mul_(magnitude)
-        previous, signal = signal, fourier.synthesise(spectrum)
+        previous, signal = signal, fourier.synthesise(with_magnitude(spectrum, magnitude))
     return fourier.audio(signal)
+
+
+def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
+    """Give a complex spectrum another magnitude, in place, and return it."""
+    parts = torch.view_as_real(spectrum).square()
+    power = parts[..., 0] + parts[..., 1]
+    return spectrum.mul_(power.add_(1e-30).rsqrt_().mul_(magnitude))
+
+
+def griffin_lim_stages(transform: Transform, iterations: int, momentum: float) -> list[ModifiedSTFT]:
+    """Return the iterations of fast Griffin-Lim for audio in pieces: see `fast_griffin_lim`.
+
+    The first one is given audio with any phase, and the magnitudes that are wanted.
+    """
+
+    def modify(spectrum: Tensor, frames: Estimate) -> Tensor:
+        assert frames.magnitude is not None
+        return with_magnitude(spectrum, frames.magnitude)
+
+    return [ModifiedSTFT(transform, modify, momentum / (1 + momentum)) for _ in range(iterations)]
 
 
 def invert_mel(mel: Tensor, filters: Tensor, tolerance: float = 1e-4, iterations: int = 200) -> Tensor:

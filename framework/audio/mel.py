@@ -74,6 +74,13 @@ class MelPreset:
         return (math.e if self.log == "e" else 10.0) ** ((log_mel - self.shift) / self.scale)
 
     @property
+    def range(self) -> tuple[float, float]:
+        """Smallest and greatest mel magnitude that log-mels of this convention tell apart; others are clipped."""
+        base = math.e if self.log == "e" else 10.0
+        low, high = (base ** ((limit - self.shift) / self.scale) for limit in self.limits or (-math.inf, math.inf))
+        return max(self.floor, low), high
+
+    @property
     def frame_rate(self) -> float:
         """Frames per second (Hz)."""
         return self.sample_rate / self.hop_length

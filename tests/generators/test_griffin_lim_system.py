@@ -11,7 +11,7 @@ from framework.catalogue import find
 from framework.cli import main
 from framework.evaluation.distances import log_mel_error
 
-NAMES = ("griffin_lim", "griffin_lim_1984", "griffin_lim_linear")
+NAMES = ("griffin_lim", "griffin_lim_1984", "griffin_lim_linear", "griffin_lim_consistent")
 
 
 def chirp() -> torch.Tensor:
@@ -24,12 +24,14 @@ def chirp() -> torch.Tensor:
 def test_each_keeps_more_than_the_one_before():
     audio = chirp()
     errors = []
-    for name in ("griffin_lim_1984", "griffin_lim", "griffin_lim_linear"):
+    for name in ("griffin_lim_1984", "griffin_lim", "griffin_lim_consistent", "griffin_lim_linear"):
         system = find(name)()
         fake = system.synthesize(system.analyse(audio[..., :44000]))
         assert fake.shape == (1, 1, 44000)
         errors.append(float(log_mel_error(fake, audio[..., :44000], system.preset)))
-    assert errors[0] > errors[1] > errors[2]
+    assert errors == sorted(errors, reverse=True)
+    with pytest.raises(ValueError, match="mel_consistency_steps: there is no mel"):
+        find("griffin_lim_linear")(mel_consistency_steps=1)
 
 
 @pytest.mark.parametrize("name", NAMES)
