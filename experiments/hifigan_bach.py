@@ -1,4 +1,4 @@
-"""The experiment to start with."""
+"""A small HiFi-GAN."""
 
 from datamodules.bach_chorales import BachChorales
 from framework.discriminators.base import Discriminator

@@ -20,6 +20,10 @@ class Vocoder(nn.Module):
         """Return the network for synthesis on a CPU, with the weights that it has now."""
         return compiled(self) or self.channels_last()
 
+    def eager(self) -> Callable[[Tensor], Tensor]:
+        """Return the network for synthesis on a CPU by PyTorch alone, with the weights that it has now."""
+        return self.channels_last()
+
     def channels_last(self) -> "ChannelsLast":
         """Return the network in PyTorch for synthesis on a CPU, with the weights that it has now."""
         # Tensors made in inference mode could not be refreshed outside of it.

@@ -5,7 +5,7 @@ lengths, and the memory does not grow with the signal. Outputs come as late as t
 """
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, cast
 
 import torch
@@ -26,7 +26,7 @@ class Incremental(Protocol):
 class Pointwise:
     """A layer that sees each sample by itself."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: Callable[[Tensor], Tensor]) -> None:
         self.layer = layer
 
     def __call__(self, piece: Tensor, last: bool) -> Tensor:

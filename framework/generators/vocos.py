@@ -10,6 +10,7 @@ from torch.nn.functional import conv_transpose1d, fold, gelu, pad
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitDiscriminator
+from framework.generators.incremental import Chain, Incremental, Pointwise, Sum, incremental
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.mel import MelLoss
 from framework.paradigms.adversarial import Adversarial
@@ -38,9 +39,17 @@ class ConvNeXtBlock(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Transform `(batch, channels, frames)`."""
-        hidden = self.norm(self.dwconv(frames).transpose(1, 2))
+        return frames + self.pointwise(self.dwconv(frames))
+
+    def pointwise(self, frames: Tensor) -> Tensor:
+        """Transform each frame of `(batch, channels, frames)` by itself."""
+        hidden = self.norm(frames.transpose(1, 2))
         hidden = self.gamma * self.pwconv2(gelu(self.pwconv1(hidden)))
-        return frames + hidden.transpose(1, 2)
+        return hidden.transpose(1, 2)
+
+    def incremental(self) -> Incremental:
+        """Return the block for frames in pieces."""
+        return Sum(Pointwise(nn.Identity()), Chain(incremental(self.dwconv), Pointwise(self.pointwise)))
 
 
 class VocosBackbone(nn.Module):
@@ -66,10 +75,19 @@ class VocosBackbone(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return hidden states `(batch, frames, channels)`."""
-        hidden = self.norm(self.embed(features).transpose(1, 2)).transpose(1, 2)
+        hidden = self.normalise(self.embed(features))
         for block in self.convnext:
             hidden = block(hidden)
         return self.final_layer_norm(hidden.transpose(1, 2))
+
+    def normalise(self, hidden: Tensor) -> Tensor:
+        """Normalise the channels of each frame of `(batch, channels, frames)`."""
+        return self.norm(hidden.transpose(1, 2)).transpose(1, 2)
+
+    def incremental(self) -> Incremental:
+        """Return the backbone for features in pieces; its hidden states are `(batch, frames, channels)` then, too."""
+        layers = Chain(incremental(self.embed), Pointwise(self.normalise), *map(incremental, self.convnext))
+        return lambda piece, last: self.final_layer_norm(layers(piece, last).transpose(1, 2))
 
 
 class ShortTimeFourier(nn.Module):
