@@ -42,8 +42,11 @@ class RealFourier(nn.Module):
 
     def analyse(self, audio: Tensor) -> Tensor:
         """Return real and imaginary parts `(batch, 2, bins, frames)` of audio `(batch, 1, time)`."""
-        parts = conv1d(pad(audio, (self.edge, self.edge)), self.analysis, stride=self.hop_length)
-        return parts.unflatten(1, (2, -1))
+        return self.transform(pad(audio, (self.edge, self.edge)))
+
+    def transform(self, padded: Tensor) -> Tensor:
+        """Return the parts of audio that begins with the first frame and ends with the last."""
+        return conv1d(padded, self.analysis, stride=self.hop_length).unflatten(1, (2, -1))
 
     def invert(self, parts: Tensor) -> Tensor:
         """Return the audio `(batch, 1, time)` of real and imaginary parts `(batch, 2, bins, frames)`."""
@@ -56,7 +59,7 @@ class RealFourier(nn.Module):
         parts = frames.unflatten(1, (self.overlap, self.hop_length)).unbind(1)
         hops = sum(pad(part, (number, self.overlap - 1 - number)) for number, part in enumerate(parts))
         audio = hops.transpose(1, 2).flatten(1)  # type: ignore[union-attr]
-        return audio[:, self.edge : audio.shape[-1] - self.behind]
+        return audio[:, self.edge : -self.behind or None]
 
 
 class RealFourierHead(nn.Module):

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
 
@@ -12,11 +12,13 @@ from torch.export import Dim, ExportedProgram
 
 from framework.errors import OstinatoError
 from framework.export.fourier import RealFourierHead, RealSpectrum
+from framework.export.mel_inversion import RealMelInversion
 from framework.export.recurrent import ScannedLSTM
 from framework.generators.autoencoder import Autoencoder
 from framework.generators.diffwave import DiffWave
 from framework.generators.fourier import Spectrum
 from framework.generators.layers import remove_weight_norm
+from framework.generators.mel_inversion import MelInversion, MelInversionNetwork
 from framework.generators.univnet import UnivNet
 from framework.generators.vocos import FourierHead
 from framework.generators.wavenet import WaveNet
@@ -30,11 +32,17 @@ COUNTERPARTS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     FourierHead: RealFourierHead,
     Spectrum: RealSpectrum,
     nn.LSTM: ScannedLSTM,
+    MelInversionNetwork: RealMelInversion,
 }
 """What computes the same in operations that graphs have."""
 
 SCALES = {"mel": 1, "labels": 0}
 """Of each condition the frames that a frame is along its last axis, as `Program.frame_axis` has them."""
+
+FAITHFUL = 90.0
+"""Least ratio (dB) of what the generator makes to what the program makes otherwise; float32 rounds at about 140."""
+FAITHFUL_PHASE = 20.0
+"""The same where the phase is sought: iterations amplify rounding, and of two equal peaks another one may be taken."""
 
 Inputs = tuple[Tensor, ...]
 
@@ -53,12 +61,14 @@ class Program:
         frame_axis: Of each input the samples or frames that a frame of the conditioning is along its last axis; 0 for
             an input that has a value a clip.
         example: Of clips and frames the inputs.
+        faithful: Least ratio (dB) of the generator's audio to the difference between it and the program's.
     """
 
     network: nn.Module
     inputs: tuple[str, ...]
     frame_axis: tuple[int, ...]
     example: Callable[[int, int], Inputs]
+    faithful: float = FAITHFUL
 
 
 @singledispatch
@@ -89,6 +99,13 @@ def _(system: WaveNet) -> Program:
     names = tuple(conditions(system, 1, 8))
     network = Conditioned(system.network, names, system.prepared)
     return Program(network, ("past", *names), (system.preset.hop_length, *(SCALES[n] for n in names)), example)
+
+
+@program.register
+def _(system: MelInversion) -> Program:
+    """Return the generator: log-mel -> audio."""
+    vocoder = program.dispatch(System)(system)
+    return replace(vocoder, faithful=FAITHFUL_PHASE)
 
 
 @program.register
@@ -175,13 +192,16 @@ def noise(system: System, clips: int, frames: int) -> Tensor:
 
 def exportable(network: nn.Module) -> nn.Module:
     """Return a network that computes the same in operations that other runtimes have."""
-    plain = remove_weight_norm(copy.deepcopy(network))
+    plain = counterpart(remove_weight_norm(copy.deepcopy(network)))
     for module in list(plain.modules()):
         for name, child in module.named_children():
-            for kind, other in COUNTERPARTS.items():
-                if isinstance(child, kind):
-                    setattr(module, name, other(child))
+            setattr(module, name, counterpart(child))
     return plain.eval().requires_grad_(False)
+
+
+def counterpart(network: nn.Module) -> nn.Module:
+    """Return what computes the same as a network in operations that graphs have: itself, if it does."""
+    return next((other(network) for kind, other in COUNTERPARTS.items() if isinstance(network, kind)), network)
 
 
 def traced(exported: Program) -> ExportedProgram:

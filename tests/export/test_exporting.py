@@ -8,11 +8,13 @@ from framework.export import exporting
 from framework.export.exporting import compared, export
 from framework.export.formats import FORMATS, Format
 from framework.export.fourier import RealFourierHead, RealSpectrum
+from framework.export.mel_inversion import RealMelInversion
 from framework.export.programs import SHORTEST, ExportError, program, traced
 from framework.generators.diffwave import DiffWave
 from framework.generators.encodec import Encodec
 from framework.generators.fourier import Spectrum
 from framework.generators.hifigan import HiFiGAN
+from framework.generators.mel_inversion import MelInversion
 from framework.generators.melgan import MelGAN
 from framework.generators.vocos import FourierHead
 from framework.generators.wavenet import WaveNet, WaveNetVocoder
@@ -140,3 +142,29 @@ def test_a_denoiser_of_spectra_is_a_program(tmp_path):
     FORMATS["torch"].write(exported, traced(exported), path, "{}")
     inputs = exported.example(3, 61)
     torch.testing.assert_close(FORMATS["torch"].read(path)(inputs), system.network(*inputs), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("mel", "initial_phase"), [("hifigan_22k", "spsi"), ("vocos_24k", "zero"), ("diffwave_22k", "zero")]
+)
+def test_mel_inversion_in_real_numbers_is_that_in_pieces(mel, initial_phase):
+    sizes = {"channels": 16, "hidden": 24, "layers": 1, "iterations": 2, "mel_consistency_steps": 2}
+    system = MelInversion.variant(mel=mel, initial_phase=initial_phase, **sizes)().eval()
+    torch.nn.init.normal_(system.trained.out.weight, std=0.05)
+    seconds = torch.arange(100 * system.preset.hop_length) / system.preset.sample_rate
+    tones = sum(torch.sin(2 * torch.pi * 220 * k * seconds) / k for k in range(1, 9))
+    log_mel = system.front_end(0.2 * tones[None, None] + 1e-3 * torch.randn(1, 1, len(seconds)))
+    wanted = system.network(log_mel)
+    made = RealMelInversion(system.network)(log_mel)
+    assert made.shape == wanted.shape
+    assert exporting.signal_to_noise(wanted.double(), made.double()) > 60
+
+
+@torch.no_grad()
+def test_mel_inversion_is_a_program_for_any_length():
+    sizes = {"channels": 16, "hidden": 24, "layers": 1, "iterations": 1, "mel_consistency_steps": 1}
+    system = MelInversion.variant(**sizes)().eval()
+    exported = program(system)
+    made = traced(exported).module()(*(inputs := exported.example(3, 61)))
+    assert exporting.signal_to_noise(system.network(*inputs).double(), made.double()) > exported.faithful
