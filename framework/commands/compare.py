@@ -16,6 +16,7 @@ from framework.evaluation.columns import run_folder_of, short
 from framework.evaluation.comparison import Comparison, compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, load_evaluation
+from framework.evaluation.metrics.regeneration import regeneration_metrics
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening
@@ -146,7 +147,8 @@ def evaluated(targets: Sequence[Target], settings: Any) -> list[Evaluation]:
             options = ["--split", settings.split, *(["--clips", str(clips)] if clips else [])]
             if settings.metrics:
                 # What was measured before is measured again: these values take the place of those.
-                again = [metric.name for metric in metrics_named() if metric.name in measured_already]
+                known_metrics = [*metrics_named(), *regeneration_metrics(0)]
+                again = [metric.name for metric in known_metrics if metric.name in measured_already]
                 options += ["--metrics", *dict.fromkeys([*again, *settings.metrics])]
             if other:
                 options += ["--name", of_clips(settings)]

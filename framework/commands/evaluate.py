@@ -133,7 +133,8 @@ def measured(opened: Opened) -> Evaluation:
     """
     cli, settings = opened.cli, opened.cli.config
     training = partial(training_clips, cli.model, cli.datamodule)
-    metrics = metrics_named(settings["metrics"], settings["embedder"], training, cli.model.traits)
+    segment = getattr(cli.datamodule, "segment", 0)
+    metrics = metrics_named(settings["metrics"], settings["embedder"], training, cli.model.traits, segment)
     batches = cli.datamodule.held_out(settings["split"], settings["clips"])
     on_gpu = torch.cuda.is_available() and cli.trainer_arguments["accelerator"] != "cpu"
     cli.model.to("cuda" if on_gpu else "cpu")

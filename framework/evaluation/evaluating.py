@@ -16,9 +16,11 @@ from tqdm import tqdm
 
 from framework.audio.files import save_audio
 from framework.audio.griffin_lim import GriffinLim
+from framework.errors import OstinatoError
 from framework.evaluation.cost import CostMeter
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, Subject
-from framework.evaluation.metrics.metric import Clip, Metric, NotMeasurableError, SetMetric, Trait
+from framework.evaluation.metrics.metric import Clip, Metric, RegenerationMetric, SetMetric, Trait
+from framework.evaluation.metrics.shelf import AnyMetric
 from framework.evaluation.statistics import Interval, jackknife
 
 NOT_FINITE = "NaN or infinite samples"
@@ -30,7 +32,7 @@ UNITS = {"bits_per_sample": "bits"}
 def evaluate(
     system: Any,
     batches: Iterable[dict[str, Any]],
-    metrics: Sequence[Metric | SetMetric | Trait],
+    metrics: Sequence[AnyMetric],
     folder: Path,
     subject: Subject,
 ) -> Evaluation:
@@ -101,7 +103,7 @@ def check(found: Evaluation) -> None:
 class _Pass:
     """One pass over the clips, which fills an evaluation."""
 
-    def __init__(self, system: Any, found: Evaluation, metrics: Sequence[Metric | SetMetric | Trait]) -> None:
+    def __init__(self, system: Any, found: Evaluation, metrics: Sequence[AnyMetric]) -> None:
         self.system, self.found = system, found
         self.griffin_lim = GriffinLim(system.preset).to(system.device)
         self.meter = CostMeter(system.device, system.preset.sample_rate)
@@ -109,9 +111,10 @@ class _Pass:
         able = [metric for metric in metrics if metric.name not in found.missing]
         self.of_clips = [metric for metric in able if isinstance(metric, Metric)]
         self.of_sets = [metric for metric in able if isinstance(metric, SetMetric)]
+        self.of_regeneration = [metric for metric in able if isinstance(metric, RegenerationMetric)]
         self.traits = [metric for metric in able if isinstance(metric, Trait)]
         self.embedded: dict[tuple[str, str], dict[str, Tensor]] = {}
-        of_values: list[Metric | Trait] = [*self.of_clips, *self.traits]
+        of_values: list[AnyMetric] = [*self.of_clips, *self.of_regeneration, *self.traits]
         for metric in of_values:
             found.metrics[metric.name] = {"values": [], **described(metric)}
 
@@ -127,14 +130,22 @@ class _Pass:
             fake = self.generated(key, batch) if self.traits else system.synthesize(batch)
         audio = {"generated": fake, "truth": real}
         if system.copies:
-            time, hop = real.shape[-1], system.preset.hop_length
-            padded = nn.functional.pad(real, (0, -time % hop))
-            audio["griffin_lim"] = self.griffin_lim(system.front_end(padded))[..., :time]
+            audio["griffin_lim"] = self.by_griffin_lim(real)
         for name, made in audio.items():
             save_audio(found.audio(key) / f"{name}.wav", made[0], found.sample_rate)
         self.measure_itself(key, batch)
         self.score(key, audio)
+        self.score_regeneration(key, real)
         found.clips.append(key)
+
+    def by_griffin_lim(self, audio: Tensor) -> Tensor:
+        """Return audio `(1, 1, time)` that Griffin-Lim makes of the log-mel of audio."""
+        padded = nn.functional.pad(audio, (0, -audio.shape[-1] % self.system.preset.hop_length))
+        return self.griffin_lim(self.system.front_end(padded))[..., : audio.shape[-1]]
+
+    def by_system(self, key: str, audio: Tensor) -> Tensor:
+        """Return audio `(1, 1, time)` that the system makes of a clip's audio, or of a part of it."""
+        return self.system.synthesize(self.system.analyse(audio) | {"key": [key]})
 
     def generated(self, key: str, batch: dict[str, Any]) -> Tensor:
         """Return what is generated as audio, and take down what the example itself is like beside the true one."""
@@ -187,11 +198,19 @@ class _Pass:
                 if finite or name != "generated":
                     self.embedded.setdefault((of_set.name, name), {})[key] = of_set.embed(made).double().cpu()
 
-    def value(self, metric: Metric, key: str, made: Clip, true: Clip) -> float | None:
+    def score_regeneration(self, key: str, real: Tensor) -> None:
+        """Measure how the system, and Griffin-Lim beside it, regenerate a true clip or parts of it."""
+        found, true = self.found, Clip(real, self.system.preset)
+        for metric in self.of_regeneration:
+            found.metrics[metric.name]["values"].append(self.value(metric, key, partial(self.by_system, key), true))
+            values = found.columns.setdefault("griffin_lim", {}).setdefault(metric.name, [])
+            values.append(self.value(metric, key, self.by_griffin_lim, true))
+
+    def value(self, metric: Metric | RegenerationMetric, key: str, made: Any, true: Clip) -> float | None:
         """Return a metric of a clip; None, with a note, where it has none."""
         try:
             value = metric.measure(made, true)
-        except NotMeasurableError as error:
+        except OstinatoError as error:
             self.found.notes.setdefault(metric.name, {})[key] = str(error)
             return None
         if math.isfinite(value):
@@ -227,21 +246,23 @@ def _plain(interval: Interval) -> dict[str, float | None]:
     return {name: value if math.isfinite(value) else None for name, value in ends.items()}
 
 
-def described(metric: Metric | SetMetric | Trait) -> dict[str, str]:
+def described(metric: AnyMetric) -> dict[str, str]:
     """Return what is kept of a metric beside its values."""
     return {name: getattr(metric, name) for name in ("title", "unit", "better", "source")}
 
 
-def inapplicable(metric: Metric | SetMetric | Trait, system: Any) -> str | None:
+def inapplicable(metric: AnyMetric, system: Any) -> str | None:
     """Return why a metric cannot be had of a system, or None."""
     if isinstance(metric, Trait):
         return None
+    if isinstance(metric, RegenerationMetric) and not system.copies:
+        return f"{type(system).__name__} makes audio of its own: it regenerates no recording"
     if isinstance(metric, Metric) and metric.compares and not system.copies:
         return f"{type(system).__name__} makes audio of its own: there is no true clip to compare with"
     if isinstance(metric, SetMetric):
         again = f"{type(system).__name__} generates recordings again: this is of systems that make audio of their own"
         return again if metric.own and system.copies else None
-    return metric.lacking()
+    return metric.lacking() if isinstance(metric, Metric) else None
 
 
 def device_name(device: torch.device) -> str:

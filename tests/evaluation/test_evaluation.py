@@ -105,6 +105,25 @@ def test_an_evaluation_that_fails_leaves_the_one_before(tmp_path):
     assert (before.audio("2") / "generated.wav").exists()
 
 
+def test_the_gap_between_windows_and_whole_clips_is_measured_where_it_is_named(tmp_path):
+    class Short(Half):
+        """Gives the audio back as it is, but recordings of more than 4,096 samples at half the amplitude."""
+
+        def synthesize(self, batch):
+            return batch["audio"] / (2 if batch["audio"].shape[-1] > 4096 else 1)
+
+    assert "window_gap" not in {metric.name for metric in metrics_named()}
+    metrics = metrics_named(["window_gap"], segment=4096)
+    found = evaluate(Short(), batches("1", "2"), metrics, tmp_path / "e", SUBJECT)
+    assert found.metrics["window_gap"]["values"] == [pytest.approx(math.log(2), abs=1e-4)] * 2
+    assert all(abs(value) < 0.1 for value in found.columns["griffin_lim"]["window_gap"])
+    assert "less that of training windows" in evaluation_table(load_evaluation(tmp_path / "e"))
+    long = evaluate(Short(), batches("1"), metrics_named(["window_gap"], segment=20_000), tmp_path / "e", SUBJECT)
+    assert long.metrics["window_gap"]["values"] == [None]
+    assert long.notes["window_gap"] == {"1": "the clip is shorter than two windows of 20000 samples"}
+    assert "regenerates no recording" in evaluate(Own(), batches("1"), metrics, tmp_path, SUBJECT).missing["window_gap"]
+
+
 def test_audio_of_ones_own_has_only_what_applies_and_an_old_evaluation_goes(tmp_path):
     evaluate(Half(), batches("1", "2"), metrics_named(["si_sdr"]), tmp_path, SUBJECT)
     found = evaluate(Own(), batches("1"), metrics_named(["si_sdr", "kernel_audio_distance"]), tmp_path, SUBJECT)

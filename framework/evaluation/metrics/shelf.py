@@ -7,11 +7,14 @@ from typing import Any
 from framework.errors import OstinatoError
 from framework.evaluation.metrics import cepstral, pitch, signal, spectral, speech
 from framework.evaluation.metrics.distribution import set_metrics
-from framework.evaluation.metrics.metric import Metric, SetMetric, Trait
+from framework.evaluation.metrics.metric import Metric, RegenerationMetric, SetMetric, Trait
 from framework.evaluation.metrics.novelty import Training, own_audio_metrics
+from framework.evaluation.metrics.regeneration import regeneration_metrics
 from framework.hyperparameters import nearest
 
 FAMILIES = (spectral, cepstral, pitch, speech, signal)
+
+AnyMetric = Metric | RegenerationMetric | SetMetric | Trait
 
 
 class UnknownMetricError(OstinatoError, ValueError):
@@ -23,27 +26,29 @@ def metrics_named(
     embedder: str | None = None,
     training: Training = tuple,
     traits: Sequence[Trait] = (),
-) -> list[Metric | SetMetric | Trait]:
+    segment: int = 0,
+) -> list[AnyMetric]:
     """Return the metrics of these names, each once, in the order given; without a name all, in that of tables.
 
-    A system whose examples have traits is judged by these; metrics of audio are then those that are named.
+    A system whose examples have traits is judged by these; metrics of audio are then those that are named. Metrics of
+    regeneration, which take as long as generating the clips again, always have to be named.
 
     Args:
         names: Of metrics; one with a dot is the import path of a `Metric` or `SetMetric` of one's own.
         embedder: Import path of the `Embedder` of the distances between distributions; None for the built-in one.
         training: What gives the clips that a system was trained on, for the distance to them.
         traits: Of the examples of the system that is measured.
+        segment: Samples of an example that it was trained on.
 
     Raises:
         UnknownMetricError: naming the nearest, or what could not be imported.
     """
     of_sets = set_metrics() if embedder is None else set_metrics(imported(embedder), embedder)
     of_clips = (metric for family in FAMILIES for metric in family.METRICS)
-    known: dict[str, Metric | SetMetric | Trait] = {
-        metric.name: metric for metric in (*of_clips, *of_sets, *own_audio_metrics(training), *traits)
-    }
-    names = names or [trait.name for trait in traits]
-    return list({name: own_metric(name) if "." in name else _known(name, known) for name in names or known}.values())
+    by_default: list[AnyMetric] = [*of_clips, *of_sets, *own_audio_metrics(training), *traits]
+    known = {metric.name: metric for metric in (*by_default, *regeneration_metrics(segment))}
+    names = names or [metric.name for metric in traits or by_default]
+    return list({name: own_metric(name) if "." in name else _known(name, known) for name in names}.values())
 
 
 def own_metric(path: str) -> Metric | SetMetric:
@@ -71,7 +76,7 @@ def imported(path: str) -> Any:
         raise UnknownMetricError(f"{path} cannot be imported ({error}): give package.module.NAME") from None
 
 
-def _known(name: str, known: dict[str, Metric | SetMetric | Trait]) -> Metric | SetMetric | Trait:
+def _known(name: str, known: dict[str, AnyMetric]) -> AnyMetric:
     if name not in known:
         raise UnknownMetricError(f"no metric {name!r}: {nearest(name, known)}")
     return known[name]
