@@ -9,7 +9,7 @@ import pytest
 
 from framework.ancestry import path_of
 from framework.hyperparameters import Hyperparameters
-from framework.runs.identity import is_code_of, structure_of, system_of
+from framework.runs.identity import class_of, is_code_of, structure_of, system_of
 
 
 class Base(Hyperparameters, L.LightningModule):
@@ -177,5 +177,8 @@ def test_a_stored_identity_is_found_in_the_code_again():
     assert system_of(__name__, stored) is WithoutLosses
     # Before there were versions, a combination was stored as its first class.
     assert is_code_of(Both, stored)
+    assert class_of([Both, WithoutLosses], stored) is WithoutLosses
+    assert class_of([Base, Both], stored) is Both
+    assert class_of([WithoutLosses, Base], combined) is None
     with pytest.raises(AttributeError, match="no class that combines a:B and c:D"):
         system_of(__name__, {"system": "a:B", "version": 2, "combined": {"system": ["a:B", "c:D"]}})

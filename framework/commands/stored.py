@@ -9,7 +9,7 @@ from framework.catalogue import experiments_of
 from framework.hyperparameters import HyperparameterError
 from framework.runs.checkpoints import newest_checkpoint
 from framework.runs.folder import RunError, RunFolder
-from framework.runs.identity import is_code_of, signature, stored_structure
+from framework.runs.identity import class_of, is_code_of, signature, stored_structure
 
 PARTS = ("experiment", "identity", "model", "data", "trainer", "seed", "provenance")
 
@@ -96,10 +96,11 @@ class StoredRun:
 
     def _experiment(self) -> Any:
         module = importlib.import_module(self.config["experiment"])
-        for found in experiments_of(module).values():
-            if is_code_of(found, self.config["identity"]):
-                return found
-        raise AttributeError(f"{module.__name__} has no experiment with {self.config['identity']['system']}")
+        experiments: Any = experiments_of(module).values()
+        found = class_of(experiments, self.config["identity"])
+        if found is None:
+            raise AttributeError(f"{module.__name__} has no experiment with {self.config['identity']['system']}")
+        return found
 
 
 def is_path(target: str) -> bool:

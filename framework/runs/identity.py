@@ -4,7 +4,7 @@ import functools
 import hashlib
 import importlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from framework.ancestry import path_of
@@ -87,6 +87,15 @@ def is_code_of(cls: type[Hyperparameters], identity: Mapping[str, Any], part: st
     return own == stored_structure(identity, part)
 
 
+def class_of(classes: Iterable[type[Hyperparameters]], identity: Mapping[str, Any]) -> type[Hyperparameters] | None:
+    """Return the first of some classes that is the system of a stored identity, apart from its values; None if none is.
+
+    One that is made of the very classes comes before one that an identity without a version may have meant too.
+    """
+    found = [cls for cls in classes if is_code_of(cls, identity)]
+    return next((cls for cls in found if structure_of(cls) == stored_structure(identity)), next(iter(found), None))
+
+
 def system_of(experiment: str, identity: Mapping[str, Any]) -> type[Hyperparameters]:
     """Return a class that does what the system of a stored identity does, apart from its values.
 
@@ -101,10 +110,11 @@ def system_of(experiment: str, identity: Mapping[str, Any]) -> type[Hyperparamet
         module, _, name = paths[0].partition(":")
         found: Any = importlib.import_module(module)
         return functools.reduce(getattr, name.split("."), found)
-    for value in vars(importlib.import_module(experiment)).values():
-        if isinstance(value, type) and issubclass(value, Hyperparameters) and is_code_of(value, identity):
-            return value
-    raise AttributeError(f"{experiment} has no class that combines {' and '.join(paths)}")
+    values = vars(importlib.import_module(experiment)).values()
+    system = class_of((v for v in values if isinstance(v, type) and issubclass(v, Hyperparameters)), identity)
+    if system is None:
+        raise AttributeError(f"{experiment} has no class that combines {' and '.join(paths)}")
+    return system
 
 
 def signature(identity: Mapping[str, Any]) -> str:

@@ -15,6 +15,7 @@ from framework.evaluation.columns import ComparisonError
 from framework.evaluation.comparison import compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
 from framework.evaluation.metrics.shelf import metrics_named
+from framework.runs.folder import RunFolder
 from framework.sweeps.record import PlannedRun, write_record
 
 
@@ -153,10 +154,15 @@ def test_the_command_compares_what_is_finished_of_a_sweep(tmp_path, monkeypatch,
     ]
     for folder in folders:
         (folder / "summary.json").write_text(json.dumps({"state": "finished", "steps": 0}))
+    for folder, version in zip(folders, ("1", "1", "2"), strict=False):
+        RunFolder(folder).write_sources({"framework.losses.mel:MelLoss": version, f"of:{folder.name}": "3"})
     write_record(tmp_path, "question", "does it matter?", planned)
     assert main(["compare", "question", "--runs", str(tmp_path), "--baseline", "WithoutMel"]) == 0
     out, err = capsys.readouterr()
     assert "never is left out, it is new" in err
+    (line,) = [line for line in err.splitlines() if "different code" in line]
+    assert f"({folders[2]})" in line
+    assert line.endswith("were trained by different code: framework.losses.mel:MelLoss")
     assert "3 runs on 8 validation clips" in out
     folder = tmp_path / "comparisons" / "question"
     assert json.loads((folder / "comparison.json").read_text())["baseline"] == "WithoutMel"

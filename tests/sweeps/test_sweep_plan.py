@@ -63,6 +63,26 @@ def test_two_ablations_combined_are_a_run_of_their_own(data, monkeypatch):
     assert len({run.path for run in plan.runs}) == 3
 
 
+def test_a_system_whose_identity_depends_on_what_it_is_built_of_is_built(data, monkeypatch):
+    class Built(Full):
+        __module__ = hifigan_table3.__name__
+        __qualname__ = "Built"
+        channels = 16
+
+        def build(self):
+            super().build()
+            self.found = self.generator.conv_pre.out_channels
+
+        def resolved(self):
+            return super().resolved() | {"found": self.found}
+
+    monkeypatch.setattr(hifigan_table3, "Built", Built, raising=False)
+    plan = make_plan("test", Sweep([Built], grid={"model.channels": [16, 32]}), data)
+    assert len(plan.runs) == 2
+    for run in plan.runs:
+        assert open_experiment("fit", run.command()[2:]).folder().path == run.path
+
+
 @pytest.mark.parametrize(
     ("sweep", "message"),
     [
