@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from framework.audio.folders import Ignored, ignored, list_folder
+from framework.audio.folders import Ignored, ignored, list_folder, printable
 from framework.errors import InvalidValueError
 from framework.os_errors import explain
 
@@ -97,7 +97,7 @@ def find_recordings(source: Path) -> Found:
 
 
 def _name(path: Path, source: Path) -> str:
-    return path.relative_to(source).as_posix() if path != source else path.name
+    return printable(path.relative_to(source).as_posix() if path != source else path.name)
 
 
 def jobs(recordings: list[Recording], group: Literal["file", "folder"], validation: float, test: float) -> list[Job]:

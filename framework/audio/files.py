@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from framework.audio.decoding.reader import AudioReader, DecodingError, Ending
-from framework.audio.folders import AUDIO_SUFFIXES, ignored, list_folder
+from framework.audio.folders import AUDIO_SUFFIXES, ignored, list_folder, printable
 from framework.audio.resample import resample as resample_array
 from framework.audio.resample import resample_blocks
 from framework.errors import OstinatoError
@@ -48,7 +48,7 @@ def load_audio(path: str | Path, sample_rate: int) -> Tensor:
     """
     audio, ending = read_audio(path, sample_rate)
     if not ending.whole:
-        _log.warning("%s is damaged or cut short: %s", path, ending.message)
+        _log.warning("%s is damaged or cut short: %s", printable(path), ending.message)
     return audio
 
 
@@ -68,16 +68,16 @@ def read_audio(path: str | Path, sample_rate: int) -> tuple[Tensor, Ending]:
             audio = np.concatenate([np.zeros(0, np.float32), *pieces])
             ending = recording.ending
     except OSError as error:
-        raise AudioFileError(f"{path} cannot be read: {explain(error)}") from error
+        raise AudioFileError(f"{printable(path)} cannot be read: {explain(error)}") from error
     except DecodingError as error:
-        raise AudioFileError(_undecodable(path, error)) from None
+        raise AudioFileError(_undecodable(printable(path), error)) from None
     assert ending is not None
     if not ending.samples:
         what = f"holds no samples ({ending.message})" if ending.faults else "holds no samples"
-        raise AudioFileError(f"{path} {what}: remove it or export it again")
+        raise AudioFileError(f"{printable(path)} {what}: remove it or export it again")
     if sum(bad):
         raise AudioFileError(
-            f"{path} has {sum(bad)} NaN or infinite samples of {ending.samples}: repair it or remove it"
+            f"{printable(path)} has {sum(bad)} NaN or infinite samples of {ending.samples}: repair it or remove it"
         )
     return torch.from_numpy(audio)[None], ending
 
@@ -91,7 +91,7 @@ def _check(path: Path) -> None:
         raise AudioFileError(f"{path} is empty (0 bytes): copy it again or remove it")
 
 
-def _undecodable(path: Path, error: DecodingError) -> str:
+def _undecodable(path: str, error: DecodingError) -> str:
     reason = str(error).removeprefix(f"{error.kind}: ")
     advice = "" if "`" in reason else ": is it audio? convert it to wav or flac, or remove it"
     return f"{path} cannot be decoded ({reason}){advice}"

@@ -115,10 +115,15 @@ def ignored(listing: Listing, folder: Path) -> Ignored:
     """Return what of a folder is no recording, by names as seen from the folder."""
 
     def names(paths: list[Path]) -> list[str]:
-        return [path.relative_to(folder).as_posix() if path != folder else path.name for path in paths]
+        return [printable(path.relative_to(folder).as_posix() if path != folder else path.name) for path in paths]
 
     kinds = Counter(path.suffix.lower() for path in listing.others)
     return Ignored(dict(kinds.most_common()), names(listing.others[:100]), names(listing.hidden), names(listing.shards))
+
+
+def printable(path: str | Path) -> str:
+    """Return a path as text that can be printed and stored, with `\\x..` for bytes that are no UTF-8."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def remedy(name: str) -> str:

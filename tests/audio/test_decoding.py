@@ -330,6 +330,14 @@ def test_the_samples_of_a_wav_are_those_that_are_there(data, fault):
     assert ending.whole == (not fault)
 
 
+def test_joined_wavs_are_all_decoded():
+    data = wav(PCM, tail=LIST) + wav(PCM) + wav(PCM[:10_000], data=20_000, riff=20_036)
+    found, ending = decode(data)
+    samples = np.frombuffer(PCM + PCM + PCM[:10_000], "<i2") / np.float32(32768)
+    np.testing.assert_array_equal(found[:, 0], samples)
+    assert ending.faults == ("the file ends 10,000 bytes before the end that its header states",)
+
+
 def test_sizes_of_32_bits_that_have_overflowed_are_known():
     class Large:
         """A file of 5 GiB, zeros behind its header."""

@@ -137,6 +137,24 @@ def test_a_download_that_stopped_is_kept_to_there_and_said_to_be_short(tmp_path)
     assert data.bad_clips.counts == {}
 
 
+def test_names_that_are_no_text_are_packed_and_told(tmp_path, capsys):
+    folder = os.fsencode(tmp_path / "in")
+    os.mkdir(folder)
+    for name, data in {
+        b"\xff.wav": encoded(tone()),
+        b"\xfe.wav": b"junk" * 100,
+        b"\xfd.m4a": b"",
+        b"\xfc": b"",
+    }.items():
+        with open(os.path.join(folder, name), "wb") as file:
+            file.write(data)
+    manifest = pack(tmp_path / "in", tmp_path / "out", validation=0, test=0)
+    assert {entry["file"] for entry in manifest["skipped"]} == {r"\xfe.wav", r"\xfd.m4a"}
+    assert manifest["ignored"]["examples"] == [r"\xfc"]
+    reader = Reader([str(tmp_path / "out" / "train" / "000000.tar")], RATE)
+    assert reader.metadata(0)["source"] == r"\xff.wav"
+
+
 def test_absurd_files_are_left_out_by_name(tmp_path):
     (tmp_path / "in").mkdir()
     files = {

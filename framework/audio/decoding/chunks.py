@@ -114,12 +114,29 @@ def chunk_layout(contents: Contents) -> Layout | None:
     faults = _faults(sound)
     missing = max(sound.claimed - sound.size, 0) / sound.size if sound.known and sound.size else 0.0
     unpadded = _unpadded(contents, family, head)
-    if sound.size == sound.claimed and head[:4] != b"BW64" and not unpadded:
+    joined = _joined(contents, family, head)
+    if sound.size == sound.claimed and head[:4] != b"BW64" and not unpadded and joined is None:
         return Layout((part,), None, missing, faults)
     view = _repaired(contents, family, head, sound)
     for number, at in enumerate(unpadded):
         view = View(view, [(0, at + number), b"\0", (at + number, view.size)])
-    return Layout((part._replace(contents=view),), None, missing, faults)
+    layout = Layout((part._replace(contents=view),), None, missing, faults)
+    return layout if joined is None else _both(layout, joined)
+
+
+def _joined(contents: Contents, family: _Family, head: bytes) -> View | None:
+    """Return another WAV file that follows the first one."""
+    end = _container_end(contents, family, head)
+    behind = contents.read(end, 12)
+    if family.guid or family.wide or behind[:4] != b"RIFF" or behind[8:] != b"WAVE":
+        return None
+    return View(contents, [(end, contents.size)])
+
+
+def _both(first: Layout, rest: View) -> Layout:
+    following = chunk_layout(rest) or Layout(())
+    parts = [part if part.contents else part._replace(contents=rest) for part in following.parts]
+    return Layout([*first.parts, *parts], None, 0.0, [*first.faults, *following.faults])
 
 
 def wav_pcm(contents: Contents) -> Pcm | None:
@@ -290,6 +307,8 @@ def _chunks_follow(contents: Contents, family: _Family, at: int) -> bool:
         chunk = _chunk(contents, family, at)
         if chunk is None:
             return contents.size <= at
+        if chunk.name == b"RIFF":  # another file was joined
+            return True
         if not _is_name(chunk.name) or chunk.size < 0:
             return chunk.name[:3] in _TAGS
         if chunk.at + chunk.size > contents.size:

@@ -25,8 +25,7 @@ MOST_CHANNELS = 256
 LEAD_IN = {"MP3": 8 * 1152, "OGG": 8192}
 """Samples that these decoders need before those that are wanted, to decode them as they would from the beginning."""
 
-_CONTAINERS = (b"RIFF", b"RF64", b"BW64", b"FORM", b"caff", b"OggS", b"riff")
-"""What files begin with that may hold sound in a coding which cannot be decoded."""
+_NOT_RECOGNISED = 1  # libsndfile's error for files of no format that it knows
 _BLOCK = 1 << 18  # samples of all channels that are decoded at a time
 _UNWRITTEN = np.uint32(0x7FC0DEAD)  # a NaN that no decoder writes
 
@@ -253,7 +252,7 @@ class AudioReader:
                 self._layout = layout
                 return
         reason = error.error_string.strip().removeprefix("Error : ").rstrip(".") or "unknown format"
-        if self._contents.read(0, 4) in _CONTAINERS:
+        if error.code != _NOT_RECOGNISED:
             reason += f": {CONVERT}"
         raise DecodingError("undecodable", kind or reason) from None
 
