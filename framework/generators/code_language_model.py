@@ -45,7 +45,7 @@ class CodeLanguageModel(System):
         synthesized_label: The label of what is generated without a recording.
         temperature: 1 draws as learnt, 0 takes the likeliest codes.
         top_k: Only the likeliest so many codes are drawn from; 0 for all.
-        top_p: Only the likeliest codes that together have this probability are drawn from.
+        top_p: Of those, only the likeliest codes that together have this probability are drawn from.
         prompt_seconds: How much of a recording is kept, to be continued.
     """
 

@@ -161,21 +161,26 @@ def undelayed(tokens: Tensor) -> Tensor:
 
 
 def chosen(logits: Tensor, temperature: float, top_k: int, top_p: float) -> Tensor:
-    """Draw tokens `(...)` of logits `(..., size)`.
+    """Draw tokens `(...)` from logits `(..., size)`.
+
+    The restrictions apply one after the other, as in Hugging Face's transformers: temperature, `top_k`, then `top_p` on
+    the probabilities of the remaining tokens, scaled to a sum of one.
 
     Args:
         logits: The logits.
         temperature: 1 draws as learnt, 0 takes the likeliest.
         top_k: Only the likeliest so many are drawn from; 0 for all.
-        top_p: Only the likeliest that together have this probability (Holtzman et al., 2020); 1 for all.
+        top_p: Only the fewest of the likeliest that together have at least this probability (Holtzman et al., 2020); 1
+            for all.
     """
     if not temperature:
         return logits.argmax(-1)
     ordered, tokens = logits.float().sort(-1, descending=True)
-    probabilities = ((ordered - ordered[..., :1]) / max(temperature, torch.finfo(torch.float).tiny)).softmax(-1)
     if top_k:
-        probabilities[..., top_k:] = 0
-    # The first that reaches the share is still among them, and the likeliest always.
-    probabilities[..., 1:][(probabilities.cumsum(-1) - probabilities >= top_p)[..., 1:]] = 0
+        ordered[..., top_k:] = -torch.inf
+    probabilities = ((ordered - ordered[..., :1]) / max(temperature, torch.finfo(torch.float).tiny)).softmax(-1)
+    if top_p < 1:
+        before = probabilities.cumsum(-1) - probabilities
+        probabilities[..., 1:][before[..., 1:] >= top_p] = 0
     place = torch.multinomial(probabilities.flatten(0, -2), 1).view(*probabilities.shape[:-1], 1)
     return tokens.gather(-1, place).squeeze(-1)

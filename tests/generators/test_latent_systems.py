@@ -234,6 +234,18 @@ def test_sampling_is_drawn_from_the_likeliest_alone():
         torch.testing.assert_close(share, torch.tensor(expected, dtype=torch.float), atol=0.03, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("top_k", "top_p", "left"), [(2, 0.5, 1), (3, 0.75, 2), (3, 0.8, 3), (4, 0.96, 4), (0, 0.9, 4), (3, 1.0, 3)]
+)
+def test_top_p_is_of_the_codes_that_top_k_leaves(top_k, top_p, left):
+    probabilities = torch.tensor([0.4, 0.25, 0.2, 0.1, 0.05])
+    torch.manual_seed(0)
+    drawn = chosen(probabilities.log().flip(0).expand(3000, 5), 1.0, top_k, top_p)
+    shares = (torch.bincount(drawn, minlength=5) / 3000).flip(0)
+    torch.testing.assert_close(shares[:left], probabilities[:left] / probabilities[:left].sum(), atol=0.04, rtol=0)
+    assert (shares[left:] == 0).all()
+
+
 def test_codes_are_learnt_measured_and_continued(runs):
     root, _, codec = runs
     target = str(root / "tiny_codec" / "b")
