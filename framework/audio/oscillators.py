@@ -3,8 +3,8 @@
 The sum over harmonics h of `a_h sin(h w)` written out is a tensor of (batch, samples, harmonics), several times over
 with its gradients. No such tensor is made here:
 
-* The phase is accumulated over frames only, in float64, and wrapped to one cycle; within a frame it is a polynomial of
-  the sample. So it is as exact after a minute as at the start: to the rounding of one float32 number.
+* The phase is accumulated over frames only, in float64 and modulo one cycle; within a frame it is a polynomial of the
+  sample. So it is as exact after hours as at the start: to the rounding of one float32 number.
 * With `h = K j + k`, where `K = 2 m + 1` and `|k| <= m`, the sum is the imaginary part of `sum_j (e^{iKw})^j (p_j + i
   q_j)` with `p_j = sum_k a_{jk} cos(kw)` and `q_j = sum_k a_{jk} sin(kw)`: matrix products of a frame's amplitudes with
   m cosines and m sines, since the one is even in k and the other odd. The outer sum is a polynomial by Horner's rule.
@@ -29,6 +29,9 @@ from framework.errors import InvalidValueError
 
 _SAMPLES_AT_ONCE = {"cpu": 1 << 15}
 """What stays in the cache of one core; elsewhere memory matters less than the number of kernels."""
+
+_FRAMES_AT_ONCE = 128
+"""Frames whose phases are summed before the sum is taken modulo one turn."""
 
 
 def harmonic_oscillators(
@@ -105,8 +108,27 @@ def _frame_phase(start: Tensor, end: Tensor, hop_length: int) -> Tensor:
     """
     slope = (end - start) / hop_length
     advance = start * hop_length + slope * (hop_length * (hop_length - 1) / 2)
-    before = advance.cumsum(1) - advance
-    return torch.stack([before - before.detach().round(), start, slope], -1)
+    return torch.stack([_sum_before(_within_a_turn(advance)), start, slope], -1)
+
+
+def _sum_before(advance: Tensor) -> Tensor:
+    """Return the sum of all frames before each `(batch, frames)`, modulo one turn.
+
+    Frames are summed in blocks, and so are the sums of the blocks, each modulo one turn: an hour has some million
+    cycles, and a running sum of so many loses digits with every frame that it adds.
+    """
+    frames = advance.shape[1]
+    if frames <= _FRAMES_AT_ONCE:
+        return _within_a_turn(advance.cumsum(1) - advance)
+    blocks = pad(advance, (0, -frames % _FRAMES_AT_ONCE)).unflatten(1, (-1, _FRAMES_AT_ONCE))
+    sums = blocks.cumsum(2)
+    before = _sum_before(_within_a_turn(sums[..., -1]))
+    return _within_a_turn((sums - blocks + before[..., None]).flatten(1)[:, :frames])
+
+
+def _within_a_turn(cycles: Tensor) -> Tensor:
+    """Return phases (cycles) between -1/2 and 1/2; gradients pass through."""
+    return cycles - cycles.detach().round()
 
 
 def _neighbours(frames: Tensor, count: int, offset: int) -> Tensor:
