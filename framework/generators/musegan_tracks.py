@@ -33,7 +33,11 @@ def traits_of(tracks: Sequence[str]) -> tuple[Trait, ...]:
 
 
 def described(roll: np.ndarray, grid: Pianorolls) -> dict[str, float]:
-    """Return the paper's metrics of a boolean roll (tracks, bars * steps, pitches), each the mean over its tracks."""
+    """Return the paper's metrics of a boolean roll (tracks, bars * steps, pitches), each the mean over its tracks.
+
+    A track without notes has no qualified notes and no tonal distance: it is left out of those means. A metric that no
+    track has is left out of the result.
+    """
     values: dict[str, list[float]] = {}
     for name, value in measured(roll.reshape(len(roll), grid.bars, -1, roll.shape[-1]), grid).items():
         values.setdefault(name.partition("/")[0], []).append(value)

@@ -1,12 +1,27 @@
-"""What MuseGAN's paper measures of pianorolls (Dong et al., 2018, section 6.1), as its official code does.
+"""What MuseGAN's paper measures of pianorolls (Dong et al., 2018, section 6.1).
 
 Rolls are boolean arrays `(..., bars, steps, pitches)`, the lowest pitch a C.
+
+These follow the definitions of the paper. The official code (salu133445/musegan) differs, and its numbers cannot be
+compared with these, but for the pattern masks of the drums, which are the same:
+
+* Empty bars: `src/musegan/metrics.py` returns the share of the bars that have notes, 1 minus this.
+* Pitch classes: its chroma (also in `v1` and `v2`) puts neighbouring pitches together, 7 of 84, instead of the same
+  pitches in all octaves. In `src` the classes are counted in each step and summed over the bar's steps; in `v1` and
+  `v2` once a bar, as here, but bars without notes are left out, which here count as 0.
+* Qualified notes: `src`, `v1` and `v2` ask for 2 steps, the paper for a 32nd note, which is 3 of the 96 steps of a bar.
+  `v1` and `v2` cut notes at bar lines and average the shares of bars. In `src` steps and pitches are one index, so that
+  a step counts as long as all pitches together and every note qualifies, and a note at index 0 is not counted.
+* Drum pattern: `v1` and `v2` count onsets and take the best of six shifts of the pattern; `src` counts steps without
+  shifts, as here, and returns 0 without drums, which here is NaN.
+* Tonal distance: on the chroma described above. A beat in which a track is silent makes the value NaN, in `src` of the
+  whole batch and in `v1` and `v2` of the bar, which is then left out. Here such beats are left out.
 """
 
 import numpy as np
 
 QUALIFIED = 3
-"""Steps that a note has at least, in the paper; the official code's current version says 2."""
+"""Steps that a note has at least in the paper, on its grid of 96 steps a bar: a 32nd note."""
 _TOLERANCE = 0.1
 
 
@@ -16,7 +31,7 @@ def empty_bars(roll: np.ndarray) -> float:
 
 
 def used_pitch_classes(roll: np.ndarray) -> float:
-    """Return how many of the 12 pitch classes a bar has, on average over all bars."""
+    """Return how many of the 12 pitch classes a bar has, on average over all bars, those without notes included."""
     return float(chroma(roll).any(-2).sum(-1).mean())
 
 
@@ -42,7 +57,10 @@ def drum_pattern(roll: np.ndarray, beat_steps: int) -> float:
 
 
 def tonal_distance(one: np.ndarray, other: np.ndarray, beat_steps: int) -> float:
-    """Return the distance of two tracks' harmony (Harte et al., 2006), beat by beat; nan where never both sound."""
+    """Return the distance of two tracks' harmony (Harte et al., 2006), on average over the beats in which both sound.
+
+    nan if there is no such beat.
+    """
     centres = [_centres(roll, beat_steps) for roll in (one, other)]
     distances = np.linalg.norm(centres[0] - centres[1], axis=-1)
     return float(np.nanmean(distances)) if np.isfinite(distances).any() else float("nan")
