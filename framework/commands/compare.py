@@ -17,6 +17,7 @@ from framework.evaluation.comparison import Comparison, compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, load_evaluation
 from framework.evaluation.metrics.regeneration import regeneration_metrics
+from framework.evaluation.metrics.distribution import FORMER_NAMES
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening
@@ -54,6 +55,7 @@ def run(arguments: list[str]) -> None:
 
 def compared(settings: Any) -> Path:
     """Compare what a command line names; return the comparison's folder."""
+    settings.metrics = [FORMER_NAMES.get(metric, metric) for metric in settings.metrics]
     sweeps = [name for name in settings.runs_or_sweeps if is_sweep(name, settings.runs)]
     targets = [target for name in settings.runs_or_sweeps for target in targets_of(name, settings.runs)]
     evaluations = evaluated(targets, settings)

@@ -53,7 +53,10 @@ def evaluate_options(parser: Any) -> None:
     )
     parser.add_argument("--metrics", type=str, nargs="+", default=[], help="Names of metrics; by default all of them.")
     parser.add_argument(
-        "--embedder", type=str | None, default=None, help="Import path of the embedding of audio for FAD and KAD."
+        "--embedder",
+        type=str | None,
+        default=None,
+        help="Import path of the embedding of the Frechet and kernel distances; by default log-mel statistics.",
     )
     parser.add_argument("--name", type=str | None, default=None, help="Name of the evaluation's folder.")
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from framework.evaluation.columns import Column, ComparisonError, columns_of, label, run_folder_of
 from framework.evaluation.evaluation import Evaluation
-from framework.evaluation.statistics import Difference, Interval, holm, over_seeds, paired
+from framework.evaluation.metrics.distribution import FORMER_NAMES
+from framework.evaluation.statistics import FEWEST, Difference, Interval, holm, over_seeds, paired
 
 ALPHA = 0.05
 """A difference is marked where its corrected p is smaller."""
@@ -22,8 +23,9 @@ METHOD = (
     "Means are over the held-out clips, each clip first averaged over the seeds of a run; brackets are 95 % BCa "
     "bootstrap intervals over clips. Differences are paired on the same clips; p is of a two-sided sign-flip "
     "permutation test, corrected by Holm within each metric over all runs that are compared with the baseline; * marks "
-    "p < 0.05. Distances between sets have jackknife intervals and no test. Ground truth and Griffin-Lim are for "
-    "orientation and not tested."
+    "p < 0.05. Distances between sets are corrected for their bias by the jackknife, with its intervals and no "
+    "test; in parentheses they are as papers report them. Ground truth and Griffin-Lim are for orientation and not "
+    "tested."
 )
 
 
@@ -38,6 +40,8 @@ class Score:
         deviation: Standard deviation of the seeds' means (n - 1); NaN of a single seed.
         difference: Less the baseline's, over the same clips; None of the baseline itself, and where one has none.
         p: The difference's p, corrected for the number of runs; NaN where nothing is tested.
+        uncorrected: Of a distance between sets that is corrected for its bias, the distance as papers report it; else
+            NaN.
     """
 
     interval: Interval
@@ -46,6 +50,7 @@ class Score:
     deviation: float
     difference: Difference | None = None
     p: float = math.nan
+    uncorrected: float = math.nan
 
     @property
     def significant(self) -> bool:
@@ -114,7 +119,12 @@ def compare(
     columns, chosen = columns_of(evaluations, baseline, labels)
     scores = {metric: scored(metric, columns, chosen) for metric in described}
     data, rate = evaluations[0].data, evaluations[0].sample_rate
-    notes = remarks(columns, described)
+    notes = remarks(columns, described) + [
+        f"{described[metric]['title']}: not corrected for its bias and without intervals, as not every evaluation has "
+        f"that; evaluate again, on {FEWEST} clips or more"
+        for metric in described
+        if described[metric]["of_sets"] and not of_sets_corrected(metric, columns)
+    ]
     return Comparison(name, chosen.name, columns, evaluations[0].clips, rate, data, described, scores, notes)
 
 
@@ -164,6 +174,7 @@ def metrics_of(evaluations: Sequence[Evaluation], chosen: Sequence[str] = ()) ->
                         f"{label(by[name])} and {label(evaluation)} measured {name} in two ways: "
                         f"{before[unlike]!r} and {described[unlike]!r}; evaluate both again"
                     )
+    chosen = [FORMER_NAMES.get(name, name) for name in chosen]
     absent = [name for name in chosen if name not in found]
     if absent:
         raise ComparisonError(f"no run has {', '.join(absent)}: there are {', '.join(found) or 'no metrics'}")
@@ -172,7 +183,8 @@ def metrics_of(evaluations: Sequence[Evaluation], chosen: Sequence[str] = ()) ->
 
 def scored(metric: str, columns: Sequence[Column], baseline: Column) -> dict[str, Score]:
     """Return the scores of a metric by column, p values corrected over the runs."""
-    found = {column.name: score for column in columns if (score := score_of(metric, column)) is not None}
+    correct = of_sets_corrected(metric, columns)
+    found = {c.name: score for c in columns if (score := score_of(metric, c, correct)) is not None}
     return with_differences(found, columns, baseline)
 
 
@@ -196,10 +208,31 @@ def corrected(scores: dict[str, Score], columns: Sequence[Column]) -> dict[str, 
     return {name: replace(score, p=p.get(name, math.nan)) for name, score in scores.items()}
 
 
-def score_of(metric: str, column: Column) -> Score | None:
-    """Return a metric of a column, averaged over its seeds; None where it has none."""
-    if column.evaluations[0].distributions.get(metric):
-        return score_of_sets([e.distributions.get(metric) for e in column.evaluations], column.reference)
+def of_sets_corrected(metric: str, columns: Sequence[Column]) -> bool:
+    """Return whether a distance between sets is corrected for its bias wherever it was measured.
+
+    It is not in evaluations of earlier versions, nor of very few clips. Only alike numbers stand beside each other.
+    """
+    entries = [entry for column in columns for entry in entries_of_sets(metric, column) if entry is not None]
+    return all(entry.get("corrected") is not None for entry in entries if entry["value"] is not None)
+
+
+def entries_of_sets(metric: str, column: Column) -> list[dict[str, Any] | None]:
+    """Return what each seed of a column has of a distance between sets."""
+    seeds = [evaluation.distributions.get(metric) for evaluation in column.evaluations]
+    return [seed and (seed["columns"].get(column.reference) if column.reference else seed) for seed in seeds]
+
+
+def score_of(metric: str, column: Column, correct: bool = True) -> Score | None:
+    """Return a metric of a column, averaged over its seeds; None where it has none.
+
+    Args:
+        metric: Name of the metric.
+        column: The column.
+        correct: Whether a distance between sets is the one corrected for its bias.
+    """
+    if of_set := column.evaluations[0].distributions.get(metric):
+        return score_of_sets(entries_of_sets(metric, column), of_set["clips"], correct)
     values = [column.values(evaluation, metric) for evaluation in column.evaluations]
     if any(not seed for seed in values):
         return None
@@ -209,17 +242,18 @@ def score_of(metric: str, column: Column) -> Score | None:
     return Score(averaged.clips, averaged.values, averaged.means, averaged.deviation)
 
 
-def score_of_sets(seeds: Sequence[dict[str, Any] | None], reference: str) -> Score | None:
+def score_of_sets(seeds: Sequence[dict[str, Any] | None], clips: int, correct: bool) -> Score | None:
     """Return the mean distance over seeds; the ends of the interval averaged too, which makes it rather too wide."""
-    found = [seed and (seed["columns"].get(reference) if reference else seed) for seed in seeds]
-    if any(seed is None or seed["value"] is None for seed in found):
+    found = [seed for seed in seeds if seed is not None and seed["value"] is not None]
+    if len(found) < len(seeds):
         return None
-    values = [seed["value"] for seed in found if seed]
-    low, high = (_mean([_number(seed[end]) for seed in found if seed]) for end in ("low", "high"))
+    plain = [seed["value"] for seed in found]
+    values = [seed["corrected"] for seed in found] if correct else plain
+    low, high = (_mean([_number(seed[end]) if correct else math.nan for seed in found]) for end in ("low", "high"))
     mean = _mean(values)
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else math.nan
-    clips = next(seed["clips"] for seed in seeds if seed)
-    return Score(Interval(mean, low, high, clips), [], values, deviation)
+    interval, uncorrected = Interval(mean, low, high, clips), _mean(plain) if correct else math.nan
+    return Score(interval, [], values, deviation, uncorrected=uncorrected)
 
 
 def difference_of(ours: Score, baseline: Score) -> Difference:

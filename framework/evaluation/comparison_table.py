@@ -7,7 +7,7 @@ from typing import Any
 from framework.evaluation.columns import Column
 from framework.evaluation.comparison import METHOD, Comparison, Score
 from framework.evaluation.statistics import Difference, Interval
-from framework.evaluation.table import ARROWS, number, shown
+from framework.evaluation.table import ARROWS, corrected, number
 
 VERSION = 1
 MARK = "*"
@@ -104,7 +104,7 @@ def title(described: dict[str, Any]) -> str:
 
 def mean(score: Score) -> str:
     """Return a mean with its interval, and the deviation over seeds where there are several."""
-    return " ".join(filter(None, [shown(score.interval), deviation(score)]))
+    return " ".join(filter(None, [corrected(score.interval, score.uncorrected), deviation(score)]))
 
 
 def deviation(score: Score) -> str:
@@ -209,6 +209,8 @@ def _column(column: Column) -> dict[str, Any]:
 def _score(score: Score) -> dict[str, Any]:
     found = {**_interval(score.interval), "values": score.values, "seeds": score.seeds}
     found["deviation"] = _plain(score.deviation)
+    if not math.isnan(score.uncorrected):
+        found["uncorrected"] = score.uncorrected
     if score.difference is not None:
         p = {"p": _plain(score.difference.p), "p_corrected": _plain(score.p), "significant": score.significant}
         found["difference"] = _interval(score.difference) | p

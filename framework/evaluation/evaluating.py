@@ -19,9 +19,9 @@ from framework.audio.griffin_lim import GriffinLim
 from framework.errors import OstinatoError
 from framework.evaluation.cost import CostMeter
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, Subject
-from framework.evaluation.metrics.metric import Clip, Metric, RegenerationMetric, SetMetric, Trait
+from framework.evaluation.metrics.metric import Clip, Metric, NotMeasurableError, RegenerationMetric, SetMetric, Trait
 from framework.evaluation.metrics.shelf import AnyMetric
-from framework.evaluation.statistics import Interval, jackknife
+from framework.evaluation.statistics import Corrected, jackknife
 
 NOT_FINITE = "NaN or infinite samples"
 
@@ -241,9 +241,10 @@ def _distance(
     return metric.distance(made, true)
 
 
-def _plain(interval: Interval) -> dict[str, float | None]:
-    ends = {"value": interval.mean, "low": interval.low, "high": interval.high}
-    return {name: value if math.isfinite(value) else None for name, value in ends.items()}
+def _plain(found: Corrected) -> dict[str, float | None]:
+    """Return a distance as plain values, None for what is no number."""
+    values = {"value": found.uncorrected, "corrected": found.mean, "low": found.low, "high": found.high}
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def described(metric: AnyMetric) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from framework.audio.files import safe_name
 from framework.errors import OstinatoError
+from framework.evaluation.metrics.distribution import FORMER_NAMES, with_present_names
 from framework.evaluation.statistics import Interval, bootstrap
 from framework.writing import write_atomically
 
@@ -64,8 +65,10 @@ class Evaluation:
         clips: Names of the held-out clips.
         metrics: `{name: {"values", "title", "unit", "better": "lower" | "higher" | "nearer", "source"}}`;
             nearer to what is held out.
-        distributions: Distances between sets of clips, `{name: {"value", "low", "high", "clips", "title", "unit",
-            "better", "source", "columns": {column: {"value", "low", "high"}}}}`.
+        distributions: Distances between sets of clips, `{name: {"value", "corrected", "low", "high", "clips", "title",
+            "unit", "better", "source", "columns": {column: {"value", "corrected", "low", "high"}}}}`: the distance as
+            papers report it, and corrected for its bias with the interval (see `jackknife`), None where it cannot be.
+            Evaluations of earlier versions have no `corrected`, and their intervals are not used.
         missing: Why metrics that were asked for are not there.
         notes: Why single clips have no value, `{metric: {clip: why}}`.
         cost: `parameters` of the generator, `real_time_factor` (seconds a second of audio takes), `seconds_per_step`
@@ -130,4 +133,6 @@ def load_evaluation(path: str | Path) -> Evaluation:
     known = {f.name for f in fields(Evaluation)} - {"folder"}
     if version != VERSION or values.keys() != known:
         raise EvaluationError(f"{path} is of another version ({version}, here {VERSION}): evaluate again")
+    values["distributions"] = with_present_names(values["distributions"])
+    values["missing"] = {FORMER_NAMES.get(name, name): why for name, why in values["missing"].items()}
     return Evaluation(path.parent, **values)

@@ -35,11 +35,18 @@ def shown(interval: Interval) -> str:
     return f"{number(interval.mean)} [{number(interval.low)}, {number(interval.high)}]"
 
 
+def corrected(interval: Interval, uncorrected: float) -> str:
+    """Return a distance between sets with its interval, and behind it as it is without correction for its bias."""
+    return shown(interval) if math.isnan(uncorrected) else f"{shown(interval)} ({number(uncorrected)} uncorrected)"
+
+
 def _of_set(entry: dict | None, clips: int) -> str:
     if entry is None or entry["value"] is None:
         return "-"
+    if entry.get("corrected") is None:
+        return f"{number(entry['value'])} uncorrected"
     low, high = (math.nan if entry[end] is None else entry[end] for end in ("low", "high"))
-    return shown(Interval(entry["value"], low, high, clips))
+    return corrected(Interval(entry["corrected"], low, high, clips), entry["value"])
 
 
 def number(value: float) -> str:

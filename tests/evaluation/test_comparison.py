@@ -14,8 +14,10 @@ from framework.commands import compare as command
 from framework.evaluation.columns import ComparisonError
 from framework.evaluation.comparison import compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
+from framework.evaluation.evaluation import load_evaluation
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.runs.folder import RunFolder
+from framework.evaluation.table import evaluation_table
 from framework.sweeps.record import PlannedRun, write_record
 
 
@@ -57,8 +59,9 @@ def test_every_number_is_that_of_an_independent_computation(tmp_path):
         assert reference["p_corrected"] is None
         assert not reference["significant"]
     assert found["scores"]["log_mel_error"]["without_mpd"]["difference"]["significant"]
-    distance = found["scores"]["frechet_audio_distance"]
+    distance = found["scores"]["frechet_distance"]
     assert (distance["full"]["mean"], distance["full"]["low"]) == pytest.approx((2.1, 1.05))
+    assert distance["full"]["uncorrected"] == pytest.approx(2.5 * 1.05)
     assert distance["without_mpd"]["difference"]["mean"] == pytest.approx(1.2 - 2.1)
     assert distance["without_mpd"]["difference"]["p"] is None
     assert distance["Griffin-Lim"]["mean"] == 1.0
@@ -136,11 +139,34 @@ def test_what_cannot_stand_beside_each_other_is_refused_with_both_values(tmp_pat
 
 def test_one_metric_measured_in_two_ways_is_refused(tmp_path):
     one, other = store(tmp_path, "full", "aaaa", audio=False), store(tmp_path, "half", "bbbbb", 1, audio=False)
-    other.distributions["frechet_audio_distance"]["source"] = "another embedder"
-    with pytest.raises(ComparisonError, match="'a third' and 'another embedder'"):
+    other.distributions["frechet_distance"]["source"] = "another embedder"
+    with pytest.raises(ComparisonError, match="'a third over bands' and 'another embedder'"):
         compare([one, other])
     with pytest.raises(ComparisonError, match="no run has pesq: there are log_mel_error"):
         compare([one], metrics=["pesq"])
+
+
+def test_distances_of_sets_from_earlier_versions_stand_beside_new_ones_uncorrected(tmp_path):
+    one, other = store(tmp_path, "full", "aaaa", audio=False), store(tmp_path, "half", "bbbbb", 1, audio=False)
+    values = json.loads((other.folder / "values.json").read_text())
+    entry = values["distributions"].pop("frechet_distance")
+    for part in (entry, entry["columns"]["griffin_lim"]):
+        del part["corrected"]
+    values["distributions"]["frechet_audio_distance"] = entry | {"title": "Frechet audio distance"}
+    (other.folder / "values.json").write_text(json.dumps(values))
+    old = load_evaluation(other.folder)
+    assert "frechet_distance" in old.distributions
+    assert "Frechet distance (bands) \N{DOWNWARDS ARROW}" in evaluation_table(old)
+    assert "2.500 uncorrected" in evaluation_table(old)
+    found = compare([one, old], metrics=["frechet_audio_distance"])
+    for score in found.scores["frechet_distance"].values():
+        assert math.isnan(score.interval.low)
+        assert math.isnan(score.uncorrected)
+    assert found.scores["frechet_distance"]["full"].interval.mean == 2.5
+    assert any("Frechet distance (bands): not corrected for its bias" in remark for remark in found.remarks)
+    text = comparison_table(compare([one]))
+    assert "2.000 [1.000, 3.000] (2.500 uncorrected)" in text
+    assert "not corrected" not in text
 
 
 def test_the_command_compares_what_is_finished_of_a_sweep(tmp_path, monkeypatch, capsys):

@@ -1,4 +1,6 @@
-"""Frechet and kernel audio distance against the Gaussian closed form, scipy's matrix root and a double loop."""
+"""Frechet and kernel distance against the Gaussian closed form, scipy's matrix root and a double loop."""
+
+import math
 
 import numpy as np
 import pytest
@@ -6,8 +8,9 @@ import torch
 from scipy.linalg import sqrtm
 
 from framework.audio.mel import PRESETS
-from framework.evaluation.metrics.distribution import frechet_distance, kernel_distance, log_mel_statistics
+from framework.evaluation.metrics.distribution import frechet_distance, kernel_distance, log_mel_statistics, set_metrics
 from framework.evaluation.metrics.metric import Clip
+from framework.evaluation.metrics.shelf import metrics_named
 
 
 def cloud(windows, dimensions, shift=0.0, seed=0):
@@ -61,3 +64,20 @@ def test_built_in_embedding_has_a_window_every_half_second_and_knows_loudness():
     assert (louder - embeddings)[:, :80].mean() == pytest.approx(np.log(2), abs=1e-3)
     assert (louder - embeddings)[:, 80:].abs().max() < 1e-3
     assert log_mel_statistics(Clip(audio[..., :8192], preset)).shape == (1, 160)
+
+
+def test_the_name_of_a_distance_says_over_what_it_is():
+    built_in, own = set_metrics(), set_metrics(lambda audio, rate: audio[0], "clap.embed")
+    assert [m.title for m in built_in] == [
+        "Frechet distance (log-mel statistics)",
+        "kernel distance (log-mel statistics)",
+    ]
+    assert [m.title for m in own] == ["Frechet distance (clap.embed)", "kernel distance (clap.embed)"]
+    named = metrics_named(["frechet_audio_distance", "kernel_audio_distance"])
+    assert [m.name for m in named] == [m.name for m in built_in] == ["frechet_distance", "kernel_distance"]
+
+
+def test_one_window_has_no_distance():
+    for distance in (frechet_distance, kernel_distance):
+        assert math.isnan(distance(cloud(1, 3), cloud(9, 3)))
+        assert math.isnan(distance(cloud(9, 3), cloud(1, 3)))

@@ -84,7 +84,9 @@ def test_values_audio_and_intervals_are_stored_and_read_back(tmp_path):
     assert all(value < math.log(2) for value in values["columns"]["griffin_lim"]["log_mel_error"])
     assert values["notes"]["audio"] == {"broken3": "NaN or infinite samples"}
     assert values["missing"] == {"magic": "not installed: pip install no-such"}
-    assert values["distributions"]["frechet_audio_distance"]["value"] == pytest.approx(80 * math.log(2) ** 2, rel=1e-2)
+    distance = values["distributions"]["frechet_distance"]
+    assert distance["value"] == pytest.approx(80 * math.log(2) ** 2, rel=1e-2)
+    assert (distance["title"], distance["corrected"]) == ("Frechet distance (log-mel statistics)", None)
     assert values["cost"]["parameters"] == 9
     assert found.interval("bits_per_sample") == bootstrap([1, 2, 3, 4])
     true, rate = soundfile.read(found.audio("a/1") / "truth.wav", dtype="float32")
@@ -129,7 +131,7 @@ def test_audio_of_ones_own_has_only_what_applies_and_an_old_evaluation_goes(tmp_
     found = evaluate(Own(), batches("1"), metrics_named(["si_sdr", "kernel_audio_distance"]), tmp_path, SUBJECT)
     assert "audio of its own" in found.missing["si_sdr"]
     assert set(found.metrics) == {"bits_per_sample"}
-    assert found.distributions["kernel_audio_distance"]["columns"] == {}
+    assert found.distributions["kernel_distance"]["columns"] == {}
     assert [path.name for path in (tmp_path / "audio").iterdir()] == ["1"]
     assert {path.name for path in found.audio("1").iterdir()} == {"truth.wav", "generated.wav"}
     assert evaluation_table(found)

@@ -5,8 +5,10 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
+from framework.evaluation.metrics.distribution import frechet_distance
 from framework.evaluation.statistics import bootstrap, holm, jackknife, over_seeds, paired
 
 NAN = float("nan")
@@ -86,6 +88,55 @@ def test_seeds_are_averaged_clip_by_clip_before_anything_else():
 def test_jackknife_of_a_mean_is_its_standard_error():
     values = np.random.default_rng(3).normal(size=50)
     found = jackknife(lambda clips: float(values[clips].mean()), 50)
-    reach = stats.norm.ppf(0.975) * values.std(ddof=1) / math.sqrt(50)
-    assert (found.mean, found.high - found.mean) == pytest.approx((values.mean(), reach))
-    assert math.isnan(jackknife(lambda clips: 1.0, 2).low)
+    expected = stats.ttest_1samp(values, 0).confidence_interval()
+    assert (found.mean, found.low, found.high) == pytest.approx((values.mean(), *expected))
+    assert found.uncorrected == pytest.approx(found.mean)
+    few = jackknife(lambda clips: 1.0, 5)
+    assert (few.uncorrected, few.count) == (1.0, 5)
+    assert math.isnan(few.mean)
+    assert math.isnan(few.low)
+
+
+def test_jackknife_corrects_the_bias_of_the_variance_exactly():
+    values = np.random.default_rng(4).normal(size=20)
+    found = jackknife(lambda clips: float(values[clips].var()), 20)
+    assert (found.uncorrected, found.mean) == pytest.approx((values.var(), values.var(ddof=1)))
+    assert found.low < found.mean < found.high
+
+
+@pytest.mark.parametrize(("clips", "windows", "dimensions"), [(8, 4, 3), (24, 5, 8)])
+@pytest.mark.parametrize("shift", [0.05, 0.5])
+def test_intervals_of_distances_between_sets_cover_the_distance_of_the_distributions(clips, windows, dimensions, shift):
+    random, trials, covered, before, withheld = np.random.default_rng(clips), 100, 0, 0, 0
+    truth = dimensions * (shift**2 + 0.2**2)
+    for _ in range(trials):
+        # Windows of a clip are alike, and so are generated and true windows of one clip.
+        common = random.normal(0, 0.5**0.5, (2, clips, 1, dimensions))
+        noise = random.normal(0, 0.5**0.5, (2, clips, windows, dimensions))
+        true = common[0] + noise[0]
+        made = shift + 1.2 * (0.8 * common[0] + 0.6 * common[1] + noise[1])
+
+        def distance(chosen, made=made, true=true):
+            sets = (torch.from_numpy(part[chosen]).flatten(0, 1) for part in (made, true))
+            return frechet_distance(*sets)
+
+        found = jackknife(distance, clips)
+        covered += found.low <= truth <= found.high
+        before += abs(found.uncorrected - truth) <= found.high - found.mean
+        withheld += math.isnan(found.low)
+    assert covered >= 0.91 * (trials - withheld)
+    assert withheld <= 0.3 * trials
+    assert (clips, shift) != (24, 0.05) or before <= 0.3 * trials, "around the distance itself"
+
+
+def test_a_bias_that_cannot_be_corrected_leaves_no_interval():
+    random = np.random.default_rng(0)
+    common, noise = random.standard_normal((2, 12, 1, 100)), random.standard_normal((2, 12, 4, 100))
+    made, true = torch.from_numpy(common + noise)
+
+    def distance(chosen):
+        return frechet_distance(made[chosen].flatten(0, 1), true[chosen].flatten(0, 1))
+
+    found = jackknife(distance, 12)
+    assert 10 < found.mean < found.uncorrected, "the true distance is 0"
+    assert math.isnan(found.low)

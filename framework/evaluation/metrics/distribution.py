@@ -1,11 +1,15 @@
 """Distances between what a system makes and what there is, as two clouds of embeddings.
 
 They say nothing of single clips, ask for no true clip to each, and depend on the embedding as much as on the distance:
-numbers of two embeddings, or of two amounts of audio, cannot be compared.
+numbers of two embeddings, or of two amounts of audio, cannot be compared. The title of each therefore names its
+embedding. What papers call the Frechet audio distance (FAD) is over VGGish or another trained network; over the
+built-in log-mel statistics the number is another one.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +19,11 @@ from framework.evaluation.metrics.metric import Clip, SetMetric
 
 Embedder = Callable[[Tensor, int], Tensor]
 """`(audio (1, 1, time), sample rate in Hz) -> (windows, dimensions)`, as one's own embedding is given."""
+
+FORMER_NAMES = {"frechet_audio_distance": "frechet_distance", "kernel_audio_distance": "kernel_distance"}
+"""Names of earlier versions, which claimed an embedding that the built-in one is not; they are still understood."""
+
+TITLES = {"frechet_distance": "Frechet distance", "kernel_distance": "kernel distance"}
 
 KERNEL_SCALE = 100.0
 """Factor of the kernel audio distance in its authors' code."""
@@ -45,8 +54,10 @@ def frechet_distance(generated: Tensor, true: Tensor) -> float:
 
     with the means and covariances (n - 1) of two sets `(windows, dimensions)`. The trace of the root is the sum of the
     singular values of A B^T where C = A^T A and D = B^T B: exact for any number of windows, and without the root of a
-    singular product. It is too large of few windows, the more so the fewer (Gui et al., 2024).
+    singular product. It is too large of few windows, the more so the fewer (Gui et al., 2024). NaN of a single window.
     """
+    if min(len(generated), len(true)) < 2:
+        return math.nan
     a, b = _root_of_covariance(generated), _root_of_covariance(true)
     shift = (generated.double().mean(0) - true.double().mean(0)).square().sum()
     overlap = torch.linalg.svdvals(a @ b.T).sum()
@@ -75,21 +86,32 @@ def set_metrics(embedder: Embedder | None = None, name: str = "log-mel statistic
     def embed(clip: Clip) -> Tensor:
         return log_mel_statistics(clip) if embedder is None else embedder(clip.audio, clip.sample_rate)
 
-    frechet, kernel = f"Kilgour et al. (2019) over {name}", f"Chung et al. (2025) over {name}"
-    return (
-        SetMetric("frechet_audio_distance", "Frechet audio distance", "", "lower", frechet, embed, frechet_distance),
-        SetMetric("kernel_audio_distance", "kernel audio distance", "", "lower", kernel, embed, kernel_distance),
+    sources = {"frechet_distance": "Kilgour et al. (2019)", "kernel_distance": "Chung et al. (2025)"}
+    distances = {"frechet_distance": frechet_distance, "kernel_distance": kernel_distance}
+    return tuple(
+        SetMetric(key, f"{TITLES[key]} ({name})", "", "lower", f"{sources[key]} over {name}", embed, distance)
+        for key, distance in distances.items()
     )
+
+
+def with_present_names(distributions: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the stored distances of an evaluation under the names and titles that they have now."""
+    found = {}
+    for former, entry in distributions.items():
+        name, embedding = FORMER_NAMES.get(former, former), entry["source"].partition(" over ")[2]
+        title = {"title": f"{TITLES[name]} ({embedding})"} if former in FORMER_NAMES and embedding else {}
+        found[name] = entry | title
+    return found
 
 
 def _mean_of_unlike(kernel: Tensor) -> Tensor:
     """Return the mean beside the diagonal."""
     count = len(kernel)
-    return (kernel.sum() - kernel.trace()) / max(count * (count - 1), 1)
+    return (kernel.sum() - kernel.trace()) / (count * (count - 1))
 
 
 def _root_of_covariance(embeddings: Tensor) -> Tensor:
     """Return A with A^T A the covariance; no more rows than there are windows or dimensions."""
     count = len(embeddings)
-    centred = (embeddings.double() - embeddings.double().mean(0)) / max(count - 1, 1) ** 0.5
+    centred = (embeddings.double() - embeddings.double().mean(0)) / (count - 1) ** 0.5
     return torch.linalg.qr(centred, mode="r").R if count > centred.shape[1] else centred

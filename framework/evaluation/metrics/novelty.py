@@ -49,7 +49,8 @@ def inception_score(generated: Tensor, true: Tensor) -> float:
     """
     logs = generated.double()
     marginal = logs.logsumexp(0) - torch.tensor(float(len(logs))).log()
-    return float((logs.exp() * (logs - marginal)).nansum(1).mean().exp())
+    divergence = torch.where(logs.isneginf(), 0.0, logs.exp() * (logs - marginal))
+    return float(divergence.sum(1).mean().exp())
 
 
 def start(clip: Clip) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Any
 
 from framework.errors import OstinatoError
 from framework.evaluation.metrics import cepstral, pitch, signal, spectral, speech
-from framework.evaluation.metrics.distribution import set_metrics
+from framework.evaluation.metrics.distribution import FORMER_NAMES, set_metrics
 from framework.evaluation.metrics.metric import Metric, RegenerationMetric, SetMetric, Trait
 from framework.evaluation.metrics.novelty import Training, own_audio_metrics
 from framework.evaluation.metrics.regeneration import regeneration_metrics
@@ -34,7 +34,7 @@ def metrics_named(
     regeneration, which take as long as generating the clips again, always have to be named.
 
     Args:
-        names: Of metrics; one with a dot is the import path of a `Metric` or `SetMetric` of one's own.
+        names: Of metrics, former ones too; one with a dot is the import path of a `Metric` or `SetMetric` of one's own.
         embedder: Import path of the `Embedder` of the distances between distributions; None for the built-in one.
         training: What gives the clips that a system was trained on, for the distance to them.
         traits: Of the examples of the system that is measured.
@@ -47,7 +47,7 @@ def metrics_named(
     of_clips = (metric for family in FAMILIES for metric in family.METRICS)
     by_default: list[AnyMetric] = [*of_clips, *of_sets, *own_audio_metrics(training), *traits]
     known = {metric.name: metric for metric in (*by_default, *regeneration_metrics(segment))}
-    names = names or [metric.name for metric in traits or by_default]
+    names = [FORMER_NAMES.get(name, name) for name in names] or [metric.name for metric in traits or by_default]
     return list({name: own_metric(name) if "." in name else _known(name, known) for name in names}.values())
 
 

@@ -33,7 +33,7 @@ from framework.evaluation.comparison_table import (
 )
 from framework.evaluation.page.curves import curves_of
 from framework.evaluation.page.pictures import frequency_ticks, log_mel_image, picture_preset, waveform_path
-from framework.evaluation.table import shown
+from framework.evaluation.table import corrected
 from framework.writing import write_atomically
 
 TEMPLATE = ("index.html", "page.css", "player.js", "charts.js", "page.js")
@@ -122,7 +122,7 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
 def told(score: Score) -> dict[str, str]:
     """Return a score as the page says it."""
     return {
-        "mean": shown(score.interval),
+        "mean": corrected(score.interval, score.uncorrected),
         "deviation": deviation(score),
         "difference": plain_difference(score),
         "p": probability(score) and f"{probability(score)}, corrected for the number of runs",
