@@ -119,7 +119,14 @@ def read_codes(path: str | Path) -> Iterator[np.ndarray]:
 
 
 def pack(codes: np.ndarray, bits: int) -> bytes:
-    """Return codes `(frames, books)` of so many bits each as bytes."""
+    """Return codes `(frames, books)` of so many bits each as bytes.
+
+    Raises:
+        CodedFileError: a code is no whole number of so many bits.
+    """
+    codes = np.asarray(codes)
+    if codes.dtype.kind not in "iu" or (codes.size and not 0 <= codes.min() <= codes.max() < 1 << bits):
+        raise CodedFileError(f"codes are whole numbers from 0 to {(1 << bits) - 1}: {bits} bits hold no others")
     places = np.arange(bits - 1, -1, -1)
     return np.packbits((codes[..., None] >> places & 1).astype(np.uint8)).tobytes()
 

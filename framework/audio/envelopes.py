@@ -4,18 +4,24 @@ Controls are `(batch, frames, channels)`, as linear and recurrent layers give th
 """
 
 import math
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
+from framework.audio.checks import check_at_least, check_real, check_shape
 from framework.errors import InvalidValueError
 
 Interpolation = Literal["nearest", "linear", "hann", "cubic"]
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """Return a tensor in float32, or as it is in float64: phases and Fourier transforms do not bear less."""
+    """Return a tensor in float32, or as it is in float64: phases and Fourier transforms do not bear less.
+
+    Raises:
+        InvalidTypeError: it is complex.
+    """
+    check_real("a signal", x)
     return x if x.dtype == torch.float64 else x.float()
 
 
@@ -41,7 +47,13 @@ def blend_weights(
 
     Returns:
         Weights `(neighbours, points)`, and which frame the first of the neighbours is, relative to the first frame.
+
+    Raises:
+        InvalidValueError: there is no such interpolation.
     """
+    if interpolation not in get_args(Interpolation):
+        raise InvalidValueError(f"interpolation {interpolation!r}: give one of {', '.join(get_args(Interpolation))}")
+    check_real("position", position)
     u = position.double()
     if interpolation == "nearest":
         return torch.ones_like(u)[None].to(dtype), 0
@@ -73,12 +85,14 @@ def resample(controls: Tensor, steps: int, interpolation: Interpolation = "linea
             frame k is at `k * steps / (frames - 1)`.
 
     Raises:
-        ValueError: if Hann windows would not have a whole number of steps.
+        InvalidValueError: there is no frame, or Hann windows would not have a whole number of steps.
     """
+    check_shape("controls", controls, "batch", "frames", "channels")
+    check_at_least("steps", steps, 0)
     frames = controls.shape[1]
     controls = full_precision(controls)
     intervals = frames if hold_last else frames - 1
-    if interpolation == "hann" and (steps % intervals or steps <= intervals):
+    if interpolation == "hann" and (intervals < 1 or steps % intervals or steps <= intervals):
         raise InvalidValueError(f"Hann windows need a multiple of {intervals} steps for {frames} frames, not {steps}")
     whole = steps if hold_last or interpolation == "hann" else steps - 1
     position = torch.arange(steps, device=controls.device, dtype=torch.float64) * intervals / max(whole, 1)
@@ -95,6 +109,7 @@ def resample(controls: Tensor, steps: int, interpolation: Interpolation = "linea
 
 def harmonic_frequencies(f0: Tensor, harmonics: int) -> Tensor:
     """Return the frequencies (Hz) `(batch, frames, harmonics)` of the harmonics 1, 2, ... of f0 `(batch, frames)`."""
+    f0 = full_precision(f0)
     return f0[..., None] * torch.arange(1, harmonics + 1, device=f0.device, dtype=f0.dtype)
 
 
@@ -110,7 +125,12 @@ def normalise_harmonics(distribution: Tensor, f0: Tensor, sample_rate: int, leak
 
     Returns:
         Weights of the same shape; all zero in frames without any harmonic below half the sample rate.
+
+    Raises:
+        InvalidValueError: f0 has not one value for each frame.
     """
+    check_shape("harmonics' distribution", distribution, "batch", "frames", "harmonics")
+    check_shape("f0", f0, *distribution.shape[:2])
     distribution, f0 = full_precision(distribution), full_precision(f0)
     below = harmonic_frequencies(f0, distribution.shape[-1]) < sample_rate / 2
     weights = distribution * (below if leak is None else below + leak)

@@ -10,7 +10,9 @@ import soundfile
 import torch
 from torch import Tensor
 
+from framework.audio.checks import check_shape
 from framework.audio.decoding.reader import AudioReader, DecodingError, Ending
+from framework.audio.envelopes import full_precision
 from framework.audio.folders import AUDIO_SUFFIXES, ignored, list_folder, printable
 from framework.audio.resample import resample as resample_array
 from framework.audio.resample import resample_blocks
@@ -108,10 +110,16 @@ def _mono(recording: AudioReader, bad: list[int]) -> Iterator[np.ndarray]:
 
 
 def resample(audio: Tensor, rate: int, sample_rate: int) -> Tensor:
-    """Resample audio `(..., time)` from `rate` to `sample_rate` in Hz; see `framework/audio/resample.py`."""
+    """Resample audio `(..., time)` from `rate` to `sample_rate` in Hz; see `framework/audio/resample.py`.
+
+    Raises:
+        InvalidValueError: the audio is empty, or a rate is less than 1 Hz.
+    """
+    check_shape("audio", audio, "...", "time")
     if rate == sample_rate:
         return audio
-    return torch.from_numpy(resample_array(audio.detach().cpu().numpy(), rate, sample_rate)).to(audio.device)
+    samples = full_precision(audio.detach()).cpu().numpy()
+    return torch.from_numpy(resample_array(samples, rate, sample_rate)).to(audio.device)
 
 
 def save_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:

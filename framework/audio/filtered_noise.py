@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import fold, pad
 
+from framework.audio.checks import check_at_least, check_shape
 from framework.audio.convolution import convolve
 from framework.audio.envelopes import full_precision
 from framework.errors import InvalidValueError
@@ -22,8 +23,11 @@ def impulse_responses(magnitudes: Tensor, taps: int | None = None) -> Tensor:
         code, at `taps // 2 - 1` otherwise.
 
     Raises:
-        ValueError: if there is but one band, or if fewer taps than there are are asked for, and an even number of them.
+        InvalidValueError: there is but one band, or the filter is to be cut to an even number of taps.
     """
+    check_shape("magnitudes", magnitudes, "...", "bands")
+    if taps is not None:
+        check_at_least("taps", taps, 1)
     if magnitudes.shape[-1] < 2:
         raise InvalidValueError(
             "a filter has a gain at 0 Hz and at half the sample rate: it needs 2 bands or more, not 1"
@@ -54,8 +58,10 @@ def filter_frames(audio: Tensor, responses: Tensor) -> Tensor:
         leaves it two samples late where the taps are even.
 
     Raises:
-        ValueError: if the time is no multiple of the frames.
+        InvalidValueError: the time is no multiple of the frames.
     """
+    check_shape("audio", audio, "batch", 1, "time")
+    check_shape("filters", responses, len(audio), "frames", "taps")
     batch, _, time = audio.shape
     frames, taps = responses.shape[1:]
     if time % frames:
@@ -83,8 +89,10 @@ def filter_blocks(audio: Tensor, magnitudes: Tensor) -> Tensor:
         Audio `(batch, 1, time)`.
 
     Raises:
-        ValueError: if the time is no multiple of the frames, or a frame is shorter than its filter.
+        InvalidValueError: the time is no multiple of the frames, or a frame is shorter than its filter.
     """
+    check_shape("audio", audio, "batch", 1, "time")
+    check_shape("magnitudes", magnitudes, len(audio), "frames", "bands")
     responses = impulse_responses(magnitudes)
     frames, taps = responses.shape[1:]
     hop_length = audio.shape[-1] // frames
@@ -98,6 +106,12 @@ def filter_blocks(audio: Tensor, magnitudes: Tensor) -> Tensor:
 
 
 def uniform_noise(magnitudes: Tensor, hop_length: int) -> Tensor:
-    """Return noise in [-1, 1) `(batch, 1, frames * hop_length)` for magnitudes `(batch, frames, bands)`."""
+    """Return noise in [-1, 1) `(batch, 1, frames * hop_length)` for magnitudes `(batch, frames, bands)`.
+
+    Raises:
+        InvalidValueError: the magnitudes have another shape, or a hop has no sample.
+    """
+    check_shape("magnitudes", magnitudes, "batch", "frames", "bands")
+    check_at_least("hop_length", hop_length, 1)
     batch, frames, _ = magnitudes.shape
     return torch.rand(batch, 1, frames * hop_length, device=magnitudes.device) * 2 - 1

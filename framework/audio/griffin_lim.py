@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from framework.audio.checks import check_real, check_shape
+from framework.audio.envelopes import full_precision
 from framework.audio.mel import MelPreset, mel_filters
 from framework.audio.mel_consistency import MelConsistency
 from framework.audio.modified_stft import Estimate, ModifiedSTFT, Transform
@@ -46,7 +48,15 @@ class GriffinLim(nn.Module):
 
     @torch.no_grad()
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Invert log-mels `(batch, mels, frames)` of the preset to audio `(batch, 1, frames * hop_length)`."""
+        """Invert log-mels `(batch, mels, frames)` of the preset to audio `(batch, 1, frames * hop_length)`.
+
+        Raises:
+            InvalidValueError: the log-mels have another shape; none are no audio.
+        """
+        if log_mel.shape[1:] == (self.preset.n_mels, 0):
+            return log_mel.new_zeros(len(log_mel), 1, 0, dtype=torch.float)
+        check_shape("log-mels", log_mel, "batch", self.preset.n_mels, "frames")
+        check_real("log-mels", log_mel)
         with torch.autocast(log_mel.device.type, enabled=False):
             audio = self.audio(self.magnitude(log_mel.float()))
         if self.consistency is None or not log_mel.shape[-1]:
@@ -66,8 +76,6 @@ class GriffinLim(nn.Module):
         """Find a phase for the preset's magnitudes `(batch, bins, frames)`: audio `(batch, 1, frames * hop_length)`."""
         p = self.preset
         frames = magnitude.shape[-1]
-        if not frames:
-            return magnitude.new_zeros(len(magnitude), 1, 0)
         magnitude = (magnitude.square() - p.power_offset).clamp(min=0).sqrt()
         if p.normalized:
             magnitude = magnitude * self.window.square().sum().sqrt()
@@ -90,7 +98,13 @@ class LinearGriffinLim(GriffinLim):
 
     @torch.no_grad()
     def forward(self, magnitude: Tensor) -> Tensor:
-        """Find a phase for magnitudes `(batch, n_fft / 2 + 1, frames)`: audio `(batch, 1, frames * hop_length)`."""
+        """Find a phase for magnitudes `(batch, n_fft / 2 + 1, frames)`: audio `(batch, 1, frames * hop_length)`.
+
+        Raises:
+            InvalidValueError: the magnitudes have another shape.
+        """
+        check_shape("magnitudes", magnitude, "batch", self.preset.n_fft // 2 + 1, "frames")
+        check_real("magnitudes", magnitude)
         with torch.autocast(magnitude.device.type, enabled=False):
             return self.audio(magnitude.float())
 
@@ -177,8 +191,10 @@ def fast_griffin_lim(
     frame; without a phase (radians, of the magnitude's shape) the search starts from zero.
 
     Raises:
-        ValueError: when there are too few frames, or the length is not within them.
+        InvalidValueError: the magnitude has another shape, too few frames, or the length is not within them.
     """
+    check_shape("magnitude", magnitude, "batch", n_fft // 2 + 1, "frames")
+    magnitude = full_precision(magnitude)
     fourier = FramedFourier(window, n_fft, hop_length, magnitude.shape[-1], length)
     start = torch.polar(magnitude, torch.zeros_like(magnitude) if phase is None else phase)
     spectrum, magnitude = start.mT.contiguous(), magnitude.mT.contiguous()
@@ -224,11 +240,17 @@ def invert_mel(mel: Tensor, filters: Tensor, tolerance: float = 1e-4, iterations
     is compared.
 
     Args:
-        mel: Mel magnitudes `(batch, mels, frames)`, not logarithmic.
+        mel: Mel magnitudes `(batch, mels, frames)`, not logarithmic; negative ones count as 0.
         filters: Filter bank `(mels, bins)`.
         tolerance: Mean relative error over all bands at which to stop.
         iterations: Updates at most.
+
+    Raises:
+        InvalidValueError: the mel has not as many bands as the filter bank.
     """
+    check_shape("mel", mel, "...", len(filters), "frames")
+    check_real("mel", mel)
+    mel = mel.to(filters.dtype).clamp(min=0)
     tiny = torch.finfo(mel.dtype).tiny
     coverage = filters.sum(0)[:, None]
     # Each bin starts at the mean of the bands it is in, so that the result is as smooth as the mel within a band.

@@ -4,11 +4,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from framework.audio.checks import check_real, check_shape
 from framework.audio.envelopes import full_precision
+from framework.errors import InvalidValueError
 
 
 def a_weighting(frequencies: Tensor) -> Tensor:
     """Return the A-weighting (dB) of frequencies (Hz): IEC 61672-1, annex E; at least -80 dB, as librosa limits it."""
+    check_real("frequencies", frequencies)
     squared = frequencies.double().square()
     poles = torch.tensor([20.598997, 107.65265, 737.86223, 12194.217], dtype=torch.float64).square().tolist()
     ratio = (
@@ -34,7 +37,11 @@ def loudness(audio: Tensor, sample_rate: int, hop_length: int, n_fft: int = 512,
     Returns:
         Loudness `(batch, time // hop_length + 1)`; frame k is centred on sample `k * hop_length`, and what lies
         outside of the audio is silence.
+
+    Raises:
+        InvalidValueError: the audio is not mono, or empty.
     """
+    check_shape("audio", audio, "batch", 1, "time")
     spectrum = _spectrum(pad(full_precision(audio), (n_fft // 2, n_fft // 2)), n_fft, hop_length)
     weights = (10 ** (_weighting(sample_rate, n_fft, audio) / 10)).to(spectrum.real.dtype)
     power = ((spectrum.real.square() + spectrum.imag.square()) * weights[:, None]).mean(1)
@@ -55,7 +62,15 @@ def log_magnitude_loudness(audio: Tensor, sample_rate: int, hop_length: int, n_f
 
     Returns:
         Loudness `(batch, time // hop_length)`; frame k is centred on sample `k * hop_length`.
+
+    Raises:
+        InvalidValueError: the audio is not mono, or too short.
     """
+    check_shape("audio", audio, "batch", 1, "time")
+    if audio.shape[-1] <= n_fft // 2:
+        raise InvalidValueError(
+            f"audio of {audio.shape[-1]} samples: its loudness reflects {n_fft // 2} at each end; give a longer clip"
+        )
     padded = pad(full_precision(audio), (n_fft // 2, n_fft // 2), mode="reflect")
     magnitude = _spectrum(padded, n_fft, hop_length).abs()
     weights = _weighting(sample_rate, n_fft, audio).to(magnitude.dtype)
@@ -65,14 +80,15 @@ def log_magnitude_loudness(audio: Tensor, sample_rate: int, hop_length: int, n_f
 
 def scale_loudness(decibels: Tensor, span: float = 80.0) -> Tensor:
     """Map loudness from `-span` ... 0 dB to 0 ... 1, the official network's input."""
-    return decibels / span + 1
+    return full_precision(decibels) / span + 1
 
 
 def scale_f0(f0: Tensor) -> Tensor:
     """Map f0 (Hz) to MIDI note numbers over 127, the official network's input; 0 Hz, unvoiced, to 0."""
     f0 = full_precision(f0)
-    notes = 69 + 12 * torch.log2(torch.where(f0 > 0, f0, 1.0) / 440)
-    return torch.where(f0 > 0, notes, 0.0) / 127
+    unvoiced = f0 <= 0
+    notes = 69 + 12 * torch.log2(torch.where(unvoiced, 1.0, f0) / 440)
+    return torch.where(unvoiced, 0.0, notes) / 127
 
 
 def _spectrum(audio: Tensor, n_fft: int, hop_length: int) -> Tensor:

@@ -14,6 +14,7 @@ import torch
 import torchaudio
 from torch import Tensor, nn
 
+from framework.audio.checks import check_at_least, check_real
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 
@@ -71,6 +72,8 @@ class MelPreset:
 
     def bands(self, log_mel: Tensor) -> Tensor:
         """Return the mel magnitudes behind log-mels of this convention; what it clipped stays clipped."""
+        check_real("log-mels", log_mel)
+        log_mel = log_mel if log_mel.is_floating_point() else log_mel.float()
         return (math.e if self.log == "e" else 10.0) ** ((log_mel - self.shift) / self.scale)
 
     @property
@@ -173,6 +176,7 @@ class MelSpectrogram(nn.Module):
         Raises:
             ValueError: as the whole.
         """
+        check_at_least("frames", frames, 1)
         p, padded = self.preset, self._reflected(audio)
         count = (padded.shape[-1] - p.n_fft) // p.hop_length + 1
         for start in range(0, count, frames):
@@ -197,7 +201,8 @@ class MelSpectrogram(nn.Module):
 
     def _reflected(self, audio: Tensor) -> Tensor:
         p = self.preset
-        if audio.dim() != 3 or audio.shape[1] != 1:
+        check_real("audio", audio)
+        if audio.dim() != 3 or audio.shape[1] != 1 or not len(audio):
             raise InvalidValueError(f"mel spectrograms are of mono audio (batch, 1, time), not {tuple(audio.shape)}")
         reflected = (p.n_fft - p.hop_length if p.padding == "same" else p.n_fft) // 2
         if audio.shape[-1] <= reflected:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from framework.audio.envelopes import full_precision
+from framework.audio.checks import check_real, check_shape
 
 
 class MFCC(nn.Module):
@@ -48,9 +48,15 @@ class MFCC(nn.Module):
         self.register_buffer("cosines", cosines.float(), persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Transform audio `(batch, 1, time)` to `(batch, frames, coefficients)`, in float32."""
+        """Transform audio `(batch, 1, time)` to `(batch, frames, coefficients)`, in float32.
+
+        Raises:
+            InvalidValueError: the audio is not mono, or empty.
+        """
+        check_shape("audio", audio, "batch", 1, "time")
+        check_real("audio", audio)
         with torch.autocast(audio.device.type, enabled=False):
-            audio = full_precision(audio)[:, 0]
+            audio = audio.float()[:, 0]
             frames = -(-audio.shape[-1] // self.hop_length)
             padded = pad(audio, (0, (frames - 1) * self.hop_length + self.n_fft - audio.shape[-1]))
             spectrum = torch.stft(

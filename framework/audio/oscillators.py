@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from framework.audio.checks import check_at_least, check_shape
 from framework.audio.envelopes import Interpolation, blend_weights, full_precision, harmonic_frequencies
 from framework.errors import InvalidValueError
 
@@ -48,8 +49,8 @@ def harmonic_oscillators(
     The first sample has the phase of one step, as the cumulative sum of the official code. The official code takes the
     defaults; ddsp_pytorch takes both interpolations `nearest` and is not band-limited.
 
-    Frames with an f0 of 0 Hz are unvoiced: their harmonics are silent, and f0 does not glide to or from 0 Hz. (Both
-    official codes hold the phase there, which leaves a constant offset in the audio.)
+    Frames with an f0 of 0 Hz or less are unvoiced: their harmonics are silent, and f0 does not glide to or from 0 Hz.
+    (Both official codes hold the phase there, which leaves a constant offset in the audio.)
 
     Args:
         f0: Fundamental frequency `(batch, frames)` in Hz.
@@ -65,19 +66,23 @@ def harmonic_oscillators(
         Audio `(batch, 1, frames * hop_length)`.
 
     Raises:
-        ValueError: if f0 and amplitudes differ in batch or frames.
+        InvalidValueError: f0 and amplitudes differ in batch or frames, are empty, or there is no such interpolation.
     """
     if f0.shape != amplitudes.shape[:2]:
         raise InvalidValueError(
             f"f0 {tuple(f0.shape)} and amplitudes {tuple(amplitudes.shape)} differ in batch or frames"
         )
+    check_shape("amplitudes", amplitudes, "batch", "frames", "harmonics")
+    check_at_least("hop_length", hop_length, 1)
+    if f0_interpolation not in ("nearest", "linear"):
+        raise InvalidValueError(f"f0_interpolation {f0_interpolation!r}: give nearest or linear")
     f0, amplitudes = full_precision(f0), full_precision(amplitudes)
     with torch.autocast(f0.device.type, enabled=False):
         start, end = _hop_ends(f0, f0_interpolation)
         phase = _frame_phase(start.double() / sample_rate, end.double() / sample_rate, hop_length)
         position = torch.arange(hop_length, device=f0.device) / hop_length
         weights, offset = blend_weights(interpolation, position, amplitudes.dtype)
-        neighbours = _neighbours(amplitudes * (f0 > 0)[..., None], len(weights), offset)
+        neighbours = _neighbours(amplitudes * ~(f0 <= 0)[..., None], len(weights), offset)
         if not band_limited:
             return _sum(phase, neighbours, weights)
         above = [harmonic_frequencies(ends, amplitudes.shape[-1]) >= sample_rate / 2 for ends in (start, end)]
@@ -97,7 +102,8 @@ def _hop_ends(f0: Tensor, interpolation: str) -> tuple[Tensor, Tensor]:
     if interpolation == "nearest":
         return f0, f0
     following = torch.cat([f0[:, 1:], f0[:, -1:]], 1)
-    return torch.where(f0 > 0, f0, following), torch.where(following > 0, following, f0)
+    # NaN is not unvoiced: it is heard as NaN.
+    return torch.where(f0 <= 0, following, f0), torch.where(following <= 0, f0, following)
 
 
 def _frame_phase(start: Tensor, end: Tensor, hop_length: int) -> Tensor:

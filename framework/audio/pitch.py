@@ -6,9 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from framework.audio.checks import check_at_least, check_shape
 from framework.audio.files import resample
 from framework.audio.pitch_grid import FRAME_RATE, at_hops
-from framework.errors import OstinatoError
+from framework.errors import InvalidValueError, OstinatoError
 
 LOWEST, HIGHEST = 50.0, 2000.0
 """Hz: what is lower or higher is not taken for a pitch."""
@@ -46,7 +47,10 @@ def track_pitch(audio: Tensor, sample_rate: int, hop: int) -> Tensor:
 
     Raises:
         PitchError: torchcrepe is not installed.
+        InvalidValueError: the audio is not one mono recording, or holds NaN or infinite samples.
     """
+    check_shape("audio", audio, 1, 1, "time")
+    check_at_least("hop", hop, 1)
     samples = audio.shape[-1]
     f0 = pitch_values(audio[0, 0], sample_rate)
     found = at_hops(f0, FRAME_RATE, sample_rate, 0, -(-samples // hop), hop)
@@ -68,7 +72,11 @@ def pitch_and_periodicity(audio: Tensor, sample_rate: int) -> tuple[np.ndarray, 
 
     Raises:
         PitchError: torchcrepe is not installed.
+        InvalidValueError: the audio is not `(time,)`, or holds NaN or infinite samples.
     """
+    check_shape("audio", audio, "time")
+    if not torch.isfinite(audio).all():
+        raise InvalidValueError("audio holds NaN or infinite samples, which have no pitch: repair it")
     crepe = require_torchcrepe()
     count = -(-audio.shape[-1] * FRAME_RATE // sample_rate)
     at_rate = resample(audio[None].float(), sample_rate, _RATE)

@@ -5,7 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
-from framework.audio.envelopes import full_precision
+from framework.audio.checks import check_at_least, check_real, check_shape
+from framework.errors import InvalidValueError
 
 TAPS, CUTOFF, BETA = 62, 0.142, 9.0
 """Order of the prototype for four bands, its cutoff as a share of half the rate, and the Kaiser window's beta."""
@@ -19,9 +20,15 @@ class SubBandAnalysis(nn.Conv1d):
         fixed(self, filters(bands, taps, cutoff, beta)[0])
 
     def forward(self, audio: Tensor) -> Tensor:
-        """Return the sub-bands, in float32 whatever the surrounding autocast: rounding would drown quiet ones."""
+        """Return the sub-bands, in float32 whatever the surrounding autocast: rounding would drown quiet ones.
+
+        Raises:
+            InvalidValueError: the audio is not mono, or empty.
+        """
+        check_shape("audio", audio, "batch", 1, "time")
+        check_real("audio", audio)
         with torch.autocast(audio.device.type, enabled=False):
-            return super().forward(full_precision(audio))
+            return super().forward(audio.to(self.weight.dtype))
 
 
 class SubBandSynthesis(nn.ConvTranspose1d):
@@ -33,13 +40,27 @@ class SubBandSynthesis(nn.ConvTranspose1d):
         fixed(self, bands * filters(bands, taps, cutoff, beta)[1])
 
     def forward(self, sub_bands: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the audio, in float32 whatever the surrounding autocast."""
+        """Return the audio, in float32 whatever the surrounding autocast.
+
+        Raises:
+            InvalidValueError: there are other sub-bands, or none.
+        """
+        check_shape("sub-bands", sub_bands, "batch", self.in_channels, "time")
+        check_real("sub-bands", sub_bands)
         with torch.autocast(sub_bands.device.type, enabled=False):
-            return super().forward(full_precision(sub_bands))
+            return super().forward(sub_bands.to(self.weight.dtype))
 
 
 def filters(bands: int, taps: int, cutoff: float, beta: float) -> tuple[Tensor, Tensor]:
-    """Return the filters of analysis and of synthesis, both `(bands, 1, taps + 1)`: a modulated low-pass filter."""
+    """Return the filters of analysis and of synthesis, both `(bands, 1, taps + 1)`: a modulated low-pass filter.
+
+    Raises:
+        InvalidValueError: there are no bands, or an odd number of taps, whose delay would be half a sample.
+    """
+    check_at_least("bands", bands, 1)
+    check_at_least("taps", taps, 2)
+    if taps % 2:
+        raise InvalidValueError(f"taps = {taps}: give an even number")
     places = torch.arange(taps + 1) - taps / 2
     window = torch.kaiser_window(taps + 1, periodic=False, beta=beta, dtype=torch.double)
     prototype = cutoff * torch.sinc(cutoff * places.double()) * window

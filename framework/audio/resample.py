@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from framework.audio.checks import check_at_least, check_real, check_shape
+
 ZERO_CROSSINGS = 64
 """Of the filter, on either side."""
 
@@ -25,8 +27,13 @@ def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
 
     The result is float32 and has `ceil(time * target / source)` samples. What comes before and behind is silence. Rates
     without a common measure, such as 44,101 Hz and 22,050 Hz, are taken for ones that have it: the pitch is off by less
-    than a cent.
+    than a cent. At equal rates the audio itself is returned.
+
+    Raises:
+        InvalidValueError: the audio is empty, or a rate is less than 1 Hz.
     """
+    check_shape("audio", audio, "...", "time")
+    check_real("audio", audio)
     if source == target:
         return audio
     step_in, step_out = _steps(source, target)
@@ -106,6 +113,8 @@ def resampled_length(samples: int, source: int, target: int) -> int:
 @functools.lru_cache(maxsize=64)
 def _steps(source: int, target: int) -> tuple[int, int]:
     """Return after how many samples at either rate both have one at the same time."""
+    check_at_least("source rate (Hz)", source, 1)
+    check_at_least("target rate (Hz)", target, 1)
     shared = math.gcd(source, target)
     if source // shared <= _LARGEST_STEP:
         return source // shared, target // shared

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from framework.audio.checks import check_at_least, check_shape
 from framework.audio.convolution import convolve
 
 
@@ -16,6 +17,7 @@ class TrainableReverb(nn.Module):
 
     def __init__(self, length: int = 48000) -> None:
         super().__init__()
+        check_at_least("length", length, 1)
         self.response = nn.Parameter(1e-6 * torch.randn(length))
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -39,6 +41,7 @@ class DecayReverb(nn.Module):
 
     def __init__(self, length: int, sample_rate: int, wet: float = 0.0, decay: float = 5.0) -> None:
         super().__init__()
+        check_at_least("length", length, 1)
         self.noise = nn.Parameter(torch.rand(length, 1) * 2 - 1)
         self.decay = nn.Parameter(torch.tensor(decay))
         self.wet = nn.Parameter(torch.tensor(wet))
@@ -54,7 +57,12 @@ def add_reverb(audio: Tensor, response: Tensor) -> Tensor:
     """Add to audio `(batch, 1, time)` its convolution with a response `(taps,)`, without delay and cut to its length.
 
     The first tap, which would be dry sound, counts as zero: the dry sound is added as it is.
+
+    Raises:
+        InvalidValueError: the audio or the response has another shape, or is empty.
     """
+    check_shape("audio", audio, "batch", 1, "time")
+    check_shape("response", response, "taps")
     time = audio.shape[-1]
     wet = convolve(audio, torch.cat([torch.zeros_like(response[:1]), response[1:time]]))
     return audio + wet[..., :time]

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d
 
+from framework.audio.checks import check_real, check_shape
 from framework.audio.griffin_lim import invert_mel
 from framework.audio.mel import MelPreset, mel_filters
 from framework.errors import InvalidValueError
@@ -41,7 +42,12 @@ class SpectralEnvelope(nn.Module):
         self.register_buffer("filters", mel_filters(preset), persistent=False)
 
     def forward(self, log_mel: Tensor) -> Tensor:
-        """Return the envelope `(batch, n_fft / 2 + 1, frames)` of log-mels `(batch, mels, frames)`."""
+        """Return the envelope `(batch, n_fft / 2 + 1, frames)` of log-mels `(batch, mels, frames)`.
+
+        Raises:
+            InvalidValueError: the log-mels have another shape.
+        """
+        check_shape("log-mels", log_mel, "batch", self.preset.n_mels, "frames")
         energy = self.window.square().sum().sqrt()
         magnitude = invert_mel(self.preset.bands(log_mel), self.filters, iterations=0)
         rms = magnitude if self.preset.normalized else magnitude / energy
@@ -57,7 +63,12 @@ class SpectralEnvelope(nn.Module):
         return self._filter(noise, envelope)
 
     def _filter(self, signal: Tensor, gains: Tensor) -> Tensor:
+        check_shape("signal", signal, "batch", 1, "time")
+        check_real("signal", signal)
         p, time = self.preset, signal.shape[-1]
+        check_shape("envelope", gains, len(signal), p.n_fft // 2 + 1, time // p.hop_length + 1)
+        if time <= p.n_fft // 2:
+            raise InvalidValueError(f"a signal of {time} samples: {p.n_fft // 2} are reflected at each end; give more")
         sizes = p.n_fft, p.hop_length, p.win_length, self.window
         spectrum = torch.stft(signal.float().squeeze(1), *sizes, return_complex=True)
         return torch.istft(spectrum * gains, *sizes, length=time).unsqueeze(1)
