@@ -36,6 +36,7 @@ def test_inception_score_in_closed_form():
     told = torch.tensor([[c, 1 - c, 0, 0, 0], [1 - c, c, 0, 0, 0]]).log()
     entropy = -c * math.log(c) - (1 - c) * math.log(1 - c)
     assert inception_score(told, sure) == pytest.approx(2 * math.exp(-entropy))
+    assert math.isnan(inception_score(torch.cat([told, torch.full((1, 5), torch.nan)]), sure)), "NaN is not left out"
 
 
 def test_distances_to_nearest_neighbours_are_those_of_a_loop():

@@ -33,6 +33,8 @@ FORM_TRAITS = (
 class Structure:
     """What is measured of a piece: shares between 0 and 1, but for a difference between them and the last two.
 
+    What there is nothing to measure by, as the key of a piece without notes, is nan.
+
     Attributes:
         phrase_repetition: How much of two phrases' melodies is the same, on average over pairs of one letter; nan where
             no letter comes twice.
@@ -67,16 +69,17 @@ def structure(song: Song, melody: str = "soprano") -> Structure:
     alike, unlike = pairs(chroma, kinds)
     heard = [sounding_classes(everything, begin, end) for begin, end in spans]
     inside = sum(h @ np.roll(_MAJOR, p.scale) for h, p in zip(heard, song.phrases, strict=True))
+    sounding = float(np.sum(heard))
     home = estimated_key(np.sum(heard, axis=0))[1]
     pitches = [note.midi for note in tune]
     return Structure(
         phrase_repetition=mean(same),
         other_repetition=mean(other),
         self_similarity=mean(alike) - mean(unlike),
-        key_coherence=float(inside / max(np.sum(heard), 1e-9)),
-        home=mean([float(phrase.scale == home) for phrase in song.phrases]),
+        key_coherence=float(inside / sounding) if sounding else float("nan"),
+        home=mean([float(phrase.scale == home) for phrase in song.phrases]) if sounding else float("nan"),
         melody_range=float(max(pitches) - min(pitches)) if pitches else float("nan"),
-        notes_a_beat=len(everything) / max(song.beats, 1),
+        notes_a_beat=len(everything) / song.beats if song.beats else float("nan"),
     )
 
 

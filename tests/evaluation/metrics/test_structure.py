@@ -33,6 +33,12 @@ def test_keys_are_kept_or_left():
     assert tritone.home == 0
 
 
+def test_a_piece_without_notes_has_no_key():
+    silent = structure(replace(chorale("AA"), voices={"soprano": ()}))
+    assert all(math.isnan(value) for value in (silent.key_coherence, silent.home, silent.melody_range))
+    assert silent.notes_a_beat == 0
+
+
 def test_a_piece_is_like_itself_where_it_repeats():
     matrix = self_similarity_matrix(chorale("ABA"))
     np.testing.assert_allclose(matrix, matrix.T)
