@@ -16,8 +16,8 @@ from framework.evaluation.columns import run_folder_of, short
 from framework.evaluation.comparison import Comparison, compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, load_evaluation
-from framework.evaluation.metrics.regeneration import regeneration_metrics
 from framework.evaluation.metrics.distribution import FORMER_NAMES
+from framework.evaluation.metrics.regeneration import regeneration_metrics
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening

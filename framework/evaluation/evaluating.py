@@ -19,7 +19,7 @@ from framework.audio.griffin_lim import GriffinLim
 from framework.errors import OstinatoError
 from framework.evaluation.cost import CostMeter
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, Subject
-from framework.evaluation.metrics.metric import Clip, Metric, NotMeasurableError, RegenerationMetric, SetMetric, Trait
+from framework.evaluation.metrics.metric import Clip, Metric, RegenerationMetric, SetMetric, Trait
 from framework.evaluation.metrics.shelf import AnyMetric
 from framework.evaluation.statistics import Corrected, jackknife
 

@@ -16,8 +16,8 @@ from framework.evaluation.comparison import compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
 from framework.evaluation.evaluation import load_evaluation
 from framework.evaluation.metrics.shelf import metrics_named
-from framework.runs.folder import RunFolder
 from framework.evaluation.table import evaluation_table
+from framework.runs.folder import RunFolder
 from framework.sweeps.record import PlannedRun, write_record
 
 
