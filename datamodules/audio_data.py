@@ -169,7 +169,7 @@ class AudioData(Hyperparameters, LightningDataModule):
         if longest < self.segment:
             raise InvalidValueError(
                 f"{self._name}: a segment has {self.segment} samples, but the longest clip only {longest} "
-                f"at {self.sample_rate} Hz: lower segment or pack longer clips"
+                f"at {self.sample_rate} Hz: lower --data.segment, or use longer recordings"
             )
         return Plan(reader.counts, self.seed, self.batch_size, self._crops(), self.window)
 
@@ -328,5 +328,5 @@ class AudioData(Hyperparameters, LightningDataModule):
         if not self.window and size > self.cache_gigabytes:
             raise InvalidValueError(
                 f"{self._name}: {size:.1f} GB of remote shards exceed the cache of {self.cache_gigabytes:g} GB: "
-                "raise cache_gigabytes, or set window to the number of clips in a few shards"
+                "raise --data.cache_gigabytes, or set --data.window to the number of clips in a few shards"
             )

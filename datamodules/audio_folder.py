@@ -62,12 +62,12 @@ class AudioFolder(Mixture):
     def folder(self) -> Path | str:
         """The packed folder: `path` itself, or a folder in the cache named after the recordings and their packing."""
         if not self.path:
-            raise InvalidValueError("AudioFolder.path is empty: name a folder of recordings (--data.path FOLDER)")
+            raise InvalidValueError("AudioFolder.path is empty: name a folder of recordings (--data FOLDER)")
         if is_remote(self.path):
             return self.path
         path = local_path(self.path).expanduser()
         if not path.exists():
-            raise InvalidValueError(f"{path}: no such folder: set --data.path to a folder of recordings")
+            raise InvalidValueError(f"{path}: no such folder: name a folder of recordings by --data")
         if (path / MANIFEST).exists():
             return path
         if not self.recordings:

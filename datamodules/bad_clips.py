@@ -43,7 +43,7 @@ class BadClips:
             listed = [f"{name} ({detail or kind})" for name, (kind, detail) in list(new.items())[:_SHOWN]]
             raise TooManyBadClipsError(
                 f"{len(self.found)} of {self.clips} clips cannot be used ({self.summary}), more than the allowed share "
-                f"of {self.share:g}: pack the data again or raise bad_share. Among them: {', '.join(listed)}"
+                f"of {self.share:g}: repair or remove them, or raise --data.bad_share. Among them: {', '.join(listed)}"
             )
 
     @property

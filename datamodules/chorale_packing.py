@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from datamodules.chorale_clips import LICENCE, VERSION, Clip, clips
 from datamodules.chorale_splits import SPLITS, arrange
@@ -20,6 +19,7 @@ from datamodules.parallel import in_parallel
 from datamodules.shards import MANIFEST, ShardWriter, write_manifest
 from datamodules.soundfont import soundfont_path
 from framework.errors import InvalidValueError
+from framework.progress import progress
 from framework.writing import remove_leftovers, replacing
 
 
@@ -70,11 +70,19 @@ def pack_chorales(folder: Path, pieces: int, recipe: Any, play: Callable[..., li
     chorales = load_chorales()
     if pieces > len(chorales):
         raise InvalidValueError(
-            f"there are {len(chorales)} chorales, {pieces} were asked for: set pieces to at most that"
+            f"there are {len(chorales)} chorales, {pieces} were asked for: set --data.pieces to at most that"
         )
     jobs = [(chorale, split, recipe) for chorale, split in arrange(chorales)[:pieces]]
-    title = "Playing Bach chorales, once"
-    pack_clips(folder, play, jobs, title, " pieces", recipe.sample_rate, pieces=pieces, recipe=asdict(recipe))
+    pack_clips(
+        folder,
+        play,
+        jobs,
+        "rendering Bach chorales (once)",
+        "pieces",
+        recipe.sample_rate,
+        pieces=pieces,
+        recipe=asdict(recipe),
+    )
 
 
 def pack_clips(
@@ -90,7 +98,7 @@ def pack_clips(
     with ExitStack() as stack:
         writers = {split: stack.enter_context(ShardWriter(folder, split)) for split in SPLITS}
         played: Iterable[list[Clip]] = in_parallel(play, jobs)
-        for made in tqdm(played, title, len(jobs), unit=unit, dynamic_ncols=True):
+        for made in progress(played, title, len(jobs), unit):
             for clip in made:
                 writer = writers[clip.metadata["split"]]
                 writer.write(clip.key, clip.audio, sample_rate, clip.metadata, clip.members)

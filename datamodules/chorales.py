@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 from framework.errors import OstinatoError
 from framework.music.notes import VOICES, Note
+from framework.progress import progress
 
 _SEMITONES = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _MAJOR = ("Cb", "Gb", "Db", "Ab", "Eb", "Bb", "F", "C", "G", "D", "A", "E", "B", "F#", "C#")
@@ -67,7 +68,8 @@ def load_chorales() -> tuple[Chorale, ...]:
     if package is None or package.origin is None:
         raise ScoreError("the chorales are read from music21's corpus, which is not installed: pip install music21")
     folder = Path(package.origin).parent / "corpus" / "bach"
-    chorales = (read_chorale(path) for path in sorted(folder.glob("*.mxl")))
+    paths = progress(sorted(folder.glob("*.mxl")), "reading chorales", unit="files")
+    chorales = (read_chorale(path) for path in paths)
     found = tuple(chorale for chorale in chorales if chorale is not None)
     if not found:
         raise ScoreError(f"no chorales in {folder}: pip install --force-reinstall music21")

@@ -85,7 +85,7 @@ class Labels(NamedTuple):
         if len(voices) > 1:
             raise InvalidValueError(
                 f"{self.data}: the clip {reader.key(clip)} has {len(voices)} voices at a time and so no one f0: "
-                "train on single voices (datamodules.stems.BachStems), or set f0_hop to 0"
+                "train on single voices (datamodules.stems.BachStems), or set --data.f0_hop 0"
             )
         return at_hops(voices[0], rate, reader.sample_rate, int(start), -(-samples // self.f0_hop), self.f0_hop)
 
@@ -107,7 +107,7 @@ class Labels(NamedTuple):
         if contents is None or not isinstance(rate, (int, float)):
             raise InvalidValueError(
                 f"{self.data}: the clip {reader.key(clip)} has no f0, which {asker} asks for: "
-                f"pack the recordings with `ostinato pack --f0`, or set {asker.split()[0]} to 0"
+                f"pack the recordings with `ostinato pack SOURCE DESTINATION --f0`, or set --data.{asker.split()[0]} 0"
             )
         return np.atleast_2d(load_f0(contents)), rate
 

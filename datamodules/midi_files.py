@@ -88,7 +88,7 @@ def midi_files(folder: Path) -> list[Path]:
     if _is_midi(folder) and folder.is_file():
         return [folder]
     if not folder.is_dir():
-        raise MidiFolderError(f"{folder}: no such folder: set --data.path to a folder of MIDI files")
+        raise MidiFolderError(f"{folder}: no such folder: name a folder of MIDI files")
     files = [path for path in list_folder(folder).others if _is_midi(path) and not _is_draft(path, folder)]
     if not files:
         raise MidiFolderError(f"{folder}: there are no MIDI files (*.mid) in it")

@@ -68,7 +68,9 @@ def read_pieces(folder: Path, split: str) -> Iterator[Piece]:
     """
     manifest: Mapping[str, Any] = read_manifest(folder)
     if manifest.get("ticks") != TICKS:
-        raise InvalidValueError(f"{folder}: holds no notes: pack a folder of MIDI files with ostinato pack")
+        raise InvalidValueError(
+            f"{folder}: holds no notes: pack a folder of MIDI files with `ostinato pack SOURCE DESTINATION`"
+        )
     for record in manifest["shards"][split]:
         path = folder / record["name"]
         try:

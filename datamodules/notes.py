@@ -82,4 +82,4 @@ class Notes(AudioData):
     def _pack(self, folder: Path) -> None:
         jobs = [(number, self.recipe) for number in range(len(self.instruments))]
         facts = {"instruments": list(self.instruments), "recipe": asdict(self.recipe)}
-        pack_clips(folder, note_clips, jobs, "Playing notes, once", " instruments", self.sample_rate, **facts)
+        pack_clips(folder, note_clips, jobs, "rendering notes (once)", "instruments", self.sample_rate, **facts)

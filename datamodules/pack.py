@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from filelock import FileLock
-from tqdm import tqdm
 
 from datamodules.clipping import Packed, Scaled, Treatment, pack_shard
 from datamodules.index import index_shard
@@ -18,6 +17,7 @@ from datamodules.recordings import Job, Recording, Skipped, find_recordings, job
 from datamodules.shards import MANIFEST, SPLITS, read_manifest, write_json, write_manifest
 from framework.audio.folders import Ignored
 from framework.errors import InvalidValueError
+from framework.progress import Progress, print_above, progress
 
 VERSION = 1
 _SMALL = 16e6  # bytes that are not worth starting processes for
@@ -89,7 +89,7 @@ def pack(
             return read_manifest(destination)
         _check_free(destination)
         partial = _partial(destination, packing_hash(recordings, treatment, group, validation, test))
-        packed = _pack_shards(partial, todo, treatment, f"Packing {source.name or source}")
+        packed = _pack_shards(partial, todo, treatment, f"packing {source.name or source}")
         skipped += packed.skipped
         if not any(partial.glob("*/*.tar")):
             shutil.rmtree(partial)
@@ -104,7 +104,7 @@ def pack(
             destination.rmdir()
         partial.replace(destination)
     for message in _messages(skipped, packed, ignored, loudness):
-        tqdm.write(f"{destination}: {message}")
+        print_above(f"{destination}: {message}")
     return manifest
 
 
@@ -138,7 +138,7 @@ def verify(folder: Path) -> list[str]:
     problems: list[str] = []
     keys: Counter[bytes] = Counter()
     records = [record for split in SPLITS for record in manifest["shards"][split]]
-    for record in tqdm(records, f"Verifying {folder.name}", unit=" shards", dynamic_ncols=True):
+    for record in progress(records, f"verifying {folder.name or folder}", unit="shards"):
         path = folder / record["name"]
         try:
             with open(path, "rb") as file:
@@ -194,10 +194,10 @@ def _pack_shards(folder: Path, todo: list[Job], treatment: Treatment, title: str
     )
     files = sum(len(job.recordings) for job in todo)
     done = files - sum(len(job.recordings) for job, _ in left)
-    with tqdm(total=files, initial=done, desc=title, unit=" files", dynamic_ncols=True) as progress:
+    with Progress(title, files, "files", done) as shown:
         for (job, mark), packed in zip(left, results, strict=True):
             write_json(mark, packed)
-            progress.update(len(job.recordings))
+            shown.update(len(job.recordings))
     done_all = [Packed(*json.loads(mark.read_text())) for mark in marks]
     skipped = [Skipped(*entry) for packed in done_all for entry in packed.skipped]
     quieter = [name for packed in done_all for name in packed.quieter]

@@ -43,7 +43,7 @@ def pop909_songs(folder: Path) -> dict[str, tuple[Song, ...]]:
     if not names:
         raise Pop909Error(
             f"no songs of POP909 in {folder}: put the folders 001, 002 ... of music-x-lab/POP909-Dataset there, and in "
-            f"{folder / LABELS} those of Dsqvival/hierarchical-structure-analysis, or name their folder by --data.path"
+            f"{folder / LABELS} those of Dsqvival/hierarchical-structure-analysis, or name their folder by --data"
         )
     found: dict[str, list[Song]] = {split: [] for split in SPLITS}
     for name in names:

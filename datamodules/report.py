@@ -20,6 +20,7 @@ from framework.audio.decoding.reader import AudioReader, DecodingError
 from framework.audio.folders import Ignored
 from framework.errors import InvalidValueError
 from framework.os_errors import explain, of_the_machine, refused
+from framework.progress import progress
 
 _MEASURED = 400  # clips whose sound is read
 _SECONDS = 30.0  # of each
@@ -107,7 +108,7 @@ def _of_shards(data: AudioFolder, examples: int) -> Report:
     cache = RemoteCache(data.cache_gigabytes)
     lengths, peaks = [], []
     totals: dict[str, tuple[int, float]] = dict.fromkeys(SPLITS, (0, 0.0))
-    for split, url in located:
+    for split, url in progress(located, "reading shards", unit="shards"):
         descriptor, path = cache.open(url, hashes.get(url, ""))
         os.close(descriptor)
         index = cached_index(path)
@@ -143,7 +144,7 @@ def _of_recordings(folder: Path, examples: int) -> Report:
     recordings, found.left_out, ignored = find_recordings(folder)
     found.ignored = list(ignored.messages)
     usable, seconds = [], []
-    for recording in recordings:
+    for recording in progress(recordings, "reading files", unit="files"):
         try:
             with AudioReader.open(recording.path) as reader:
                 ending, rate = reader.measure(), reader.sample_rate
@@ -198,7 +199,7 @@ def _measure(
     """Fill in the levels and examples from clips spread evenly; return the sound of all that were read."""
     chosen = clips[np.unique(np.linspace(0, len(clips) - 1, min(len(clips), _MEASURED)).round().astype(int))]
     loaded: list[Example] = []
-    for clip in chosen.tolist():
+    for clip in progress(chosen.tolist(), "measuring clips", unit="clips"):
         try:
             loaded.append(load(clip))
         except BadClipError as error:

@@ -101,8 +101,16 @@ def find(name: str) -> type:
             return next(iter(found.values()))
         held = " and ".join(f"{matching[0]}.{name}" for name in found) or "no experiment"
         raise UnknownExperimentError(f"{matching[0]} holds {held}: name one of them")
-    names = [*modules, *(m.rpartition(".")[2] for m in modules)]
-    raise UnknownExperimentError(f"no experiment {name!r}: {nearest(name, names)} (`ostinato list` shows all)")
+    raise UnknownExperimentError(f"no experiment {name!r}: {_like(name, modules)} (`ostinato list` shows all)")
+
+
+def _like(name: str, modules: list[str]) -> str:
+    """Return the nearest name; for a path, that of the file alone, as it is like no name."""
+    short = [module.rpartition(".")[2] for module in modules]
+    if "/" not in name and not Path(name).exists():
+        return nearest(name, [*modules, *short])
+    stem = Path(name).stem
+    return f"did you mean {stem}?" if stem in short else "it is a path, and the name of an experiment is needed"
 
 
 def find_sweep(name: str) -> tuple[str, Any, str]:
@@ -135,6 +143,12 @@ def find_sweep(name: str) -> tuple[str, Any, str]:
         raise UnknownExperimentError(f"{matching[0]} holds {held}: name one of them")
     names = [*known, *(m.rpartition(".")[2] for m in known)]
     raise UnknownExperimentError(f"no sweep {name!r}: {nearest(name, names)} (`ostinato sweep` lists all)")
+
+
+def is_sweep_name(name: str) -> bool:
+    """Say whether a module below `experiments/` that speaks of a `Sweep` is named, or an object in one."""
+    known = {part for module in sweep_modules() for part in (module, module.rpartition(".")[2])}
+    return bool({name, name.rpartition(".")[0]} & known)
 
 
 def sweep_modules() -> dict[str, str]:

@@ -20,6 +20,8 @@ from framework.progress import is_shown
 
 GRACE = 1.2
 """Seconds that the main thread has to end in good order."""
+AGAIN = 0.02
+"""Seconds until an interrupt that was lost is tried again."""
 STATUS = 128 + signal.SIGINT
 MESSAGE = "ostinato: interrupted"
 ERASE = "\r\x1b[K"
@@ -50,7 +52,7 @@ class Interrupts:
     def __init__(self, is_program: bool) -> None:
         self.is_program = is_program
         self.received = 0
-        self.is_announced = False
+        self.is_announced = self.is_passing_over = False
         self.ended = threading.Event()
         self.children: dict[int, str] = {}
 
@@ -63,7 +65,17 @@ class Interrupts:
     def receive(self, number: int, frame: Any) -> None:
         """Interrupt the main thread."""
         self.received += 1
-        raise KeyboardInterrupt
+        if self.is_program:
+            sys.unraisablehook = self.pass_over
+        if not self.is_passing_over:
+            raise KeyboardInterrupt
+
+    def pass_over(self, unraisable: Any) -> None:
+        """Interrupt again where the exception was lost, as in a callback from C; say nothing of what follows."""
+        self.is_passing_over = True
+        if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
+            threading.Timer(AGAIN, signal.raise_signal, (signal.SIGINT,)).start()
+        self.is_passing_over = False
 
     def announce(self) -> None:
         """Say that the command was interrupted, in the place of a bar or an echoed `^C` on a terminal."""

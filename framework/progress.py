@@ -125,8 +125,16 @@ class Progress:
         self.is_open = False
 
     def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close(failed=kind is not None)
+
+    def open(self) -> None:
+        """Begin to show progress."""
         if not is_shown():
-            return self
+            return
         self.is_open, self.process = True, os.getpid()
         self.since = time.monotonic()
         self.next_line = self.since + (0 if self.at_once else FIRST_LINE)
@@ -134,9 +142,9 @@ class Progress:
         if self.at_once and self.bar is None:
             self.print_line()
         _HEARTBEAT.add(self)
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def close(self, failed: bool = False) -> None:
+        """Remove the bar; where plain lines were printed, print the last one, unless the work has failed."""
         if not self.is_open or self.process != os.getpid():
             return
         _HEARTBEAT.remove(self)
@@ -144,7 +152,7 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
-        elif self.printed and self.unit and kind is None:
+        elif self.printed and self.unit and not failed:
             self.print_line()
 
     def update(self, count: int = 1) -> None:
@@ -152,6 +160,10 @@ class Progress:
         self.done += count
         if self.bar is not None and self.process == os.getpid():
             self.bar.update(count)
+
+    def reach(self, done: int) -> None:
+        """Set how many items are done in all."""
+        self.update(done - self.done)
 
     def note(self, now: str) -> None:
         """Say which part of an item is being done now, or show values beside the count."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -134,6 +135,25 @@ def test_synthesize_any_file(finished, place):
     assert 1e-6 < np.square(rounded - audio).mean() / np.square(audio).mean() < 0.05
 
 
+def test_an_evaluation_shows_its_progress_and_leaves_nothing_when_it_is_interrupted(finished, place):
+    process = subprocess.Popen(
+        [OSTINATO, "evaluate", finished], cwd=place, env=environment(place), text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    lines = []
+    for line in process.stderr:
+        lines.append(line.strip())
+        if line.startswith("evaluating: "):
+            break
+    assert re.fullmatch(r"evaluating: \d of \d clips, 0:0\d elapsed.* \(.+\)", lines[-1])
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    assert errors.splitlines()[-1] == "ostinato: interrupted"
+    assert "Traceback" not in errors
+    assert not [path for path in (finished / "evaluation").iterdir() if path.suffix != ".lock"]
+
+
 def test_validate_gives_the_numbers_of_the_summary(finished, place):
     done = ostinato(place, "validate", "hifigan_bach", "--data", "recordings", *SMALL)
     (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == ["system"]]
@@ -238,14 +258,16 @@ def test_doctor_looks_before_a_long_run(finished, place, monkeypatch, capsys):
     arguments = ["doctor", "hifigan_bach", "--data", "recordings", *SMALL]
     assert main(arguments) == 0
     shown = capsys.readouterr().out
-    assert "nothing is in the way" in shown
+    assert "7 checks:" in shown.splitlines()[0]
+    assert "all checks passed" in shown
     assert [line.split()[1] for line in shown.splitlines() if line.startswith("  ok")] == [
         "devices", "data", "batches", "step", "held-out", "disk", "tracking",
     ]  # fmt: skip
     assert main([*arguments, "--trainer.devices=3", "--model.learning_rate=1e30"]) == 1
     shown = capsys.readouterr().out
-    assert "BAD  devices    a batch of 2 cannot be shared by 3 devices" in shown
+    assert "FAIL  devices    a batch of 2 cannot be shared by 3 devices" in shown
     assert "lower the learning rate" in shown
+    assert "2 of 7 checks failed" in shown
 
 
 def test_one_clip_is_learnt_by_heart_in_a_run_of_its_own(finished, place):

@@ -64,7 +64,7 @@ def test_a_forked_process_leaves_the_display_to_its_parent(quick, capfd):
         child = os.fork()
         if child == 0:
             shown.update()
-            shown.__exit__(None)
+            shown.close()
             with busy("in the child"):
                 time.sleep(0.3)
             os._exit(0)

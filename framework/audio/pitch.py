@@ -104,8 +104,7 @@ def require_torchcrepe() -> ModuleType:
         import torchcrepe
     except ModuleNotFoundError as error:
         raise PitchError(
-            f"the pitch is tracked by torchcrepe, which lacks {error.name}: pip install 'ostinato[pitch]', "
-            "or pip install torchcrepe"
+            f"the pitch is tracked by torchcrepe, which lacks {error.name}: pip install torchcrepe"
         ) from None
     return torchcrepe
 

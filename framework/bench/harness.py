@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from framework.errors import OstinatoError
+from framework.progress import Progress
 
 
 class BenchError(OstinatoError, ValueError):
@@ -115,17 +116,23 @@ def hold(
     names = [contender.name for contender in contest.contenders]
     if names.count(contest.baseline) != 1 or len(set(names)) != len(names):
         raise BenchError(f"{contest.title}: one of {', '.join(names)} must be the baseline {contest.baseline!r}")
-    try:
-        checked = contest.check()
-    except BenchError as error:
-        raise BenchError(f"{contest.title}: {error}") from None
-    for contender in contest.contenders:
-        contender.run()
     rates: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(rounds):
-        first = number % len(names)
-        for contender in contest.contenders[first:] + contest.contenders[:first]:
-            rates[contender.name].append(_turn(contender, seconds, clock))
+    with Progress(contest.title, (rounds + 1) * len(names), "turns") as shown:
+        shown.note("checking that all agree")
+        try:
+            checked = contest.check()
+        except BenchError as error:
+            raise BenchError(f"{contest.title}: {error}") from None
+        for contender in contest.contenders:
+            shown.note(f"{contender.name}, warming up")
+            contender.run()
+            shown.update()
+        for number in range(rounds):
+            first = number % len(names)
+            for contender in contest.contenders[first:] + contest.contenders[:first]:
+                shown.note(contender.name)
+                rates[contender.name].append(_turn(contender, seconds, clock))
+                shown.update()
     rows = []
     for contender in contest.contenders:
         own, theirs = rates[contender.name], rates[contest.baseline]

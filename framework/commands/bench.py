@@ -13,6 +13,7 @@ from pathlib import Path
 from framework.commands import usage
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
+from framework.progress import busy
 
 PACKAGE = "framework.bench"
 DOCUMENT = Path("docs/benchmarks.md")
@@ -58,14 +59,16 @@ def listed(known: dict[str, str]) -> list[str]:
 
 def hold_bench(name: str, summary: str, peers: dict[str, Path], parsed: argparse.Namespace, command: str) -> None:
     """Hold a bench's contests, print each when it is over, and write all of them."""
-    from framework.bench.harness import hold
-    from framework.bench.machine import machine, peak_memory
-    from framework.bench.tables import keep, section, text
+    with busy("loading PyTorch", at_once=True):
+        from framework.bench.harness import hold
+        from framework.bench.machine import machine, peak_memory
+        from framework.bench.tables import keep, section, text
 
-    facts = machine()
+        facts = machine()
+        bench = importlib.import_module(f"{PACKAGE}.{name}")
     print(f"{name}: {summary}\n" + ", ".join(f"{key}: {value}" for key, value in facts.items()), flush=True)
     results = []
-    for contest in importlib.import_module(f"{PACKAGE}.{name}").contests(peers):
+    for contest in bench.contests(peers):
         results.append(hold(contest, parsed.rounds, parsed.seconds, peak=peak_memory))
         print(f"\n{text(results[-1])}", flush=True)
     date = datetime.date.today().isoformat()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.catalogue import UnknownExperimentError, find
+from framework.catalogue import UnknownExperimentError, find, is_sweep_name
 from framework.commands import usage
 from framework.commands.evaluate import measured, open_named, open_run
 from framework.commands.parser import Parser, UsageError
@@ -23,7 +23,7 @@ from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening
 from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
 from framework.runs.provenance import few
-from framework.sweeps.record import read_record, record_path
+from framework.sweeps.record import read_record, record_path, sweep_command
 from framework.tracking.comparison_log import log_comparison
 from framework.writing import write_atomically
 
@@ -116,7 +116,7 @@ def targets_of(name: str, runs: str) -> Iterator[Target]:
         planned = read_record(runs, name)[1]
         finished = [one for one in planned if one.state() == "finished"]
         if not finished:
-            raise UsageError(f"no run of {name} is finished yet: `ostinato sweep {name}` goes on with it")
+            raise UsageError(f"no run of {name} is finished yet: `{sweep_command(runs, name)}` goes on with it")
         for one in planned:
             if one not in finished:
                 print(f"warning: {one.label} is left out, it is {one.state()}", file=sys.stderr)
@@ -124,6 +124,8 @@ def targets_of(name: str, runs: str) -> Iterator[Target]:
             yield Target(one.path, [str(one.path)], one.label.removesuffix(f" seed={one.seed}"))
     elif is_path(name) or Path(name).exists():
         yield Target(Path(name), [name])
+    elif is_sweep_name(name):
+        raise UsageError(f"{name} has no runs in {runs}: run the sweep first: `{sweep_command(runs, name)}`")
     else:
         try:
             find(name)

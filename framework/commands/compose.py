@@ -1,5 +1,6 @@
 """`ostinato compose`: a whole piece, from its form to its sound; every layer can be looked at, or be one's own."""
 
+import shlex
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from framework.hyperparameters import nearest
 from framework.music.midi.reader import read_score
 from framework.music.midi.score import described
 from framework.music.notes import VOICES, Note
+from framework.progress import busy, progress
 from framework.runs.checkpoints import newest_checkpoint
 from framework.tracking.media import log_mel_picture
 
@@ -68,10 +70,11 @@ def run(arguments: list[str]) -> None:
         performed = in_seconds(song, settings.tempo or TEMPO)
     folder.mkdir(parents=True, exist_ok=True)
     stems = play(performed, settings, trained, given, percussion)
-    mix, loudness = mixed(list(stems.values()), settings.lufs)
-    save_audio(output, torch.from_numpy(mix), RATE)
-    clear(folder, layers, settings.start or settings.score)
-    finish(output, folder, settings, song, performed, stems, mix)
+    with busy(f"mixing and writing {output}"):
+        mix, loudness = mixed(list(stems.values()), settings.lufs)
+        save_audio(output, torch.from_numpy(mix), RATE)
+        clear(folder, layers, settings.start or settings.score)
+        finish(output, folder, settings, song, performed, stems, mix)
     print(f"{output}: {len(mix) / RATE:.1f} s at {loudness:.1f} LUFS\npage:    {folder}/index.html")
 
 
@@ -162,7 +165,8 @@ def levels(settings: Any, names: Sequence[str]) -> list[Any]:
             if cli.folder().summary() is None:
                 fit.run([name, "--runs", settings.runs])
     elif missing := [n for n, cli in found.items() if newest_checkpoint(cli.folder().checkpoints) is None]:
-        commands = ", ".join(f"`ostinato fit {name}`" for name in missing)
+        elsewhere = "" if settings.runs == "runs" else f" --runs {shlex.quote(settings.runs)}"
+        commands = ", ".join(f"`ostinato fit {name}{elsewhere}`" for name in missing)
         raise UsageError(f"not trained yet: {commands}; or give --train, which does that first (minutes each)")
     for cli in found.values():
         load_weights(cli)
@@ -173,11 +177,13 @@ def written(settings: Any, song: Song | None, systems: list[Any], wanted: tuple,
     """Return the piece that the levels write, from the form or from what there is on; each is kept in the folder."""
     if song is None:
         form, *systems = systems
-        song = Song(f"seed {settings.seed}", 1, systems[-1].layout.beat_rows, write_form(form, settings.seed, wanted))
+        with busy("writing the form"):
+            phrases = write_form(form, settings.seed, wanted)
+        song = Song(f"seed {settings.seed}", 1, systems[-1].layout.beat_rows, phrases)
         save_song(folder / "form.json", song)
     print(f"form:    {form_text(song.phrases)}")
     for level in systems:
-        song = write_level(level, song, settings.seed, told)
+        song = write_level(level, song, settings.seed)
         save_song(folder / f"{level.layout.title}.json", song)
     if systems:
         song = in_its_key(within_ranges(song), settings.seed)
@@ -199,11 +205,6 @@ def in_its_key(song: Song, seed: int) -> Song:
     return replace(song.transposed(fitting[number_of(seed, "key") % len(fitting)]), name=song.name)
 
 
-def told(title: str, done: int, total: int) -> None:
-    """Tell how far a level is."""
-    print(f"\r{title + ':':9}{done} of {total} stretches", end="\n" if done == total else "", flush=True)
-
-
 def play(
     performed: dict[str, list[Note]],
     settings: Any,
@@ -215,11 +216,13 @@ def play(
 
     Percussion is always the drum kit's: trained systems play pitches.
     """
-    stems = sampled(performed, settings.instruments, percussion)
-    for number, (name, stem) in enumerate(stems.items()):
-        if trained and name not in given and name not in percussion:
-            print(f"\r{'playing:':9}{name}", flush=True)
-            stems[name] = through(trained[min(number, len(trained) - 1)], stem, performed[name], settings.seed)
+    with busy("playing the sampled instruments"):
+        stems = sampled(performed, settings.instruments, percussion)
+    order = list(stems)
+    voices = [name for name in order if name not in given and name not in percussion] if trained else []
+    for name in progress(voices, "playing through trained systems", unit="voices"):
+        system = trained[min(order.index(name), len(trained) - 1)]
+        stems[name] = through(system, stems[name], performed[name], settings.seed)
     return stems | given
 
 

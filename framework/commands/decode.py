@@ -10,6 +10,7 @@ from framework.audio.coded_files import CodedFileError, CodedHeader, read_codes,
 from framework.audio.files import save_pieces
 from framework.commands.encode import open_codec
 from framework.generators.codec import Codec
+from framework.progress import Progress
 
 
 def run(arguments: list[str]) -> None:
@@ -39,7 +40,9 @@ def check_model(source: str, header: CodedHeader, codec: Codec) -> None:
 def decoded(codec: Codec, source: str, header: CodedHeader) -> Iterator[Tensor]:
     """Yield the audio `(time,)` of a file of codes, block by block."""
     blocks = (torch.from_numpy(codes.T.copy())[None].to(codec.device) for codes in read_codes(source))
-    left = header.samples
-    for audio in codec.network.stream_decode(blocks):
-        yield audio[0, 0, :left]
-        left -= min(audio.shape[-1], left)
+    left, rate = header.samples, header.sample_rate
+    with Progress("decoding", round(left / rate), "seconds of audio") as shown:
+        for audio in codec.network.stream_decode(blocks):
+            yield audio[0, 0, :left]
+            left -= min(audio.shape[-1], left)
+            shown.reach(round((header.samples - left) / rate))

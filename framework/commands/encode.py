@@ -13,6 +13,7 @@ from framework.commands.experiment import ExperimentCLI
 from framework.commands.parser import UsageError
 from framework.commands.trained import open_trained
 from framework.generators.codec import Codec
+from framework.progress import progress
 
 PIECE = 2**18
 """About as many samples are coded at once."""
@@ -69,6 +70,6 @@ def header_of(codec: Codec, experiment: str, samples: int) -> CodedHeader:
 def coded(codec: Codec, audio: Tensor) -> Iterator[np.ndarray]:
     """Yield the codes `(frames, books)` of audio `(1, 1, time)`, piece by piece."""
     frame = codec.network.samples_per_frame
-    pieces = (piece.to(codec.device) for piece in audio.split(max(PIECE // frame, 1) * frame, dim=-1))
-    for codes in codec.network.stream_encode(pieces):
+    parts = progress(audio.split(max(PIECE // frame, 1) * frame, dim=-1), "encoding", unit="pieces")
+    for codes in codec.network.stream_encode(piece.to(codec.device) for piece in parts):
         yield codes[0].T.cpu().numpy()

@@ -23,6 +23,7 @@ from framework.evaluation.evaluation import Evaluation, EvaluationError, Subject
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.table import evaluation_table
 from framework.paradigms.system import System
+from framework.progress import progress
 from framework.runs.checkpoints import load_weights_of, read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import family, signature
@@ -145,12 +146,13 @@ def measured(opened: Opened) -> Evaluation:
         with FileLock(folder.with_name(f".{folder.name}.lock"), timeout=0):
             return evaluate(cli.model, batches, metrics, folder, opened.subject)
     except Timeout:
-        raise EvaluationError(f"{folder} is being written by another process: wait, or give another --name") from None
+        raise EvaluationError(f"{folder} is being written by another process: wait until it ends") from None
 
 
 def training_clips(system: Any, data: Any) -> Iterator[torch.Tensor]:
     """Yield clips `(1, 1, time)` that a system was trained on, of a large data set a part."""
-    for number, batch in enumerate(data.held_out("train", TRAINING_CLIPS)):
+    clips = progress(data.held_out("train", TRAINING_CLIPS), "reading training clips", unit="clips")
+    for number, batch in enumerate(clips):
         if "audio" not in batch and number == RENDERED_CLIPS:
             return
         here = {name: v.to(system.device) if isinstance(v, torch.Tensor) else v for name, v in batch.items()}

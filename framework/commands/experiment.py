@@ -19,6 +19,7 @@ from framework.catalogue import find, name_of
 from framework.commands.options import add_experiment_options
 from framework.commands.parser import OneLineErrors, UsageError
 from framework.commands.usage import COMMANDS, examples, usage_line
+from framework.progress import busy
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
@@ -124,7 +125,8 @@ class ExperimentCLI(LightningCLI):
 
     def identity(self) -> dict[str, Any]:
         """Prepare the data and return the run's identity."""
-        self.datamodule.prepare_data()
+        with busy("preparing the data"):
+            self.datamodule.prepare_data()
         start = self.config["ckpt_path"]
         found = identity(self.model, self.datamodule, self.trainer_settings, self.config["seed"])
         found |= {"start": file_hash(start)} if start and self.command == "fit" else {}
@@ -157,10 +159,11 @@ def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(f"ostinato {command} needs the name of an experiment (`ostinato list` shows all)")
     name, *overrides = arguments
-    experiment, overrides = on_recordings(find(name), overrides)
-    if getattr(experiment, "data", None) is None:
-        raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
-    return ExperimentCLI(command, experiment, overrides)
+    with busy(f"opening {name}"):
+        experiment, overrides = on_recordings(find(name), overrides)
+        if getattr(experiment, "data", None) is None:
+            raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
+        return ExperimentCLI(command, experiment, overrides)
 
 
 def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]]:

@@ -8,6 +8,7 @@ from framework.commands.parser import UsageError
 from framework.commands.show import example
 from framework.commands.weights import load_weights
 from framework.evaluation.filters import FilterBank, filter_banks, mel_spaced
+from framework.progress import busy, progress
 from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.folder import RunFolder
 from framework.runs.identity import family, signature
@@ -25,7 +26,8 @@ def run(arguments: list[str]) -> None:
     given, output = cli.config["ckpt_path"], cli.config["output"]
     if given and not output:
         raise UsageError("say by --output where the pictures of this checkpoint go")
-    cli.datamodule.prepare_data()
+    with busy("preparing the data"):
+        cli.datamodule.prepare_data()
     source = load_weights(cli)
     print(source)
     banks = learnt(cli)
@@ -43,7 +45,8 @@ def learnt(cli: ExperimentCLI) -> list[FilterBank]:
     if not cli.model.has_weights:
         return []
     given = cli.config["ckpt_path"]
-    banks = filter_banks(cli.model, lambda time: example(cli, time))
+    with busy("measuring filters"):
+        banks = filter_banks(cli.model, lambda time: example(cli, time))
     everything = not given or is_ours(read_checkpoint(given))
     return [bank for bank in banks if everything or bank.name.startswith("generator.")]
 
@@ -63,7 +66,7 @@ def draw(banks: list[FilterBank], folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     print(f"  {'layer':56}{'filters':>9}{'samples':>9}{'rate (Hz)':>11}{'median peak':>13}{'on the mel scale':>18}")
-    for bank in banks:
+    for bank in progress(banks, "drawing filters", unit="layers"):
         path = folder / f"{safe_name(bank.name)}.png"
         filter_picture(bank).save(path)
         pictures[f"filters/{bank.name}"] = path

@@ -1,5 +1,6 @@
 """`ostinato pack`: a folder of recordings or MIDI files as webdataset shards, and checking shards that there are."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def run(arguments: list[str]) -> None:
     cut = sum(entry.get("kept", 0) > 0 for entry in manifest["skipped"])
     left_out = f"{len(manifest['skipped']) - cut} left out"
     print(f"{rates} Hz, {left_out}{f', {cut} cut short' if cut else ''} (named in dataset.json)")
-    print(f"train on it: ostinato fit NAME --data {parsed['destination']}")
+    print(f"train on it: ostinato fit NAME --data {shlex.quote(str(parsed['destination']))}")
 
 
 def show_written(manifest: dict[str, Any], destination: Path) -> None:
@@ -36,7 +37,7 @@ def show_written(manifest: dict[str, Any], destination: Path) -> None:
         print(f"{split:12}{pieces:8} pieces")
     print(f"{len(manifest['skipped'])} files left out (named in dataset.json)")
     print(f"{len(manifest['remarks'])} kinds of remarks on the others (in dataset.json)")
-    print(f"train on it: ostinato fit musegan --data {destination}")
+    print(f"train on it: ostinato fit musegan --data {shlex.quote(str(destination))}")
 
 
 def check(arguments: list[str]) -> None:

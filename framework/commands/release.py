@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.commands.trained import Trained, check_weights, open_trained
+from framework.progress import busy
 from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.identity import family, signature
 from framework.runs.released import SUFFIX, ReleaseError
@@ -21,7 +22,8 @@ def run(arguments: list[str]) -> None:
     path = Path(settings["output"] or f"{trained.name}{SUFFIX}")
     if settings["for_training"] and not is_ours(checkpoint):
         raise ReleaseError(f"{trained.path} has no discriminators and optimisers: release a run's own checkpoint")
-    release(trained.cli.model, path, facts(trained, checkpoint), checkpoint if settings["for_training"] else None)
+    with busy(f"writing {path}"):
+        release(trained.cli.model, path, facts(trained, checkpoint), checkpoint if settings["for_training"] else None)
     print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {trained.path}, step {checkpoint.get('global_step', 0)}")
     name = trained.name
     print(f'use it:    framework.release.load("{path}").synthesize(audio)')

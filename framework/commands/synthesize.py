@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import torch
-from tqdm import tqdm
 
 from framework.audio.files import AudioFileError, audio_files, load_audio, save_audio
 from framework.commands.experiment import ExperimentCLI, open_experiment
@@ -11,6 +10,7 @@ from framework.commands.parser import UsageError
 from framework.commands.weights import load_weights
 from framework.errors import OstinatoError
 from framework.paradigms.system import seed_all
+from framework.progress import print_above, progress
 
 
 def run(arguments: list[str]) -> None:
@@ -67,7 +67,7 @@ def regenerate(cli: ExperimentCLI, source: Path, targets: dict[Path, Path]) -> N
     """
     system, skipped = cli.model, 0
     rate = system.preset.sample_rate
-    for path, target in tqdm(targets.items(), unit="file", disable=len(targets) < 2):
+    for path, target in progress(targets.items(), "synthesizing", unit="files"):
         relative = path.relative_to(source) if source.is_dir() else Path(path.name)
         try:
             audio = load_audio(path, rate)
@@ -78,7 +78,7 @@ def regenerate(cli: ExperimentCLI, source: Path, targets: dict[Path, Path]) -> N
             if len(targets) == 1:
                 raise
             skipped += 1
-            tqdm.write(f"skipped: {error}" if isinstance(error, AudioFileError) else f"skipped: {path}: {error}")
+            print_above(f"skipped: {error}" if isinstance(error, AudioFileError) else f"skipped: {path}: {error}")
     if skipped == len(targets):
         raise AudioFileError(f"{source}: none of the {len(targets)} files could be used")
     written = len(targets) - skipped
@@ -96,7 +96,7 @@ def generate(cli: ExperimentCLI) -> None:
     time = round(cli.config["seconds"] * rate)
     if count < 1 or time < 1:
         raise UsageError("nothing to generate: --count and --seconds have to be positive")
-    for number in tqdm(range(count), unit="clip", disable=count < 2):
+    for number in progress(range(count), "synthesizing", unit="clips"):
         seed_all("synthesize", cli.config["seed"], number)
         batch = system.analyse(torch.zeros(1, 1, time, device=system.device))
         system.write(batch, output / f"{cli.experiment.__name__}_{number:03d}.wav")

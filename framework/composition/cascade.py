@@ -2,7 +2,7 @@
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,7 @@ import torch
 
 from datamodules.song_layouts import FORM, Layout, best_scale, form_image, window
 from datamodules.songs import Phrase, Song
-
-Told = Callable[[str, int, int], object]
-"""Called with a level's title, how many of its stretches are made, and how many there are."""
-
-
-def quiet(title: str, done: int, total: int) -> None:
-    """Tell nothing."""
+from framework.progress import progress
 
 
 def write_form(level: Any, seed: int, wanted: tuple[Phrase, ...] = ()) -> tuple[Phrase, ...]:
@@ -46,7 +40,7 @@ def keyed(wanted: tuple[Phrase, ...], front: np.ndarray) -> tuple[Phrase, ...]:
     return tuple(phrases)
 
 
-def write_level(level: Any, song: Song, seed: int, told: Told = quiet) -> Song:
+def write_level(level: Any, song: Song, seed: int) -> Song:
     """Return the song with what a trained level makes of it: stretch by stretch, around what is already there.
 
     A stretch is a phrase, or part of one longer than half a window. The window begins half a window before it, so
@@ -57,8 +51,7 @@ def write_level(level: Any, song: Song, seed: int, told: Told = quiet) -> Song:
     image, rows = layout.image(song), layout.rows(song)
     canvas = image[: layout.front].copy()
     cuts = list(stretches(song, rows, layout.window // 2))
-    for number, (begin, end) in enumerate(cuts):
-        told(layout.title, number, len(cuts))
+    for begin, end in progress(cuts, f"writing {layout.title}", unit="stretches"):
         start = max(0, begin - layout.window // 2) // rows * rows
         known = np.zeros_like(canvas)
         known[:, :begin] = 1
@@ -77,7 +70,6 @@ def write_level(level: Any, song: Song, seed: int, told: Told = quiet) -> Song:
         # What is written is notes: the next stretch is to see them as it saw those of the data.
         written = layout.image(layout.completed(song, canvas))[: layout.front]
         canvas[:, :end] = written[:, :end]
-    told(layout.title, len(cuts), len(cuts))
     return layout.completed(song, canvas)
 
 

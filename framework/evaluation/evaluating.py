@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from framework.audio.files import save_audio
 from framework.audio.griffin_lim import GriffinLim
@@ -22,6 +21,7 @@ from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, S
 from framework.evaluation.metrics.metric import Clip, Metric, RegenerationMetric, SetMetric, Trait
 from framework.evaluation.metrics.shelf import AnyMetric
 from framework.evaluation.statistics import Corrected, jackknife
+from framework.progress import Progress, length, progress
 
 NOT_FINITE = "NaN or infinite samples"
 
@@ -62,11 +62,17 @@ def evaluate(
     system.eval()
     try:
         with torch.no_grad():
-            clips = _Pass(system, found, metrics)
-            for number, batch in enumerate(tqdm(batches, desc="clips", unit="clip", disable=None, leave=False)):
-                clips.clip(number, batch)
+            with Progress("evaluating", length(batches), "clips") as shown:
+                clips = _Pass(system, found, metrics, shown)
+                for number, batch in enumerate(batches):
+                    clips.clip(number, batch)
+                    shown.update()
+                shown.note("")
             check(found)
             clips.distances_of_sets()
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     finally:
         system.train(was_training)
     found.cost = {
@@ -95,7 +101,10 @@ def check(found: Evaluation) -> None:
         EvaluationError: there was no clip, or none of what was generated is finite.
     """
     if not found.clips:
-        raise EvaluationError(f"{found.data['class']} has no {found.data['split']} clips: name other data by --data")
+        raise EvaluationError(
+            f"{found.data['class']} has no {found.data['split']} clips: "
+            "choose another --split, or evaluate on other data by `ostinato evaluate RUN --data FOLDER`"
+        )
     if len(found.notes.get("audio", ())) == len(found.clips):
         raise EvaluationError(f"{found.checkpoint}: all {len(found.clips)} clips have {NOT_FINITE}: it has diverged")
 
@@ -103,8 +112,8 @@ def check(found: Evaluation) -> None:
 class _Pass:
     """One pass over the clips, which fills an evaluation."""
 
-    def __init__(self, system: Any, found: Evaluation, metrics: Sequence[AnyMetric]) -> None:
-        self.system, self.found = system, found
+    def __init__(self, system: Any, found: Evaluation, metrics: Sequence[AnyMetric], shown: Progress) -> None:
+        self.system, self.found, self.shown = system, found, shown
         self.griffin_lim = GriffinLim(system.preset).to(system.device)
         self.meter = CostMeter(system.device, system.preset.sample_rate)
         found.missing = {m.name: why for m in metrics if (why := inapplicable(m, system))}
@@ -126,6 +135,7 @@ class _Pass:
         if not torch.isfinite(real).all():
             raise EvaluationError(f"the held-out clip {key} has {NOT_FINITE}: repair it or take it out of the data")
         system.on_validation_batch_start(batch, number)
+        self.shown.note(f"generating {key}")
         with self.meter.clip(real.shape[-1]):
             fake = self.generated(key, batch) if self.traits else system.synthesize(batch)
         audio = {"generated": fake, "truth": real}
@@ -187,6 +197,7 @@ class _Pass:
             found.notes.setdefault("audio", {})[key] = NOT_FINITE
         for name, made in cut.items():
             for metric in self.of_clips:
+                self.shown.note(f"{metric.title} of {key}, {name.replace('_', ' ')}")
                 skip = (name == "generated" and not finite) or (name == "truth" and metric.compares)
                 value = metric.perfect if name == "truth" else None
                 value = value if skip else self.value(metric, key, made, cut["truth"])
@@ -196,12 +207,14 @@ class _Pass:
                     found.columns.setdefault(name, {}).setdefault(metric.name, []).append(value)
             for of_set in self.of_sets:
                 if finite or name != "generated":
+                    self.shown.note(f"{of_set.title} of {key}, {name.replace('_', ' ')}")
                     self.embedded.setdefault((of_set.name, name), {})[key] = of_set.embed(made).double().cpu()
 
     def score_regeneration(self, key: str, real: Tensor) -> None:
         """Measure how the system, and Griffin-Lim beside it, regenerate a true clip or parts of it."""
         found, true = self.found, Clip(real, self.system.preset)
         for metric in self.of_regeneration:
+            self.shown.note(f"{metric.title} of {key}")
             found.metrics[metric.name]["values"].append(self.value(metric, key, partial(self.by_system, key), true))
             values = found.columns.setdefault("griffin_lim", {}).setdefault(metric.name, [])
             values.append(self.value(metric, key, self.by_griffin_lim, true))
@@ -220,7 +233,7 @@ class _Pass:
 
     def distances_of_sets(self) -> None:
         """Measure the generated set and Griffin-Lim's against the true one, on the clips that are finite."""
-        for metric in self.of_sets:
+        for metric in progress(self.of_sets, "measuring all clips together", unit="metrics"):
             columns = {name: clips for (m, name), clips in self.embedded.items() if m == metric.name}
             kept = list(columns["generated"])
             intervals = {

@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from framework.audio.files import safe_name, save_audio
 from framework.audio.griffin_lim import GriffinLim
 from framework.evaluation.distances import log_mel_error, stft_distance
+from framework.progress import progress
 from framework.writing import Tolerant
 
 TITLES = {"log_mel_error": "log-mel error", "stft_distance": "MR-STFT distance"}
@@ -33,7 +33,7 @@ def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = N
     system.eval()
     clips: dict[str, Any] = {}
     tolerant = Tolerant("audio of held-out clips")
-    for number, batch in enumerate(tqdm(batches, desc="held-out clips", unit="clip", disable=None, leave=False)):
+    for number, batch in enumerate(progress(batches, "generating held-out clips", unit="clips")):
         batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         system.on_validation_batch_start(batch, number)
         key = batch["key"][0]

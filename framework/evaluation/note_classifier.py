@@ -21,6 +21,7 @@ from datamodules.notes import Notes
 from framework.audio.files import resample
 from framework.paradigms.classification import Classification
 from framework.paradigms.system import seed_all
+from framework.progress import busy
 from framework.writing import replacing
 
 INSTRUMENTS = (*Notes.instruments, "drums")
@@ -94,8 +95,8 @@ def trained(cache: Path | None = None) -> Trained:
 
 def _train(path: Path) -> None:
     """Train and measure the classifier, and write it whole or not at all."""
-    print("training the classifier of notes that audio is measured by, once (a minute or two)", file=sys.stderr)
-    with torch.random.fork_rng(), _seeded(NoteClassifier.seed), torch.enable_grad():
+    title = "training the note classifier that metrics need (once, a minute or two)"
+    with busy(title, at_once=True), torch.random.fork_rng(), _seeded(NoteClassifier.seed), torch.enable_grad():
         data = NoteClassifier.data()
         data.prepare_data()
         seed_all("note classifier")

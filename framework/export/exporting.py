@@ -20,6 +20,7 @@ from framework.export.formats import FORMATS
 from framework.export.programs import ExportError, Inputs, Program, program, traced
 from framework.generators.channels_last import Vocoder
 from framework.paradigms.system import System
+from framework.progress import busy
 
 CHECKED = ((1, 23), (1, 86), (2, 50))
 """Clips and frames of what a program is checked on; the second is what is timed."""
@@ -62,8 +63,12 @@ def export(system: System, path: Path, format: str, facts: Mapping[str, Any]) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     try:
-        FORMATS[format].write(exported, traced(exported), part, json.dumps(dict(facts)))
-        report = compared(exported, FORMATS[format].read(part), part.stat().st_size, system.preset.sample_rate)
+        with busy("tracing the network") as shown:
+            graph = traced(exported)
+            shown.rename(f"writing {path.name}")
+            FORMATS[format].write(exported, graph, part, json.dumps(dict(facts)))
+            shown.rename(f"checking {path.name}")
+            report = compared(exported, FORMATS[format].read(part), part.stat().st_size, system.preset.sample_rate)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

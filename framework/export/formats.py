@@ -78,7 +78,7 @@ def installed(*packages: str) -> None:
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise ExportError(
-            f"to export to ONNX and check it, {', '.join(missing)} is missing: pip install -e '.[export]'"
+            f"to export to ONNX and check it, {', '.join(missing)} is missing: pip install {' '.join(missing)}"
         )
 
 

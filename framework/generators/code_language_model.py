@@ -6,7 +6,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
-from tqdm import tqdm
 
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.code_transformer import (
@@ -20,6 +19,7 @@ from framework.generators.pretrained import NotTrainedError, Pretrained, check_r
 from framework.hyperparameters import runtime
 from framework.paradigms.labels import labels_of
 from framework.paradigms.system import System, Terms
+from framework.progress import progress
 
 
 class PromptError(OstinatoError, ValueError):
@@ -211,7 +211,7 @@ class CodeLanguageModel(System):
         known = delayed(pad(prompt, (0, frames - kept), value=-1), none)
         tokens = pad(known, (1, 0), value=none)
         cache, fed = Cache(self.layers), 0
-        for step in tqdm(range(kept + 1, tokens.shape[-1]), desc="codes", disable=None, leave=False, delay=1):
+        for step in progress(range(kept + 1, tokens.shape[-1]), "sampling codes", unit="frames"):
             if cache.steps + step - fed > self.context:
                 cache, fed = Cache(self.layers), step - self.context // 2
             logits = network(tokens[..., fed:step], **of_steps(condition, fed, step), cache=cache)[..., -1]

@@ -136,7 +136,8 @@ def check_rate(autoencoder: Pretrained, sample_rate: int) -> None:
     if autoencoder.preset.sample_rate != sample_rate:
         raise NotTrainedError(
             f"{autoencoder.source} codes audio at {autoencoder.preset.sample_rate} Hz, this is for {sample_rate} Hz: "
-            f"set --model.mel {autoencoder.preset.name}, and the data's sample rate"
+            f"set --model.mel {autoencoder.preset.name} "
+            f"--data.sample_rate {autoencoder.preset.sample_rate}"
         )
 
 

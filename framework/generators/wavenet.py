@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
-from tqdm import tqdm
 
 from framework.generators.wavenet_network import WaveNetNetwork
 from framework.generators.wavenet_sampling import sample
@@ -13,6 +12,7 @@ from framework.hyperparameters import runtime
 from framework.losses.likelihood import Distribution, MuLawSoftmax
 from framework.paradigms.autoregressive import Autoregressive
 from framework.paradigms.labels import labels_of
+from framework.progress import Progress
 
 
 class WaveNet(Autoregressive):
@@ -109,15 +109,14 @@ class WaveNet(Autoregressive):
         return batch
 
     def sample(self, uniforms: Tensor, **condition: Any) -> Tensor:
-        # On a terminal; a short one is done before it would be read.
-        with tqdm(total=uniforms.shape[-1], desc="sampling", unit="sample", disable=None, leave=False, delay=1) as bar:
+        with Progress("sampling", uniforms.shape[-1], "samples") as shown:
             return sample(
                 self.network,
                 self.distribution,
                 uniforms,
                 **condition,
                 temperature=self.temperature,
-                progress=lambda done: bar.update(done - bar.n),
+                progress=shown.reach,
             )
 
 

@@ -5,10 +5,10 @@ from collections import deque
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
-from tqdm import tqdm
 
 from framework.generators.wavenet_network import WaveNetNetwork
 from framework.losses.likelihood import Distribution
+from framework.progress import progress
 
 
 class WaveNetQueue:
@@ -75,7 +75,7 @@ def sample_by_queue(
     """
     queue = WaveNetQueue(network, len(uniforms), label)
     audio = uniforms.new_zeros(len(uniforms), 1, uniforms.shape[-1] + 1)
-    for t in tqdm(range(uniforms.shape[-1]), desc="sampling", unit="sample", disable=None, leave=False):
+    for t in progress(range(uniforms.shape[-1]), "sampling", unit="samples"):
         now = None if condition is None else condition[..., t : t + 1]
         output = queue.step(distribution.inputs(audio[..., t : t + 1]), now)
         audio[..., t + 1 : t + 2] = distribution.sample(output[..., None], uniforms[..., t : t + 1], temperature)

@@ -30,7 +30,9 @@ def with_listening(comparison: Comparison, folder: Path) -> Comparison:
         tests = found["tests"] if found["version"] in (1, VERSION) else {}
         tests = without_intervals(tests) if found["version"] == 1 else tests
     except (ValueError, KeyError, TypeError) as error:
-        raise ListeningError(f"{path} is cut short ({error}): `ostinato listen --results` writes it again") from None
+        raise ListeningError(
+            f"{path} is cut short ({error}): `ostinato listen {folder} --results` writes it again"
+        ) from None
     metrics, scores, remarks = {}, {}, []
     for kind, test in tests.items():
         title = f"preferred to {test['made_of']['baseline']}" if kind == "ab" else TITLES[kind]

@@ -20,6 +20,7 @@ from framework.evaluation.page.page import script, track_file
 from framework.listening.answers import ANSWERS, read_answers
 from framework.listening.plan import FILE, RANGES, ListeningError, Plan, Trial, load_plan, make_plan, save_plan
 from framework.listening.stimuli import anchors_at, encoded, level_matched, low_passed, together
+from framework.progress import progress
 from framework.writing import write_atomically
 
 TEMPLATE = ("index.html", "test.css", "scales.js", "test.js")
@@ -56,7 +57,7 @@ def make_test(comparison: Path, kind: str, clips: int | None, seed: int, match_l
     plan = make_plan(kind, made_of, list(made_of["columns"]), made_of["anchors"])
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "page" / "sounds").mkdir(parents=True)
-    for trial in plan.trials:
+    for trial in progress(plan.trials, "writing the test", unit="trials"):
         text = trial_script(trial, sounds[trial.clip], values["sample_rate"], match_levels)
         write_atomically(folder / "page" / sound_file(trial), text)
     write_page(plan, folder / "page")

@@ -17,6 +17,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from framework.progress import busy
+
 SOURCES = Path(__file__).parent
 FLAGS = ("-std=gnu++17", "-O3", "-march=native", "-fno-math-errno", "-shared", "-fPIC")
 
@@ -74,7 +76,8 @@ def build(source: Path, folder: Path) -> ctypes.CDLL:
     with FileLock(path.with_suffix(".lock")):
         if (compiled := _open(path)) is not None:
             return compiled
-        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        title = f"compiling {source.name} (once)"
+        with busy(title, at_once=True), tempfile.TemporaryDirectory(dir=folder) as scratch:
             target = Path(scratch) / path.name
             _run([*compiler, *FLAGS, str(source), "-o", str(target)])
             os.replace(target, path)

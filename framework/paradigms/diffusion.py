@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
-from tqdm import tqdm
 
 from framework.hyperparameters import runtime
 from framework.paradigms.noise_schedules import (
@@ -19,6 +18,7 @@ from framework.paradigms.noise_schedules import (
     denoise,
 )
 from framework.paradigms.system import System, Terms
+from framework.progress import Progress
 
 MEASURED_LEVELS = 8
 
@@ -120,7 +120,7 @@ class Diffusion(System):
         if not noise.numel():
             return noise
         condition = self.condition(batch)
-        with tqdm(total=len(way.levels), desc="denoising", unit="step", disable=None, leave=False, delay=1) as bar:
+        with Progress("denoising", len(way.levels), "steps") as shown:
             return denoise(
                 lambda noisy, levels: self.judged(noisy, levels, **condition),
                 noise,
@@ -128,5 +128,5 @@ class Diffusion(System):
                 self.objective,
                 DDIM() if self.sampler == "ddim" else Ancestral(),
                 **self.clamps(),
-                progress=bar.update,
+                progress=shown.update,
             )

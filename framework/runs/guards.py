@@ -50,7 +50,7 @@ class SkippedSteps(Callback):
         if self.in_a_row >= self.limit:
             raise RunError(
                 f"{what}, {self.in_a_row} steps in a row. Last clips: {', '.join(clips)}. The weights are those from "
-                "before and last.ckpt holds them: lower the learning rate, or clip the gradient (gradient_clip)"
+                "before and last.ckpt holds them: lower --model.learning_rate or --model.gradient_clip"
             )
 
     def on_train_batch_end(

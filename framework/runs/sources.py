@@ -27,9 +27,9 @@ VERSION = "2"
 PROJECT = ("framework", "datamodules", "experiments")
 """Packages that are followed definition by definition."""
 NOT_COUNTED = tuple(
-    f"framework.{name}" for name in ("hyperparameters", "ancestry", "annotations", "errors", "lightning")
+    f"framework.{name}" for name in ("hyperparameters", "ancestry", "annotations", "errors", "lightning", "progress")
 )
-"""Modules that check and describe what a class says, which enters a run's identity by its values."""
+"""Modules that check and describe what a class says, which enters a run's identity by its values, or show progress."""
 CPP = "framework.native.build"
 """Module whose `library("name")` compiles `name.cpp` beside it."""
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import math
+import shlex
 import statistics
 import time
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from framework.catalogue import is_sweep_name
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 from framework.runs.folder import RunFolder
@@ -179,6 +181,17 @@ def write_record(root: str | Path, name: str, question: str, runs: Sequence[Plan
     return path
 
 
+def sweep_command(root: str | Path, name: str) -> str:
+    """Return the command line that makes the runs of a sweep in a folder of runs."""
+    return shlex.join(["ostinato", "sweep", name, *([] if str(root) == "runs" else ["--runs", str(root)])])
+
+
+def _how_to_start(root: str | Path, name: str, known: Sequence[str]) -> str:
+    if is_sweep_name(name):
+        return f"run the sweep first: `{sweep_command(root, name)}`"
+    return nearest(name, known) if known else "none has been started there (`ostinato sweep NAME` starts one)"
+
+
 def read_record(root: str | Path, name: str) -> tuple[str, list[PlannedRun]]:
     """Return a sweep's question and its runs.
 
@@ -188,8 +201,7 @@ def read_record(root: str | Path, name: str) -> tuple[str, list[PlannedRun]]:
     path = record_path(root, name)
     known = [found.stem for found in path.parent.glob("*.json")]
     if name not in known:
-        hint = nearest(name, known) if known else "none has been started there (`ostinato sweep NAME` starts one)"
-        raise InvalidValueError(f"no sweep {name!r} in {root}: {hint}")
+        raise InvalidValueError(f"no sweep {name!r} in {root}: {_how_to_start(root, name, known)}")
     try:
         stored = json.loads(path.read_text())
         runs = [
@@ -198,4 +210,4 @@ def read_record(root: str | Path, name: str) -> tuple[str, list[PlannedRun]]:
         ]
         return stored["question"], runs
     except (ValueError, KeyError, TypeError) as error:
-        raise InvalidValueError(f"{path} is damaged ({error}): `ostinato sweep {name} --dry` writes it again") from None
+        raise InvalidValueError(f"{path} is damaged ({error}): `{sweep_command(root, name)}` writes it again") from None

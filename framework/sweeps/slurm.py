@@ -64,7 +64,7 @@ def submit(
     try:
         import submitit
     except ImportError:
-        raise SweepError("--launcher slurm needs submitit: pip install 'ostinato[slurm]'") from None
+        raise SweepError("--launcher slurm needs submitit: pip install submitit") from None
     queued = jobs_in_queue()
     runs = [run for run in runs if job_of(run) not in queued]
     if not runs:

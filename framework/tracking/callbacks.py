@@ -1,6 +1,5 @@
 """What happens beside the training: one step count for all logs, audio to hear, speed, and progress."""
 
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -8,9 +7,9 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import ProgressBar
-from tqdm import tqdm
 
 from framework.audio.files import safe_name, save_audio
+from framework.progress import LATER_LINE_EVERY, Progress, print_above
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.media import log_mel_picture, save_picture
 from framework.tracking.wandb_log import WandbLog
@@ -139,20 +138,22 @@ class Throughput(L.Callback):
 
 
 class StepProgress(ProgressBar):
-    """Progress in generator updates toward `max_steps`, across epochs and resumes.
+    """Progress in generator updates toward `max_steps`, across epochs and resumes, and of each validation.
 
     On a terminal it is a bar with the values logged with `prog_bar=True`; elsewhere (a batch system's log) it is a
     plain line every half minute.
     """
 
-    LINE_EVERY = 30.0
+    VALUES_EVERY = 0.5
+    """Seconds between two looks at the logged values, which may have to be fetched from the device."""
 
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
-        self._bar: tqdm | None = None
-        self._last_line = (0.0, 0)
-        self._refreshed = 0.0
+        self._training: Progress | None = None
+        self._validation: Progress | None = None
+        self._looked = 0.0
+        self._since = (0.0, 0)
 
     def disable(self) -> None:
         """Show nothing."""
@@ -164,55 +165,61 @@ class StepProgress(ProgressBar):
 
     def print(self, *args: Any, **kwargs: Any) -> None:
         """Print above the bar."""
-        tqdm.write(kwargs.get("sep", " ").join(map(str, args)), file=sys.stderr)
+        print_above(kwargs.get("sep", " ").join(map(str, args)))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Open the bar at the step the run continues from."""
-        self._last_line = (time.monotonic(), trainer.global_step)
+        """Start at the step that the run continues from."""
+        self._since = (time.monotonic(), trainer.global_step)
         total = trainer.max_steps if trainer.max_steps > 0 else None
-        if self._enabled and sys.stderr.isatty():
-            self._bar = tqdm(total=total, initial=trainer.global_step, unit="step", dynamic_ncols=True, file=sys.stderr)
+        if self._enabled:
+            self._training = Progress("training", total, "steps", trainer.global_step, at_once=True)
+            self._training.open()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Advance to the trainer's step; values are fetched from the device twice a second at most."""
+        """Advance to the trainer's step."""
+        if self._training is None:
+            return
         now = time.monotonic()
-        if self._bar is not None and now - self._refreshed > 0.5:
-            self._bar.set_postfix(self._values(trainer), refresh=False)
-            self._refreshed = now
-        if self._bar is not None:
-            self._bar.update(trainer.global_step - self._bar.n)
-        elif self._enabled and now - self._last_line[0] > self.LINE_EVERY:
-            self._print_line(trainer, now)
+        if now - self._looked > self.VALUES_EVERY:
+            self._looked = now
+            self._training.note(", ".join([*self._rate(trainer.global_step, now), *self._values(trainer)]))
+        self._training.reach(trainer.global_step)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say why the bar stands still."""
-        if self._bar is not None and not trainer.sanity_checking:
-            self._bar.set_description("validating")
+        """Show the clips of a validation."""
+        if self._enabled and not trainer.sanity_checking:
+            batches = sum(count for count in trainer.num_val_batches if isinstance(count, int))
+            self._validation = Progress("validating", batches or None, "clips")
+            self._validation.open()
+
+    def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
+        """Count a clip."""
+        if self._validation is not None:
+            self._validation.update()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Go back to training."""
-        if self._bar is not None:
-            self._bar.set_description("")
+        if self._validation is not None:
+            self._validation.close()
+            self._validation = None
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Close the bar, also after an interruption."""
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
-        elif self._enabled and stage == "fit" and trainer.global_step > self._last_line[1]:
-            self._print_line(trainer, time.monotonic())
+        """Remove the bars, also after an interruption."""
+        self.on_validation_end(trainer, pl_module)
+        if self._training is not None:
+            self._training.close()
+            self._training = None
 
-    def _values(self, trainer: L.Trainer) -> dict[str, str]:
+    def _rate(self, step: int, now: float) -> list[str]:
+        """Return the steps per second since the last plain line; on a terminal the bar has its own."""
+        assert self._training is not None
+        since, first = self._since
+        if self._training.bar is not None or now <= since:
+            return []
+        if now - since > LATER_LINE_EVERY:
+            self._since = (now, step)
+        return [f"{(step - first) / (now - since):.2f} steps/s"]
+
+    def _values(self, trainer: L.Trainer) -> list[str]:
         values = trainer.progress_bar_metrics
-        return {name.removeprefix("train/"): f"{value:.3g}" for name, value in values.items()}
-
-    def _print_line(self, trainer: L.Trainer, now: float) -> None:
-        since, step = self._last_line
-        rate = (trainer.global_step - step) / max(now - since, 1e-9)
-        parts = [f"step {trainer.global_step:,}"]
-        if trainer.max_steps > 0:
-            remaining = tqdm.format_interval((trainer.max_steps - trainer.global_step) / max(rate, 1e-9))
-            parts = [f"step {trainer.global_step:,} of {trainer.max_steps:,}", f"{remaining} left"]
-        parts += [f"{rate:.2f} steps/s", *(f"{name} {value}" for name, value in self._values(trainer).items())]
-        print(", ".join(parts), file=sys.stderr, flush=True)
-        self._last_line = (now, trainer.global_step)
+        return [f"{name.removeprefix('train/')} {value:.3g}" for name, value in values.items()]

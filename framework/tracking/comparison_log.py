@@ -24,6 +24,7 @@ from framework.evaluation.comparison import Comparison, audio_of
 from framework.evaluation.comparison_table import comparison_values, title
 from framework.evaluation.page.page import slug
 from framework.evaluation.page.pictures import log_mel_image, picture_preset
+from framework.progress import busy
 from framework.tracking.lineage import (
     MARKER,
     LateLog,
@@ -49,6 +50,12 @@ def log_comparison(comparison: Comparison, folder: Path, group: str, project: st
     marker, content = folder / MARKER, file_hash(folder / "comparison.json")
     if os.environ.get("WANDB_MODE") == "disabled" or logged_content(marker) == content:
         return
+    with busy("logging to W&B"):
+        _log(comparison, folder, group, project)
+
+
+def _log(comparison: Comparison, folder: Path, group: str, project: str) -> None:
+    marker, content = folder / MARKER, file_hash(folder / "comparison.json")
     # Offline, the same id does not continue a run: an earlier one of this comparison would be uploaded as well.
     for earlier in folder.glob(f"wandb/offline-run-*-{identifier(comparison)}"):
         shutil.rmtree(earlier)

@@ -15,6 +15,7 @@ from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from framework.progress import busy
 from framework.writing import Tolerant
 
 REACH_TIMEOUT = 5.0
@@ -67,7 +68,8 @@ class WandbLog(WandbLogger):
     def experiment(self) -> Any:
         """The W&B run; started on first use. A disabled one if none can be started."""
         if self._experiment is None:
-            self._experiment = self._start()
+            with busy("starting W&B"):
+                self._experiment = self._start()
             self._experiment.define_metric("trainer/global_step")
             self._experiment.define_metric("*", step_metric="trainer/global_step", step_sync=True)
         return self._experiment
@@ -100,7 +102,8 @@ class WandbLog(WandbLogger):
     def finish(self) -> None:
         """End the run; what cannot be uploaded within a minute stays on disk for `wandb sync`."""
         if self._experiment is not None:
-            self._guard(self._experiment.finish)
+            with busy("finishing W&B"):
+                self._guard(self._experiment.finish)
 
     def _guard(self, call: Callable[[], Any]) -> None:
         """Call W&B; its first failure is reported in one line, and then it is left alone, unless the disk was full."""
@@ -121,7 +124,7 @@ class WandbLog(WandbLogger):
         import wandb
 
         os.environ["WANDB_DATA_DIR"] = str(Path(self._save_dir or ".") / "wandb-data")
-        mode, reason = _mode()
+        mode, reason = wandb_mode()
         if mode == "online":
             try:
                 run = self._init("online")
@@ -174,7 +177,7 @@ def _plain(value: Any) -> Any:
     return value.__qualname__ if isinstance(value, type) else str(value)
 
 
-def _mode() -> tuple[str, str]:
+def wandb_mode() -> tuple[str, str]:
     """Return `online`, `offline` or `disabled` and why, without asking anyone and within seconds."""
     import wandb
 

@@ -84,15 +84,15 @@ def test_a_killed_packing_is_not_taken_for_whole(tmp_path):
         from datamodules.chorale_clips import Recipe
         make_once(Path({str(folder)!r}), lambda partial: pack_chorales(partial, 200, {RECIPE!r}))"""
     packing = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    while packing.poll() is None and not list(tmp_path.glob("killed.partial-*/train")):
+    while packing.poll() is None and not list(tmp_path.glob(".killed.*.part/train")):
         time.sleep(0.05)
     packing.kill()
     packing.wait()
     assert not folder.exists()
-    assert list(tmp_path.glob("killed.partial-*"))
+    assert list(tmp_path.glob(".killed.*.part"))
     make_once(folder, pretend_to_pack)
     assert read_manifest(folder)["pieces"] == 3
-    assert not list(tmp_path.glob("killed.partial-*"))
+    assert not list(tmp_path.glob(".killed.*.part"))
 
 
 def test_of_several_at_once_one_packs(tmp_path):

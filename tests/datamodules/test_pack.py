@@ -84,7 +84,7 @@ def test_good_and_bad_files_together(tmp_path, capsys):
     assert skipped["deep.wav"] == "is a copy of album/copy of deep.wav"
     assert skipped["bytes.wav"].startswith("empty")
     assert skipped["nan.wav"].startswith("not finite")
-    assert "left out" in capsys.readouterr().out
+    assert "left out" in capsys.readouterr().err
     assert verify(tmp_path / "packed") == []
     assert manifest["licence"] == "CC0-1.0"
     assert skipped["cut.flac"].startswith("damaged or cut short"), "it is kept up to there"

@@ -98,7 +98,8 @@ def test_a_stopped_or_killed_sweep_leaves_checkpoints_and_no_children(tmp_path, 
     wait_until(lambda: all((tmp_path / f"run{n}" / "metrics.csv").exists() for n in (0, 1)))
     wait_until(lambda: len(steps_of(tmp_path / "run1")) > 3)
     sweep.send_signal(number)
-    sweep.wait(30)
+    output = sweep.communicate(timeout=30)[0]
+    assert ("stopping: every run saves after its step" in output) == (number != signal.SIGKILL)
     assert sweep.returncode == (-number if number == signal.SIGKILL else 128 + number)
     children = [int(lives(tmp_path / f"run{n}")[0][-1]) for n in (0, 1)]
     wait_until(lambda: not any(Path(f"/proc/{child}/cmdline").exists() for child in children))

@@ -94,7 +94,7 @@ def check_finished(place):
 def test_a_sweep_whose_child_is_killed_finishes_and_is_not_made_again(place):
     sweep = start(place, "sweep", "small.yaml", "--jobs", "2")
     folder = wait_for_steps(place, 25, sweep)
-    os.kill(int((folder / ".lock").read_text()), signal.SIGKILL)
+    os.kill(int((folder / ".lock").read_text().split()[0]), signal.SIGKILL)
     output = sweep.communicate(timeout=300)[0]
     assert sweep.returncode == 0, output
     assert "2 runs, 0 finished, 2 to make: cost of 2 unknown" in output

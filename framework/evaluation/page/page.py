@@ -34,7 +34,8 @@ from framework.evaluation.comparison_table import (
 from framework.evaluation.page.curves import curves_of
 from framework.evaluation.page.pictures import frequency_ticks, log_mel_image, picture_preset, waveform_path
 from framework.evaluation.table import corrected
-from framework.writing import write_atomically
+from framework.progress import progress
+from framework.writing import part_of, remove_leftovers, write_atomically
 
 TEMPLATE = ("index.html", "page.css", "player.js", "charts.js", "page.js")
 KEYS = 9
@@ -47,14 +48,20 @@ def write_page(comparison: Comparison, folder: Path) -> Path:
     Raises:
         AudioFileError: when an evaluation's audio is damaged.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for part in ("audio", "pictures", "clips"):
-        shutil.rmtree(folder / part, ignore_errors=True)
-    for file in TEMPLATE:
-        write_atomically(folder / file, (files(__package__) / "template" / file).read_text())
-    clips = [write_clip(comparison, number, clip, folder) for number, clip in enumerate(comparison.clips, 1)]
-    data = page_data(comparison) | {"clips": clips}
-    write_atomically(folder / "data.js", script("ostinatoData", data))
+    remove_leftovers(folder.parent)
+    part = part_of(folder)
+    part.mkdir(parents=True)
+    try:
+        for file in TEMPLATE:
+            write_atomically(part / file, (files(__package__) / "template" / file).read_text())
+        names = progress(comparison.clips, "writing the page", unit="clips")
+        clips = [write_clip(comparison, number, clip, part) for number, clip in enumerate(names, 1)]
+        data = page_data(comparison) | {"clips": clips}
+        write_atomically(part / "data.js", script("ostinatoData", data))
+        shutil.rmtree(folder, ignore_errors=True)
+        part.replace(folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return folder / "index.html"
 
 
