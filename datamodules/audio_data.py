@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import logging
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from datamodules.bad_clips import BadClips
 from datamodules.held_out import HeldOut
@@ -16,6 +16,15 @@ from datamodules.plan import Plan
 from datamodules.reader import Reader
 from datamodules.remote import RemoteCache, is_remote, local_path
 from datamodules.shards import SPLITS, read_manifest
+from framework.annotations import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Range,
+    Seed,
+    UnitInterval,
+)
 from framework.errors import InvalidValueError
 from framework.hyperparameters import Hyperparameters, added, runtime
 from framework.lightning import LightningDataModule
@@ -68,21 +77,21 @@ class AudioData(Hyperparameters, LightningDataModule):
         labels: Names of integers in the clips' json that a batch has as tensors.
     """
 
-    sample_rate: int = 22050
-    segment: int = 8192
-    batch_size: int = 16
-    peak: float | None = 0.95
-    gain: tuple[float, float] = (1.0, 1.0)
-    crops_per_clip: int = 1
-    window: int = 0
-    seed: int = 0
-    workers: int = runtime(0)
-    validation_clips: int = 8
-    validation_seconds: float = 4.0
-    bad_share: float = runtime(0.05)
-    cache_gigabytes: float = runtime(50.0)
-    f0_hop: int = added(0)
-    score_hop: int = added(0)
+    sample_rate: PositiveInt = 22050
+    segment: PositiveInt = 8192
+    batch_size: PositiveInt = 16
+    peak: Annotated[float, Range(above=0, most=1)] | None = 0.95
+    gain: tuple[NonNegativeFloat, NonNegativeFloat] = (1.0, 1.0)
+    crops_per_clip: PositiveInt = 1
+    window: NonNegativeInt = 0
+    seed: Seed = 0
+    workers: NonNegativeInt = runtime(0)
+    validation_clips: NonNegativeInt = 8
+    validation_seconds: PositiveFloat = 4.0
+    bad_share: UnitInterval = runtime(0.05)
+    cache_gigabytes: NonNegativeFloat = runtime(50.0)
+    f0_hop: NonNegativeInt = added(0)
+    score_hop: NonNegativeInt = added(0)
     labels: tuple[str, ...] = added(())
 
     def build(self) -> None:

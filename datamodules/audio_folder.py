@@ -16,6 +16,7 @@ from datamodules.pack import pack, packing_hash
 from datamodules.recordings import Recording, find_recordings
 from datamodules.remote import is_remote, local_path
 from datamodules.shards import MANIFEST, read_manifest
+from framework.annotations import PositiveFloat, UnitInterval
 from framework.audio.folders import list_folder
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
@@ -46,10 +47,10 @@ class AudioFolder(Mixture):
     """
 
     path: str = runtime("")
-    validation_share: float = 0.05
-    test_share: float = 0.05
+    validation_share: UnitInterval = 0.05
+    test_share: UnitInterval = 0.05
     group: Literal["file", "folder"] = "file"
-    clip_seconds: float = 30.0
+    clip_seconds: PositiveFloat = 30.0
 
     def build_parts(self) -> tuple[AudioData, ...]:
         """Return a data set for each folder that `path` names; this one itself, if it is one."""

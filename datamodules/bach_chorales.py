@@ -8,6 +8,7 @@ from datamodules.cache import cache_folder
 from datamodules.chorale_clips import Recipe
 from datamodules.chorale_packing import make_once, pack_chorales, packed_name
 from datamodules.soundfont import INSTRUMENTS
+from framework.annotations import PositiveFloat, PositiveInt
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest, runtime
 
@@ -29,8 +30,8 @@ class BachChorales(AudioData):
     """
 
     instruments: tuple[str, ...] = tuple(INSTRUMENTS)
-    pieces: int = 364
-    clip_seconds: float = 8.0
+    pieces: PositiveInt = 364
+    clip_seconds: PositiveFloat = 8.0
     cache: str = runtime("")
 
     def build(self) -> None:

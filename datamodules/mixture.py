@@ -5,6 +5,7 @@ import hashlib
 from typing import Any
 
 from datamodules.audio_data import AudioData
+from framework.annotations import PositiveFloat
 from framework.errors import InvalidValueError
 from framework.hyperparameters import added
 
@@ -26,7 +27,7 @@ class Mixture(AudioData):
         weights: Share of each data set in an epoch, in any unit; none lets every clip come once.
     """
 
-    weights: tuple[float, ...] = added(())
+    weights: tuple[PositiveFloat, ...] = added(())
 
     def build_parts(self) -> tuple[AudioData, ...]:
         """Return the data sets; of their hyperparameters only those count that say which clips there are."""

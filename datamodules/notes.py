@@ -3,12 +3,14 @@
 import functools
 from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated
 
 from datamodules.audio_data import AudioData
 from datamodules.cache import cache_folder
 from datamodules.chorale_packing import make_once, pack_clips, packed_name
 from datamodules.note_clips import PLAYERS, VERSION, NoteRecipe, note_clips
 from datamodules.stems import check_instruments
+from framework.annotations import NonEmpty, PositiveFloat, Range
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 
@@ -45,8 +47,8 @@ class Notes(AudioData):
         "piano",
         "guitar",
     )
-    velocities: tuple[int, ...] = (55, 80, 105)
-    seconds: float = 1.024
+    velocities: NonEmpty[Annotated[int, Range(1, 127)]] = (55, 80, 105)
+    seconds: PositiveFloat = 1.024
     cache: str = runtime("")
 
     def build(self) -> None:

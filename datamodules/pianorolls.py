@@ -7,7 +7,7 @@ import json
 from abc import abstractmethod
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from datamodules.midi_files import VERSION, fifths, midi_files, pack_midi, write
 from datamodules.note_shards import TICKS, Piece, read_pieces
 from datamodules.shards import MANIFEST, read_manifest
 from datamodules.song_levels import SongLevel, Windows
+from framework.annotations import MidiNumber, PositiveInt, Range
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.music.notes import PERCUSSION, VOICES
@@ -55,10 +56,10 @@ class Pianorolls(SongLevel):
     segment_shares = (1.0,)
     shift = (-5, 6)
     tracks: tuple[str, ...] = ("drums", "piano", "guitar", "bass", "strings")
-    bars: int = 4
-    beat_steps: int = 4
-    lowest: int = 24
-    pitches: int = 72
+    bars: PositiveInt = 4
+    beat_steps: PositiveInt = 4
+    lowest: MidiNumber = 24
+    pitches: Annotated[int, Range(1, 128)] = 72
 
     def build(self) -> None:
         """Check the values.

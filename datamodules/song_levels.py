@@ -4,7 +4,7 @@ import functools
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from datamodules.loader import Batch, Loader, Position
 from datamodules.plan import VALIDATION, Plan, uniform
 from datamodules.song_layouts import Layout, window
 from datamodules.songs import Song
+from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, PositiveInt, Range, Seed
 from framework.errors import InvalidValueError
 from framework.hyperparameters import Hyperparameters, runtime
 from framework.lightning import LightningDataModule
@@ -43,12 +44,12 @@ class SongLevel(Hyperparameters, LightningDataModule):
     sample_rate: ClassVar[int] = 22_050
     """Hz at which a window is heard."""
 
-    batch_size: int = 16
-    shift: tuple[int, int] = (-6, 5)
-    segment_shares: tuple[float, ...] = (0.1, 0.2, 0.7)
-    seed: int = 0
-    workers: int = runtime(0)
-    validation_clips: int = 8
+    batch_size: PositiveInt = 16
+    shift: tuple[Annotated[int, Range(-60, 60)], Annotated[int, Range(-60, 60)]] = (-6, 5)
+    segment_shares: NonEmpty[NonNegativeFloat] = (0.1, 0.2, 0.7)
+    seed: Seed = 0
+    workers: NonNegativeInt = runtime(0)
+    validation_clips: NonNegativeInt = 8
 
     def build(self) -> None:
         """Begin at the beginning.

@@ -8,6 +8,7 @@ from datamodules.cache import cache_folder
 from datamodules.chorale_packing import make_once, pack_chorales, packed_name
 from datamodules.soundfont import SOLOS
 from datamodules.stem_clips import VERSION, StemRecipe, stem_clips
+from framework.annotations import PositiveFloat, PositiveInt
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest, runtime
 
@@ -29,8 +30,8 @@ class BachStems(AudioData):
 
     sample_rate = 16000
     instruments: tuple[str, ...] = ("violin",)
-    pieces: int = 24
-    clip_seconds: float = 8.0
+    pieces: PositiveInt = 24
+    clip_seconds: PositiveFloat = 8.0
     cache: str = runtime("")
 
     def build(self) -> None:

@@ -6,7 +6,8 @@
     class WithoutMel(HiFiGAN):
         mel_weight = 0.0
 
-A subclass overrides by plain assignment. Names and types are checked when the class is created, a keyword-only
+A subclass overrides by plain assignment. Names, types and ranges are checked when the class is created (a range is
+declared with the type, as `mel_weight: NonNegativeFloat`, see `framework.annotations`), a keyword-only
 `__init__` with the true signature is synthesised (jsonargparse, `save_hyperparameters` and editors all read it), and
 the difference to the parent, which is what an ablation is, can be asked for.
 """
@@ -26,14 +27,14 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 from docstring_parser import parse as parse_docstring
 
 from framework.ancestry import behaviour, is_method, structure
-from framework.annotations import describe, matches
+from framework.annotations import complaint, range_of, without_ranges
 from framework.errors import OstinatoError
 
 REQUIRED: Any = inspect.Parameter.empty
 
 
 class HyperparameterError(OstinatoError, TypeError):
-    """A class sets a hyperparameter that does not exist, or to a value of the wrong type."""
+    """A class sets a hyperparameter that does not exist, or to a value of the wrong type or out of its range."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,9 @@ def added(default: Any) -> Any:
 class Hyperparameters:
     """Mixin that turns annotated class attributes into hyperparameters; a constant is spelled `ClassVar`.
 
-    Subclasses that set a name which is no hyperparameter, a value of the wrong type or a mutable default raise
-    `HyperparameterError` when they are created. Values may be numbers, strings, `None`, tuples of those, and classes.
+    Subclasses that set a name which is no hyperparameter, a value of the wrong type or out of its range, or a mutable
+    default raise `HyperparameterError` when they are created. Values may be numbers, strings, `None`, tuples of those,
+    and classes.
     """
 
     judging: ClassVar[tuple[str, ...]] = ()
@@ -242,10 +244,8 @@ def _check(cls: type, name: str, parameter: Hyperparameter) -> None:
         raise HyperparameterError(
             f"{cls.__qualname__}.{name} = {value!r} is mutable and would be shared: use a tuple ({_where(cls)})"
         )
-    if value is not REQUIRED and not matches(value, parameter.annotation):
-        raise HyperparameterError(
-            f"{cls.__qualname__}.{name} = {value!r}: expected {describe(parameter.annotation)} ({_where(cls)})"
-        )
+    if value is not REQUIRED and (said := complaint(value, parameter.annotation)):
+        raise HyperparameterError(f"{cls.__qualname__}.{name} = {value!r}: {said} ({_where(cls)})")
 
 
 def _where(cls: type) -> str:
@@ -272,11 +272,17 @@ def _synthesise_init(cls: type) -> Any:
         namespace,
     )
     init = namespace["make"](cls, _initialise, **{f"_default_{n}": p.default for n, p in arguments.items()})
-    init.__annotations__ = {n: p.annotation for n, p in arguments.items()}
+    init.__annotations__ = {n: without_ranges(p.annotation) for n, p in arguments.items()}
     init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
     described = cls.documentation()  # type: ignore[attr-defined]
-    init.__doc__ = "Args:\n" + "".join(f"    {n}: {described[n]}\n" for n in arguments if n in described)
+    lines = (f"    {n}: {_with_range(described[n], p)}\n" for n, p in arguments.items() if n in described)
+    init.__doc__ = "Args:\n" + "".join(lines)
     return init
+
+
+def _with_range(description: str, parameter: Hyperparameter) -> str:
+    said = range_of(parameter.annotation)
+    return f"{description.removesuffix('.')} ({said})." if said else description
 
 
 def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
@@ -284,7 +290,7 @@ def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
     for name, value in values.items():
         parameter = cls.hyperparameters[name]  # type: ignore[attr-defined]
         if isinstance(value, list):
-            values[name] = value = _as_tuple(value)
+            values[name] = value = as_tuples(value)
         _check(cls, name, replace(parameter, default=value))
     for base in cls.__mro__:
         if not issubclass(base, Hyperparameters) and "__init__" in vars(base):
@@ -296,5 +302,8 @@ def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
     self.build()
 
 
-def _as_tuple(value: Any) -> Any:
-    return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
+def as_tuples(value: Any) -> Any:
+    """Return a value, or a dictionary of values, with tuples in the place of lists, which YAML has instead."""
+    if isinstance(value, dict):
+        return {name: as_tuples(item) for name, item in value.items()}
+    return tuple(map(as_tuples, value)) if isinstance(value, (list, tuple)) else value

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed
+from lightning.pytorch.accelerators import AcceleratorRegistry
 from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
@@ -100,6 +101,23 @@ def strategy(trainer: Mapping[str, Any]) -> Any:
     if asked == "single_device" and devices > 1:
         raise InvalidValueError(f"trainer.strategy = 'single_device' with {devices} devices: use ddp, or one device")
     return GradientAveraging() if asked == "ddp" or (asked == "auto" and devices > 1) else "auto"
+
+
+def check_accelerator(name: str) -> None:
+    """Refuse an accelerator that does not exist, or that this machine does not have.
+
+    Raises:
+        ValueError: naming those that it has.
+    """
+    known = AcceleratorRegistry.available_accelerators()
+    there = [kind for kind in known if AcceleratorRegistry[kind]["accelerator"].is_available()]
+    if name == "auto" or name in there or (name == "gpu" and {"cuda", "mps"} & set(there)):
+        return
+    if name not in (*known, "gpu"):
+        raise InvalidValueError(f"trainer.accelerator = {name}: {nearest(name, ('auto', 'gpu', *known))}")
+    raise InvalidValueError(
+        f"trainer.accelerator = {name}: PyTorch finds none on this machine; it has {', '.join(there)}"
+    )
 
 
 def is_main_process() -> bool:

@@ -1,10 +1,12 @@
 """What `ostinato fit` does with each argument of Lightning's Trainer: one table, on which everything else stands."""
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from framework.annotations import NonNegativeInt, PositiveInt, Range, UnitInterval, complaint, describe, without_null
 from framework.errors import InvalidTypeError, InvalidValueError
 
 
@@ -13,71 +15,84 @@ class Argument:
     """An argument of Lightning's Trainer.
 
     Args:
+        type: Its type with the range of its values, where `None` leaves the choice to Lightning; see
+            `framework.annotations`.
+        words: What it may be, in words, where the type does not say it all.
         in_identity: Whether it can change a result, so that its value is part of a run's identity.
         instead: What to use in its place, where it is refused.
         default: Its value in a run, where that is not Lightning's default.
     """
 
+    type: Any = Any
+    words: str = ""
     in_identity: bool = False
     instead: str = ""
     default: Any = ...
 
+    @property
+    def expected(self) -> str:
+        """What it may be, in words."""
+        return self.words or describe(without_null(self.type))
 
-SUPPORTED, RESULT = Argument(), Argument(in_identity=True)
-"""Passed on to Lightning; the second kind is part of a run's identity."""
 
-
-def refused(instead: str, default: Any = ...) -> Argument:
+def refused(instead: str, default: Any = ..., in_identity: bool = False) -> Argument:
     """Return an argument that may have its default alone."""
-    return Argument(instead=instead, default=default)
+    return Argument(instead=instead, default=default, in_identity=in_identity)
 
+
+BATCHES = "a number of batches (20) or a share of them (0.1)"
+PRECISIONS = ("32-true", "bf16-mixed")
 
 ARGUMENTS: Mapping[str, Argument] = {
-    "accelerator": SUPPORTED,
-    "strategy": SUPPORTED,
-    "devices": SUPPORTED,
-    "num_nodes": SUPPORTED,
-    "precision": RESULT,
+    "accelerator": Argument(str, "auto, cpu, gpu or another of Lightning's accelerators"),
+    "strategy": Argument(words="auto, ddp, single_device, or the import path of a strategy"),
+    "devices": Argument(words="a number of devices (2), their numbers ([0, 2]), or auto"),
+    "num_nodes": Argument(PositiveInt),
+    "precision": Argument(Literal["32-true", "bf16-mixed", "32", "bf16", 32], " or ".join(PRECISIONS), True),
     # Other loggers are used beside the run's own.
-    "logger": SUPPORTED,
-    # Those that can change a result are part of the identity (see `callbacks_in_identity`).
-    "callbacks": SUPPORTED,
-    "fast_dev_run": Argument(True, "`ostinato doctor NAME` takes a few real steps, --trainer.max_steps more of them"),
-    "max_epochs": RESULT,
-    "min_epochs": SUPPORTED,
-    "max_steps": RESULT,
-    "min_steps": SUPPORTED,
-    "max_time": SUPPORTED,
-    "limit_train_batches": RESULT,
-    "limit_val_batches": SUPPORTED,
+    "logger": Argument(words="the name or the import path of a logger"),
+    # Those that can change a result are part of the identity (see `settings_in_identity`).
+    "callbacks": Argument(words="the name or the import path of a callback, with its arguments"),
+    "fast_dev_run": refused(
+        "`ostinato doctor NAME` takes a few real steps, --trainer.max_steps more of them", in_identity=True
+    ),
+    "max_epochs": Argument(Annotated[int, Range(-1)] | None, in_identity=True),
+    "min_epochs": Argument(NonNegativeInt | None),
+    "max_steps": Argument(Annotated[int, Range(-1)], "a whole number of at least 0, or -1 for no limit", True),
+    "min_steps": Argument(NonNegativeInt | None),
+    "max_time": Argument(words="a time as DD:HH:MM:SS"),
+    "limit_train_batches": Argument(PositiveInt | Annotated[float, Range(above=0, most=1)] | None, BATCHES, True),
+    "limit_val_batches": Argument(NonNegativeInt | UnitInterval | None, BATCHES),
     "limit_test_batches": refused("a run is not tested: use `ostinato evaluate NAME --split test --clips N`"),
     "limit_predict_batches": refused("a run predicts nothing: use `ostinato synthesize NAME`"),
-    "overfit_batches": Argument(True, "use --overfit_one_clip"),
-    "val_check_interval": SUPPORTED,
+    "overfit_batches": refused("use --overfit_one_clip", in_identity=True),
+    "val_check_interval": Argument(
+        PositiveInt | Annotated[float, Range(above=0, most=1)], "a number of steps (500) or a share of an epoch (0.5)"
+    ),
     "check_val_every_n_epoch": refused(
         "set --trainer.val_check_interval, to steps (500) or to a share of an epoch (0.5)", default=None
     ),
-    "num_sanity_val_steps": Argument(default=0),
-    "log_every_n_steps": SUPPORTED,
+    "num_sanity_val_steps": Argument(Annotated[int, Range(-1)] | None, default=0),
+    "log_every_n_steps": Argument(PositiveInt | None),
     "enable_checkpointing": refused("a run always keeps last.ckpt, previous.ckpt and best.ckpt"),
-    "enable_progress_bar": SUPPORTED,
-    "enable_model_summary": Argument(default=False),
+    "enable_progress_bar": Argument(bool | None),
+    "enable_model_summary": Argument(bool | None, default=False),
     "accumulate_grad_batches": refused("set --model.accumulate, the number of parts that a batch is divided into"),
     "gradient_clip_val": refused("set --model.gradient_clip, the largest norm of each network's gradient"),
     "gradient_clip_algorithm": refused("set --model.gradient_clip, or override configure_gradient_clipping"),
-    "deterministic": SUPPORTED,
-    "benchmark": SUPPORTED,
-    "inference_mode": SUPPORTED,
+    "deterministic": Argument(bool | Literal["warn"] | None),
+    "benchmark": Argument(bool | None),
+    "inference_mode": Argument(bool),
     "use_distributed_sampler": refused("the data module divides the batch over the devices itself", default=False),
     "profiler": refused("use --profile, which prints where the time and memory of some steps go"),
-    "detect_anomaly": SUPPORTED,
+    "detect_anomaly": Argument(bool),
     "barebones": refused("a run has logs and checkpoints: --trainer.enable_progress_bar false leaves out the bar"),
     # Precision and cluster plugins; the run has its own for checkpoints.
-    "plugins": SUPPORTED,
-    "sync_batchnorm": SUPPORTED,
-    "reload_dataloaders_every_n_epochs": SUPPORTED,
+    "plugins": Argument(words="the import path of a plugin"),
+    "sync_batchnorm": Argument(bool),
+    "reload_dataloaders_every_n_epochs": Argument(NonNegativeInt),
     "default_root_dir": refused("set --runs, the folder of all runs"),
-    "enable_autolog_hparams": SUPPORTED,
+    "enable_autolog_hparams": Argument(bool),
     "model_registry": refused("use `ostinato release NAME`, which writes a trained generator to one file"),
 }
 
@@ -162,6 +177,21 @@ def check_callback(callback: type, known: Mapping[str, str] = CALLBACKS) -> None
         raise InvalidTypeError(f"systems cannot be trained with the callback {found[0]}: {known[found[0]]}")
 
 
+def check_values(given: Mapping[str, Any]) -> None:
+    """Refuse values of arguments that nobody could mean.
+
+    Raises:
+        ValueError: naming the argument, its value, and what it may be.
+    """
+    for name, value in given.items():
+        argument = ARGUMENTS.get(name, Argument())
+        if not argument.instead and complaint(value, argument.type):
+            raise InvalidValueError(f"trainer.{name} = {value}: must be {argument.expected}")
+    time = given.get("max_time")
+    if isinstance(time, str) and not re.fullmatch(r"\d+:\d\d?:\d\d?:\d\d?", time):
+        raise InvalidValueError(f"trainer.max_time = {time}: must be {ARGUMENTS['max_time'].expected}")
+
+
 def check_arguments(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
     """Refuse arguments that a run cannot have.
 
@@ -175,9 +205,9 @@ def check_arguments(given: Mapping[str, Any], defaults: Mapping[str, Any]) -> No
     for configured in listed(given.get("callbacks")):
         check_callback(_class_of(configured), CALLBACKS_OF_RUNS)
     for name, value in given.items():
-        argument = ARGUMENTS.get(name, SUPPORTED)
+        argument = ARGUMENTS.get(name, Argument())
         if argument.instead and value != defaults.get(name):
-            raise InvalidValueError(f"trainer.{name} = {value!r} is not supported: {argument.instead}")
+            raise InvalidValueError(f"trainer.{name} = {value} is not supported: {argument.instead}")
     if given.get("logger") is False:
         raise InvalidValueError("trainer.logger = False is not supported: WANDB_MODE=disabled leaves out W&B")
 
@@ -201,17 +231,10 @@ def validation_interval(trainer: Mapping[str, Any], data: Any) -> int:
         data: The data module, whose `plan` has the number of `steps` of an epoch.
 
     Raises:
-        ValueError, TypeError: the interval is neither.
+        ValueError: the interval is neither.
     """
     value = trainer["val_check_interval"]
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise InvalidTypeError(
-            f"trainer.val_check_interval = {value!r}: set a number of steps (500) or a share of an epoch (0.5)"
-        )
-    if isinstance(value, float) and not 0 < value <= 1:
-        raise InvalidValueError(f"trainer.val_check_interval = {value}: a share of an epoch is above 0 and at most 1")
-    if value < 1 and isinstance(value, int):
-        raise InvalidValueError(f"trainer.val_check_interval = {value}: must be at least 1 step")
+    check_values({"val_check_interval": value})
     if isinstance(value, int):
         return value
     return max(1, int(value * _steps_of_epoch(trainer["limit_train_batches"], data)))

@@ -169,7 +169,10 @@ def test_validate_gives_the_numbers_of_the_summary(finished, place):
         (["fti"], "no command 'fti': did you mean fit?"),
         (["fit"], "needs the name of an experiment"),
         (["fit", "hifigan_v3", "--model.chanels", "3"], "no argument --model.chanels: did you mean --model.channels?"),
-        (["fit", "hifigan_v3", "--model.channels", "wide"], '"model.channels": Expected a int. Got value: wide'),
+        (
+            ["fit", "hifigan_v3", "--model.channels", "wide"],
+            "model.channels = wide: must be a whole number of at least 1",
+        ),
         (["fit", "hifigan_v3", "--model.mel", "hifigan_44k"], "no mel preset 'hifigan_44k': did you mean"),
         (["fit", "hifigan_v3", "--data", "nowhere"], "nowhere"),
         (["fit", "hifigan_v3", "--data", "recordings", "--data.segment", "65536"], "segment"),

@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 import lightning as L
 import pytest
 
+from framework.annotations import Decay, NonEmpty, PositiveInt
 from framework.hyperparameters import HyperparameterError, Hyperparameters, added, runtime, trainer
 
 
@@ -17,9 +18,9 @@ class Base(Hyperparameters, L.LightningModule):
         rates: Upsampling rates.
     """
 
-    channels: int = 512
-    rates: tuple[int, ...] = (8, 8)
-    decay: float | None = None
+    channels: PositiveInt = 512
+    rates: NonEmpty[PositiveInt] = (8, 8)
+    decay: Decay | None = None
     mode: Literal["a", "b"] = "a"
     workers: int = runtime(0)
     max_steps: int = trainer(10)
@@ -59,11 +60,16 @@ def test_signature_is_true_and_hyperparameters_are_saved_plain():
     ("body", "message"),
     [
         ({"channel": 3}, "sets channel: did you mean channels?"),
-        ({"channels": 3.5}, "channels = 3.5: expected int"),
-        ({"channels": True}, "channels = True: expected int"),
-        ({"rates": (8, "8")}, r"expected tuple\[int, ...\]"),
+        ({"channels": 3.5}, r"Wrong.channels = 3.5: must be a whole number of at least 1 \(test_hyperparameters\)"),
+        ({"channels": True}, "channels = True: must be a whole number"),
+        ({"channels": 0}, "channels = 0: must be at least 1"),
+        ({"rates": (8, "8")}, "must be a sequence of whole numbers of at least 1"),
+        ({"rates": (8, -8)}, r"rates = \(8, -8\): each must be at least 1"),
+        ({"rates": ()}, "must have at least 1 item"),
         ({"rates": [8, 8]}, "is mutable"),
-        ({"mode": "c"}, "mode = 'c': expected"),
+        ({"mode": "c"}, "mode = 'c': must be one of a, b"),
+        ({"decay": 1.0}, "decay = 1.0: must be at least 0 and below 1"),
+        ({"decay": float("nan")}, "decay = nan: must be a finite number"),
     ],
 )
 def test_a_wrong_class_does_not_come_into_being(body, message):
@@ -72,7 +78,7 @@ def test_a_wrong_class_does_not_come_into_being(body, message):
 
 
 def test_wrong_values_are_refused_when_given():
-    with pytest.raises(HyperparameterError, match="decay = 'x': expected"):
+    with pytest.raises(HyperparameterError, match="decay = 'x': must be a number of at least 0 and below 1 or null"):
         Base(decay="x")
     assert Base(rates=[2, 2]).rates == (2, 2), "YAML has no tuples"
 
@@ -101,4 +107,4 @@ def test_resolved_leaves_out_what_cannot_change_the_result():
 
 def test_documentation_is_inherited():
     assert Small.documentation()["channels"] == "Width of the first layer."
-    assert "rates: Upsampling rates." in Small.__init__.__doc__
+    assert "rates: Upsampling rates (each at least 1)." in Small.__init__.__doc__

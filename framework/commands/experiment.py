@@ -5,8 +5,10 @@ import enum
 import hashlib
 import inspect
 import logging
+import re
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +17,17 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from datamodules.audio_data import AudioData
 from datamodules.audio_folder import AudioFolder
+from framework.annotations import Seed, complaint, describe
 from framework.catalogue import find, name_of
 from framework.commands.options import add_experiment_options
 from framework.commands.parser import OneLineErrors, UsageError
 from framework.commands.usage import COMMANDS, examples, usage_line
+from framework.hyperparameters import as_tuples
 from framework.progress import busy
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
-from framework.trainer_arguments import DEFAULTS, check_arguments, validation_interval
+from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values, validation_interval
 
 SHOWN_TRAINER_ARGUMENTS = (
     "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
@@ -32,9 +36,26 @@ SHOWN_TRAINER_ARGUMENTS = (
 
 
 class ExperimentParser(OneLineErrors, LightningArgumentParser):
-    """The parser of an experiment's hyperparameters."""
+    """The parser of an experiment's hyperparameters.
+
+    Attributes:
+        expected: What options may be, in words, by their names.
+    """
 
     has_short_help = False
+    expected: Mapping[str, str] = {}
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise a value of the wrong type as one line that says what the option may be.
+
+        Raises:
+            UsageError: always.
+        """
+        named = re.search(r'Parser key "([\w.]+)":', message)
+        values = re.findall(r"(?:Got|Given) value: (.*)", message)
+        if named and values and named[1] in self.expected:
+            raise UsageError(f"{named[1]} = {values[-1]}: must be {self.expected[named[1]]}") from None
+        return super().error(message, ex)
 
 
 class ExperimentCLI(LightningCLI):
@@ -72,12 +93,13 @@ class ExperimentCLI(LightningCLI):
         add_experiment_options(self.command, parser)
         parser.examples = examples(self.command, name_of(self.experiment))
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+    def add_arguments_to_parser(self, parser: Any) -> None:
         """Tie the data's seed to the run's, take a checkpoint's values as defaults, and shorten the help."""
         data = self.experiment.data.hyperparameters
         if "seed" in data:
             parser.link_arguments("seed", "data.seed")
         known = self.experiment.hyperparameters
+        parser.expected = expected(self.experiment)
         parser.set_defaults({f"model.{n}": value for n, value in self.stored.items() if n in known})
         for action in parser._actions:
             name = action.dest.removeprefix("trainer.")
@@ -89,18 +111,34 @@ class ExperimentCLI(LightningCLI):
         self.check()
 
     def check(self) -> None:
-        """Refuse arguments of the Trainer that a run cannot have.
+        """Refuse values out of their ranges, and arguments of the Trainer that a run cannot have.
 
         Raises:
-            ValueError: naming the argument, its value, and what to use instead.
+            UsageError, ValueError: naming the option, its value, and what it may be, or what to use instead.
         """
+        for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
+            for name, value in vars(self.config[part]).items():
+                if said := complaint(as_tuples(value), cls.hyperparameters[name].annotation):
+                    raise UsageError(f"{part}.{name} = {in_yaml(value)}: {said}")
+        self.check_seed()
+        check_values(self.trainer_settings)
         if self.command in ("fit", "doctor"):
             check_arguments(self.trainer_settings, plain(self.parser.get_defaults()["trainer"].as_dict()))
 
     def _parse_ckpt_path(self) -> None:
         """Leave the checkpoint's hyperparameters alone: Lightning lets them beat the command line silently."""
 
+    def check_seed(self) -> None:
+        """Refuse seeds that PyTorch and NumPy do not have; Lightning sets the seed before it asks for any check.
+
+        Raises:
+            UsageError: naming the seeds that there are.
+        """
+        if said := complaint(self.config["seed"], Seed):
+            raise UsageError(f"seed = {self.config['seed']}: {said}")
+
     def _set_seed(self) -> None:
+        self.check_seed()
         seed_everything(self.config["seed"], workers=True, verbose=False)
 
     def instantiate_trainer(self, **kwargs: Any) -> Any:
@@ -208,6 +246,21 @@ def quieten() -> None:
     ):
         warnings.filterwarnings("ignore", message)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+
+
+def expected(experiment: Any) -> dict[str, str]:
+    """Return what each option of an experiment may be, in words."""
+    parts = (("model", experiment.hyperparameters), ("data", experiment.data.hyperparameters))
+    found = {f"{part}.{n}": describe(p.annotation) for part, known in parts for n, p in known.items()}
+    found |= {f"trainer.{name}": argument.expected for name, argument in ARGUMENTS.items() if not argument.instead}
+    return found | {"seed": describe(Seed)}
+
+
+def in_yaml(value: Any) -> str:
+    """Return a value as it is written on a command line."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(in_yaml, value))}]"
+    return "null" if value is None else str(value)
 
 
 def plain(value: Any) -> Any:

@@ -38,7 +38,7 @@ from framework.runs.resuming import of_this_run, started_from
 from framework.runs.signals import StopSignals
 from framework.runs.sources import hash_of
 from framework.runs.stored_files import DamagedFileError
-from framework.strategies import is_main_process, strategy
+from framework.strategies import check_accelerator, is_main_process, strategy
 from framework.tracking.callbacks import AudioSamples, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.profile import StepProfile
@@ -229,6 +229,7 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str],
     own, every = listed(arguments["callbacks"]), cli.validation_interval
     has_bar = arguments["enable_progress_bar"] is False or any(isinstance(c, ProgressBar) for c in own)
     plugins = listed(arguments["plugins"])
+    check_accelerator(arguments["accelerator"])
     if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
         raise UsageError("trainer.plugins: a run writes its checkpoints itself, and takes no other CheckpointIO")
     fixed = {

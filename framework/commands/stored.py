@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.catalogue import experiments_of
-from framework.hyperparameters import HyperparameterError
+from framework.hyperparameters import HyperparameterError, as_tuples
 from framework.runs.checkpoints import newest_checkpoint
 from framework.runs.folder import RunError, RunFolder
 from framework.runs.identity import class_of, is_code_of, signature, stored_structure
@@ -54,9 +54,9 @@ class StoredRun:
             trainer = self.config["trainer"]
             own = {n: trainer[n] for n, p in found.hyperparameters.items() if p.kind == "trainer" and n in trainer}
             return found.variant(
-                **_as_tuples(self.config["model"]),
+                **as_tuples(self.config["model"]),
                 **own | {"seed": self.config["seed"]},
-                data=data.variant(**_as_tuples(values)),
+                data=data.variant(**as_tuples(values)),
             )
         except (ImportError, AttributeError, HyperparameterError) as error:
             raise RunError(f"{self.unlike}{error}") from None
@@ -133,9 +133,3 @@ def stored_run(target: str | Path) -> StoredRun:
 def _imported(name: str) -> Any:
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)
-
-
-def _as_tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _as_tuples(item) for name, item in value.items()}
-    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn, tanh
 from torch.nn.functional import conv1d, conv_transpose1d, pad
 
+from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
@@ -164,12 +165,12 @@ class BigVGAN(Adversarial):
     learning_rate_decay = 0.9999996
     decay_steps = 1
     gradient_clip = 1000.0
-    channels: int = 512
-    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
-    kernels: tuple[int, ...] = (3, 7, 11)
-    dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    channels: PositiveInt = 512
+    upsample_rates: NonEmpty[PositiveInt] = (8, 8, 2, 2)
+    kernels: NonEmpty[PositiveInt] = (3, 7, 11)
+    dilations: NonEmpty[NonEmpty[PositiveInt]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     antialiased: bool = True
-    mel_weight: float = 45.0
+    mel_weight: NonNegativeFloat = 45.0
 
     def build_generator(self) -> BigVGANGenerator:
         return BigVGANGenerator(

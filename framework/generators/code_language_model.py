@@ -1,12 +1,13 @@
 """A language model over a codec's codes: music as text of several codebooks (AudioLM; MusicGen: Copet et al., 2023)."""
 
 import math
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
+from framework.annotations import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.code_transformer import (
     Cache,
@@ -59,19 +60,19 @@ class CodeLanguageModel(System):
     schedule = "cosine"
     warmup_steps = 100
     autoencoder: str = runtime("")
-    books: int = 0
-    channels: int = 256
-    layers: int = 6
-    heads: int = 4
-    context: int = 512
+    books: NonNegativeInt = 0
+    channels: PositiveInt = 256
+    layers: PositiveInt = 6
+    heads: PositiveInt = 4
+    context: PositiveInt = 512
     label: str = ""
-    labels: int = 0
+    labels: NonNegativeInt = 0
     scored: bool = False
-    synthesized_label: int = runtime(0)
-    temperature: float = runtime(1.0)
-    top_k: int = runtime(0)
-    top_p: float = runtime(1.0)
-    prompt_seconds: float = runtime(0.0)
+    synthesized_label: NonNegativeInt = runtime(0)
+    temperature: NonNegativeFloat = runtime(1.0)
+    top_k: NonNegativeInt = runtime(0)
+    top_p: Annotated[float, Range(above=0, most=1)] = runtime(1.0)
+    prompt_seconds: NonNegativeFloat = runtime(0.0)
 
     def build(self) -> None:
         """Load the codec and make the transformer.

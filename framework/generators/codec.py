@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.annotations import NonNegativeFloat, PositiveInt, UnitInterval
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.autoencoder import Autoencoder, AutoencoderNetwork
 from framework.generators.quantisation import Quantised, ResidualQuantiser, perplexity
@@ -61,11 +62,11 @@ class Codec(Autoencoder):
         bitrate: Kilobits a second of what is coded from then on; 0 uses all codebooks.
     """
 
-    codebooks: int
-    codebook_size: int = 1024
-    commitment_weight: float = 0.25
-    quantiser_dropout: float = 0.5
-    bitrate: float = runtime(0.0)
+    codebooks: PositiveInt
+    codebook_size: PositiveInt = 1024
+    commitment_weight: NonNegativeFloat = 0.25
+    quantiser_dropout: UnitInterval = 0.5
+    bitrate: NonNegativeFloat = runtime(0.0)
 
     def build(self) -> None:
         """Make the networks and choose the bitrate.

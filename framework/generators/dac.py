@@ -7,6 +7,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dac import DACDiscriminator
 from framework.generators.autoencoder import Autoencoder
@@ -176,10 +177,10 @@ class DACRecipe(Autoencoder):
     betas = (0.8, 0.99)
     learning_rate_decay = 0.999996
     decay_steps = 1
-    encoder_channels: int = 64
-    decoder_channels: int = 1536
-    rates: tuple[int, ...] = (2, 4, 8, 8)
-    mel_weight: float = 15.0
+    encoder_channels: PositiveInt = 64
+    decoder_channels: PositiveInt = 1536
+    rates: NonEmpty[PositiveInt] = (2, 4, 8, 8)
+    mel_weight: NonNegativeFloat = 15.0
 
     def build_encoder(self, outputs: int) -> nn.Module:
         """Return the network from audio `(batch, 1, time)` to `(batch, outputs, frames)`."""
@@ -208,8 +209,8 @@ class DAC(DACRecipe, Codec):
     """
 
     codebooks = 9
-    codebook_dimensions: int = 8
-    codebook_weight: float = 1.0
+    codebook_dimensions: PositiveInt = 8
+    codebook_weight: NonNegativeFloat = 1.0
 
     def build_generator(self) -> DACNetwork:
         latents = self.encoder_channels * 2 ** len(self.rates)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from datamodules.pianorolls import Pianorolls
 from datamodules.roll_pictures import roll_picture
 from datamodules.soundfont import Performance, render
+from framework.annotations import MidiNumber, PositiveFloat, PositiveInt
 from framework.audio.griffin_lim import GriffinLim
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dcgan import DCGANDiscriminator, draw_weights
@@ -68,8 +69,8 @@ class DCGAN(NoiseDriven):
 
     learning_rate = 2e-4
     betas = (0.5, 0.999)
-    channels: int = 64
-    images: int = 1
+    channels: PositiveInt = 64
+    images: PositiveInt = 1
 
     def build_generator(self) -> DCGANGenerator:
         return DCGANGenerator(self.inputs, self.channels, self.images)
@@ -130,8 +131,8 @@ class PianorollDCGAN(DCGAN):
 
     mel = "hifigan_22k"
     images = 4
-    lowest: int = 34
-    steps_a_minute: float = runtime(400.0)
+    lowest: MidiNumber = 34
+    steps_a_minute: PositiveFloat = runtime(400.0)
 
     @property
     def length(self) -> int:

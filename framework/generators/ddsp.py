@@ -1,10 +1,11 @@
 """DDSP: audio of oscillators and filtered noise that a network plays, learnt through both (Engel et al., 2020)."""
 
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
+from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range
 from framework.audio.loudness import log_magnitude_loudness, loudness
 from framework.audio.mfcc import MFCC
 from framework.audio.pitch import track_pitch
@@ -46,17 +47,17 @@ class DDSP(Adversarial):
     learning_rate_decay = 0.98
     gradient_clip = 3.0
     decay_steps = 10_000
-    control_hop: int = 64
-    harmonics: int = 60
-    noise_bands: int = 65
-    width: int = 512
-    layers: int = 3
-    units: int = 512
-    latents: int = 0
-    reverb_length: int = 48000
-    spectral_sizes: tuple[int, ...] = (2048, 1024, 512, 256, 128, 64)
-    spectral_weight: float = 1.0
-    pitch_shift: float = runtime(0.0)
+    control_hop: PositiveInt = 64
+    harmonics: PositiveInt = 60
+    noise_bands: NonNegativeInt = 65
+    width: PositiveInt = 512
+    layers: NonNegativeInt = 3
+    units: PositiveInt = 512
+    latents: NonNegativeInt = 0
+    reverb_length: NonNegativeInt = 48000
+    spectral_sizes: NonEmpty[Annotated[int, Range(2)]] = (2048, 1024, 512, 256, 128, 64)
+    spectral_weight: NonNegativeFloat = 1.0
+    pitch_shift: Annotated[float, Range(-60, 60)] = runtime(0.0)
     match_loudness: bool = runtime(True)
 
     def build(self) -> None:
@@ -165,7 +166,7 @@ class DDSPPyTorch(DDSP):
     reverb_length = 16000
     spectral_sizes = (4096, 2048, 1024, 512, 256, 128)
     loudness_mean: float = -3.8
-    loudness_deviation: float = 1.5
+    loudness_deviation: PositiveFloat = 1.5
 
     def build_generator(self) -> nn.Module:
         if self.latents:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, silu
 
+from framework.annotations import NonNegativeInt, PositiveInt
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.paradigms.diffusion import Diffusion
@@ -174,10 +175,10 @@ class DiffWave(Diffusion):
 
     mel = "diffwave_22k"
     learning_rate = 2e-4
-    channels: int = 64
-    layers: int = 30
-    cycle: int = 10
-    upsample_scales: tuple[int, int] = (16, 16)
+    channels: PositiveInt = 64
+    layers: PositiveInt = 30
+    cycle: PositiveInt = 10
+    upsample_scales: tuple[PositiveInt, PositiveInt] = (16, 16)
 
     def build_generator(self) -> nn.Module:
         mels = self.preset.n_mels
@@ -215,8 +216,8 @@ class UnconditionalDiffWave(DiffWave):
     copies: ClassVar[bool] = False
 
     label: str = ""
-    labels: int = 0
-    synthesized_label: int = runtime(0)
+    labels: NonNegativeInt = 0
+    synthesized_label: NonNegativeInt = runtime(0)
 
     def build_generator(self) -> DiffWaveNetwork:
         labels = self.labels if self.label else 0

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.parametrizations import weight_norm
 
+from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, PositiveInt
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale_stft import MultiScaleSTFTDiscriminator
 from framework.errors import InvalidValueError
@@ -155,14 +156,14 @@ class Encodec(Codec):
     codebooks = 32
     commitment_weight = 1.0
     quantiser_dropout = 1.0
-    channels: int = 32
-    rates: tuple[int, ...] = (8, 5, 4, 2)
-    dimension: int = 128
-    lstm_layers: int = 2
-    trained_books: tuple[int, ...] = (2, 4, 8, 16, 32)
+    channels: PositiveInt = 32
+    rates: NonEmpty[PositiveInt] = (8, 5, 4, 2)
+    dimension: PositiveInt = 128
+    lstm_layers: NonNegativeInt = 2
+    trained_books: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32)
     balanced: bool = True
-    waveform_weight: float = 0.1
-    mel_weight: float = 1.0
+    waveform_weight: NonNegativeFloat = 0.1
+    mel_weight: NonNegativeFloat = 1.0
 
     def build(self) -> None:
         """Make the networks and the balancer.

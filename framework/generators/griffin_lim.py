@@ -1,5 +1,6 @@
 """Griffin-Lim as a system: what no training at all achieves, measured and heard as any other system is."""
 
+from framework.annotations import NonNegativeFloat, NonNegativeInt
 from framework.audio.griffin_lim import GriffinLim
 from framework.hyperparameters import added
 from framework.paradigms.system import System
@@ -17,8 +18,8 @@ class GriffinLimVocoder(System):
     """
 
     max_steps = 0
-    iterations: int = 32
-    momentum: float = 0.99
+    iterations: NonNegativeInt = 32
+    momentum: NonNegativeFloat = 0.99
     random_phase: bool = False
     mel_consistency_steps: int = added(0)
 

@@ -7,6 +7,7 @@ from typing import Literal
 from torch import Tensor, nn, tanh
 from torch.nn.functional import leaky_relu
 
+from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
@@ -183,14 +184,14 @@ class HiFiGAN(Adversarial):
         mel_weight: Weight of the L1 loss between full-band log-mels (equation 4).
     """
 
-    channels: int = 512
-    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
-    upsample_kernels: tuple[int, ...] = (16, 16, 4, 4)
+    channels: PositiveInt = 512
+    upsample_rates: NonEmpty[PositiveInt] = (8, 8, 2, 2)
+    upsample_kernels: NonEmpty[PositiveInt] = (16, 16, 4, 4)
     residual_block: Literal[1, 2] = 1
-    kernels: tuple[int, ...] = (3, 7, 11)
-    dilations: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    kernels: NonEmpty[PositiveInt] = (3, 7, 11)
+    dilations: NonEmpty[NonEmpty[PositiveInt]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     fusion: bool = True
-    mel_weight: float = 45.0
+    mel_weight: NonNegativeFloat = 45.0
 
     def build_generator(self) -> HiFiGANGenerator:
         return HiFiGANGenerator(

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from framework.annotations import NonEmpty, PositiveInt
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
 from framework.generators.channels_last import Vocoder
@@ -109,10 +110,10 @@ class MelGAN(Adversarial):
     learning_rate_decay = 1.0
     feature_matching_weight = 10.0
     match_before_update = True
-    channels: int = 32
-    upsample_rates: tuple[int, ...] = (8, 8, 2, 2)
-    residual_blocks: int = 3
-    scales: int = 3
+    channels: PositiveInt = 32
+    upsample_rates: NonEmpty[PositiveInt] = (8, 8, 2, 2)
+    residual_blocks: PositiveInt = 3
+    scales: PositiveInt = 3
 
     def build_generator(self) -> MelGANGenerator:
         return MelGANGenerator(self.preset.n_mels, self.channels, self.upsample_rates, self.residual_blocks)

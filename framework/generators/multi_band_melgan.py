@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
 from framework.audio.pqmf import TAPS, SubBandAnalysis, SubBandSynthesis
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
@@ -77,13 +78,13 @@ class MultiBandMelGAN(Adversarial):
     adversarial_start = 200_000
     adversarial_weight = 2.5
     feature_matching_weight = 0.0
-    channels: int = 48
-    upsample_rates: tuple[int, ...] = (8, 4, 2)
-    residual_blocks: int = 4
-    scales: int = 3
-    stft_weight: float = 0.5
-    sub_band_stft_weight: float = 0.5
-    multi_scale_weight: float = 1 / 3
+    channels: PositiveInt = 48
+    upsample_rates: NonEmpty[PositiveInt] = (8, 4, 2)
+    residual_blocks: PositiveInt = 4
+    scales: PositiveInt = 3
+    stft_weight: NonNegativeFloat = 0.5
+    sub_band_stft_weight: NonNegativeFloat = 0.5
+    multi_scale_weight: NonNegativeFloat = 1 / 3
 
     def build(self) -> None:
         """Make the networks and the losses, those of sub-bands too."""

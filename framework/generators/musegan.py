@@ -16,6 +16,7 @@ from datamodules.pianorolls import Pianorolls, pianoroll
 from datamodules.roll_pictures import roll_picture
 from datamodules.song_midi import save_midi
 from datamodules.soundfont import Performance, render
+from framework.annotations import PositiveFloat, PositiveInt
 from framework.audio.files import save_audio
 from framework.discriminators.base import Discriminator
 from framework.discriminators.musegan import MuseGANDiscriminator, TutorialDiscriminator
@@ -61,10 +62,10 @@ class MuseGAN(Adversarial):
     feature_matching_weight = 0.0
     critic_steps = 5
     max_steps = 50_000
-    latent: int = 128
+    latent: PositiveInt = 128
     refinement: Literal["none", "hard", "bernoulli"] = "none"
     binarisation: Literal["hard", "bernoulli"] = runtime("hard")
-    beats_a_minute: float = runtime(90.0)
+    beats_a_minute: PositiveFloat = runtime(90.0)
 
     @functools.cached_property
     def grid(self) -> Pianorolls:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from framework.annotations import PositiveInt
 from framework.audio.griffin_lim import fast_griffin_lim
 from framework.discriminators.base import Discriminator
 from framework.discriminators.waveform import SpecGANDiscriminator
@@ -89,7 +90,7 @@ class SpecGAN(NoiseDriven):
     learning_rate = 1e-4
     betas = (0.5, 0.9)
     critic_steps = 5
-    channels: int = 64
+    channels: PositiveInt = 64
 
     def build(self) -> None:
         """Make the networks and the images, whose moments are part of a checkpoint."""

@@ -4,6 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
+from framework.annotations import PositiveFloat
 from framework.audio.spectral_envelope import SpectralEnvelope
 from framework.generators.diffwave import DiffWave
 
@@ -20,7 +21,7 @@ class SpecGrad(DiffWave):
     """
 
     clamped = "nothing"
-    deviation: float = 2.0
+    deviation: PositiveFloat = 2.0
 
     def build(self) -> None:
         """Make the filter and the network."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
@@ -167,13 +168,13 @@ class UnivNet(Adversarial):
     betas = (0.5, 0.9)
     learning_rate_decay = 1.0
     feature_matching_weight = 0.0
-    channels: int = 16
-    noise: int = 64
-    rates: tuple[int, ...] = (8, 8, 4)
-    dilations: tuple[int, ...] = (1, 3, 9, 27)
-    stft_weight: float = 2.5
-    multi_period_weight: float = 1 / 8
-    multi_resolution_weight: float = 1 / 8
+    channels: PositiveInt = 16
+    noise: PositiveInt = 64
+    rates: NonEmpty[PositiveInt] = (8, 8, 4)
+    dilations: NonEmpty[PositiveInt] = (1, 3, 9, 27)
+    stft_weight: NonNegativeFloat = 2.5
+    multi_period_weight: NonNegativeFloat = 1 / 8
+    multi_resolution_weight: NonNegativeFloat = 1 / 8
 
     def build_generator(self) -> UnivNetGenerator:
         return UnivNetGenerator(self.preset.n_mels, self.channels, self.noise, self.rates, self.dilations)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from framework.annotations import NonNegativeFloat, PositiveInt
 from framework.generators.autoencoder import AutoencoderNetwork
 from framework.generators.dac import DACRecipe
 from framework.paradigms.system import Terms
@@ -66,8 +67,8 @@ class VAE(DACRecipe):
         divergence_weight: Weight of the divergence of a latent from a standard normal (beta).
     """
 
-    dimension: int = 64
-    divergence_weight: float = 0.01
+    dimension: PositiveInt = 64
+    divergence_weight: NonNegativeFloat = 0.01
 
     def build_generator(self) -> VAENetwork:
         encoder, decoder = self.build_encoder(2 * self.dimension), self.build_decoder(self.dimension)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose1d, fold, gelu, pad
 
+from framework.annotations import NonNegativeFloat, PositiveInt
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitDiscriminator
@@ -271,12 +272,12 @@ class Vocos(Adversarial):
     learning_rate_decay = 1.0
     schedule = "cosine"
     feature_matching_weight = 1.0
-    channels: int = 512
-    hidden: int = 1536
-    layers: int = 8
-    mel_weight: float = 45.0
-    multi_period_weight: float = 1 / 5
-    multi_resolution_weight: float = 0.1 / 3
+    channels: PositiveInt = 512
+    hidden: PositiveInt = 1536
+    layers: PositiveInt = 8
+    mel_weight: NonNegativeFloat = 45.0
+    multi_period_weight: NonNegativeFloat = 1 / 5
+    multi_resolution_weight: NonNegativeFloat = 0.1 / 3
 
     def build_generator(self) -> VocosNetwork:
         return VocosNetwork(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from framework.annotations import NonNegativeInt, PositiveInt
 from framework.discriminators.base import Discriminator
 from framework.discriminators.waveform import WaveGANDiscriminator, glorot, tensorflow_name
 from framework.losses.adversarial import AdversarialLoss, WassersteinGP
@@ -78,9 +79,9 @@ class WaveGAN(NoiseDriven):
     learning_rate = 1e-4
     betas = (0.5, 0.9)
     critic_steps = 5
-    channels: int = 64
-    layers: int = 5
-    phase_shuffle: int = 2
+    channels: PositiveInt = 64
+    layers: PositiveInt = 5
+    phase_shuffle: NonNegativeInt = 2
 
     @property
     def length(self) -> int:

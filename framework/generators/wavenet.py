@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from framework.annotations import NonNegativeInt, PositiveFloat, PositiveInt
 from framework.generators.wavenet_network import WaveNetNetwork
 from framework.generators.wavenet_sampling import sample
 from framework.hyperparameters import runtime
@@ -42,23 +43,23 @@ class WaveNet(Autoregressive):
         synthesized_label: The label of what is sampled without a recording.
     """
 
-    layers: int = 30
-    cycle: int = 10
-    kernel: int = 2
-    residual_channels: int = 64
-    gate_channels: int = 128
-    skip_channels: int = 256
+    layers: PositiveInt = 30
+    cycle: PositiveInt = 10
+    kernel: PositiveInt = 2
+    residual_channels: PositiveInt = 64
+    gate_channels: PositiveInt = 128
+    skip_channels: NonNegativeInt = 256
     gated: bool = True
     scaled: bool = False
     normed: bool = False
-    upsample_scales: tuple[int, ...] = ()
-    context: int = 2
+    upsample_scales: tuple[PositiveInt, ...] = ()
+    context: NonNegativeInt = 2
     mel_mean: float = 0.0
-    mel_deviation: float = 1.0
+    mel_deviation: PositiveFloat = 1.0
     label: str = ""
-    labels: int = 0
-    label_channels: int = 16
-    synthesized_label: int = runtime(0)
+    labels: NonNegativeInt = 0
+    label_channels: PositiveInt = 16
+    synthesized_label: NonNegativeInt = runtime(0)
 
     def build_distribution(self) -> Distribution:
         return MuLawSoftmax()

@@ -1,7 +1,7 @@
 """Whole-song hierarchical generation: a cascade of diffusion models over images of a song (Wang et al., 2024)."""
 
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from datamodules.roll_pictures import roll_picture
 from datamodules.song_layouts import FORM, form_of
 from datamodules.songs import Song
 from datamodules.soundfont import Performance, render
+from framework.annotations import NonEmpty, NonNegativeInt, PositiveFloat, PositiveInt, Range, UnitInterval
 from framework.evaluation.metrics.metric import Trait
 from framework.evaluation.metrics.structure import FORM_TRAITS, TRAITS, form_traits, structure
 from framework.generators.unet import UNet
@@ -60,14 +61,14 @@ class WholeSongLevel(Diffusion):
     clamped = "clean"
     learning_rate = 5e-5
     gradient_clip = 10.0
-    channels: int = 64
-    multipliers: tuple[int, ...] = (1, 2, 4, 4)
-    attention: tuple[int, ...] = (2, 3)
-    blocks: int = 2
-    width: int = 128
-    masked: float = 0.2
-    empty: float = 0.0
-    beats_a_minute: float = runtime(76.0)
+    channels: PositiveInt = 64
+    multipliers: NonEmpty[PositiveInt] = (1, 2, 4, 4)
+    attention: tuple[NonNegativeInt, ...] = (2, 3)
+    blocks: PositiveInt = 2
+    width: PositiveInt = 128
+    masked: UnitInterval = 0.2
+    empty: Annotated[float, Range(-1, below=1)] = 0.0
+    beats_a_minute: PositiveFloat = runtime(76.0)
 
     def build_schedule(self) -> NoiseSchedule:
         return NoiseSchedule.quadratic(self.levels, self.first_beta, self.last_beta)
@@ -229,7 +230,7 @@ class SmallSongLevel(WholeSongLevel):
     warmup_steps = 50
     schedule = "cosine"
     one_note: bool = True
-    temperature: float = runtime(0.4)
+    temperature: PositiveFloat = runtime(0.4)
 
     def build_schedule(self) -> NoiseSchedule:
         return NoiseSchedule.cosine(self.levels)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from framework.annotations import NonNegativeFloat, NonNegativeInt, PositiveInt
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, normalised_once
 from framework.hyperparameters import added
 from framework.losses.adversarial import AdversarialLoss, LeastSquares
@@ -38,11 +39,11 @@ class Adversarial(System):
     betas = (0.8, 0.99)
     weight_decay = 0.01
     learning_rate_decay = 0.999
-    adversarial_weight: float = 1.0
-    feature_matching_weight: float = 2.0
-    adversarial_start: int = 0
+    adversarial_weight: NonNegativeFloat = 1.0
+    feature_matching_weight: NonNegativeFloat = 2.0
+    adversarial_start: NonNegativeInt = 0
     match_before_update: bool = False
-    critic_steps: int = added(1)
+    critic_steps: PositiveInt = added(1)
     bf16_discriminators: bool = added(False)
 
     def build(self) -> None:

@@ -1,12 +1,13 @@
 """Autoregressive training and sampling: each sample's distribution given all samples before it."""
 
 import math
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
 from torchaudio.functional import deemphasis, preemphasis
 
+from framework.annotations import NonNegativeFloat, PositiveFloat, Range
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.losses.likelihood import Distribution
@@ -43,9 +44,9 @@ class Autoregressive(System):
     copies: ClassVar[bool] = False
 
     learning_rate = 1e-3
-    pre_emphasis: float = 0.0
-    gain: float = 1.0
-    temperature: float = runtime(1.0)
+    pre_emphasis: Annotated[float, Range(0, below=1)] = 0.0
+    gain: PositiveFloat = 1.0
+    temperature: NonNegativeFloat = runtime(1.0)
 
     def build(self) -> None:
         """Make the distribution and the network.

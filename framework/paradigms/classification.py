@@ -1,12 +1,13 @@
 """Classification: a network that tells which class a clip is of, for others to be measured by."""
 
 import itertools
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from framework.annotations import NonNegativeFloat, PositiveFloat, Range
 from framework.paradigms.system import System, Terms
 
 
@@ -56,10 +57,10 @@ class Classification(System):
     monitor: ClassVar[str] = "validation/error"
 
     label: str = "instrument"
-    classes: int = 2
+    classes: Annotated[int, Range(2)] = 2
     mean: float = -6.0
-    deviation: float = 4.0
-    noise: float = 0.01
+    deviation: PositiveFloat = 4.0
+    noise: NonNegativeFloat = 0.01
 
     def build_generator(self) -> ClipClassifier:
         return ClipClassifier(self.classes)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
+from framework.annotations import NonEmpty, NonNegativeInt, OpenUnitInterval, PositiveInt
 from framework.hyperparameters import runtime
 from framework.paradigms.noise_schedules import (
     DDIM,
@@ -47,13 +48,13 @@ class Diffusion(System):
 
     monitor: ClassVar[str] = "validation/loss"
 
-    levels: int = 50
-    first_beta: float = 1e-4
-    last_beta: float = 0.05
+    levels: PositiveInt = 50
+    first_beta: OpenUnitInterval = 1e-4
+    last_beta: OpenUnitInterval = 0.05
     distance: Literal["l1", "l2"] = "l1"
     sampler: Literal["fast", "ancestral", "ddim"] = runtime("fast")
-    sampling_steps: int = runtime(0)
-    fast_betas: tuple[float, ...] = runtime((1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5))
+    sampling_steps: NonNegativeInt = runtime(0)
+    fast_betas: NonEmpty[OpenUnitInterval] = runtime((1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5))
     clamped: Literal["step", "clean", "nothing"] = runtime("step")
 
     def build(self) -> None:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from framework.annotations import NonNegativeInt, PositiveInt
 from framework.discriminators.base import DiscriminatorOutput
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
@@ -43,10 +44,10 @@ class NoiseDriven(Adversarial):
     weight_decay = 0.0
     learning_rate_decay = 1.0
     feature_matching_weight = 0.0
-    latent: int = 100
+    latent: PositiveInt = 100
     label: str = ""
-    labels: int = 0
-    synthesized_label: int = runtime(0)
+    labels: NonNegativeInt = 0
+    synthesized_label: NonNegativeInt = runtime(0)
 
     def build(self) -> None:
         """Make the networks.

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from framework.annotations import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, Seed
 from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.discriminators.spectral_norm import SpectralNorm
@@ -82,23 +83,23 @@ class System(Hyperparameters, LightningModule):
 
     data: type[LightningDataModule]
     mel: str = "hifigan_22k"
-    ema_decay: float = 0.0
-    learning_rate: float = 2e-4
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    learning_rate_decay: float = 1.0
-    decay_steps: int = added(0)
-    warmup_steps: int = added(0)
+    ema_decay: Decay = 0.0
+    learning_rate: PositiveFloat = 2e-4
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
+    weight_decay: NonNegativeFloat = 0.0
+    learning_rate_decay: PositiveFloat = 1.0
+    decay_steps: NonNegativeInt = added(0)
+    warmup_steps: NonNegativeInt = added(0)
     schedule: Literal["exponential", "cosine"] = added("exponential")
-    gradient_clip: float = 0.0
-    accumulate: int = runtime(1)
+    gradient_clip: NonNegativeFloat = 0.0
+    accumulate: PositiveInt = runtime(1)
     compile_networks: bool = runtime(False)
-    skipped_limit: int = runtime(20)
-    stall_minutes: float = runtime(30.0)
-    max_steps: int = trainer(1_000_000)
-    val_check_interval: int = trainer(1_000)
+    skipped_limit: PositiveInt = runtime(20)
+    stall_minutes: NonNegativeFloat = runtime(30.0)
+    max_steps: Annotated[int, Range(-1)] = trainer(1_000_000)
+    val_check_interval: PositiveInt = trainer(1_000)
     precision: str = trainer("32-true")
-    seed: int = trainer(1234)
+    seed: Seed = trainer(1234)
 
     def build(self) -> None:
         """Make the front end, the networks and the losses."""

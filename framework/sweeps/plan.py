@@ -10,7 +10,7 @@ from typing import Any
 from framework.catalogue import UnknownExperimentError, find, name_of
 from framework.commands.experiment import ExperimentCLI, on_recordings
 from framework.commands.parser import UsageError
-from framework.hyperparameters import Hyperparameters
+from framework.hyperparameters import Hyperparameters, as_tuples
 from framework.runs.folder import RunError, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, sources_of
@@ -32,7 +32,7 @@ class IdentityReader(ExperimentCLI):
         A system whose identity depends on what it is built of, such as a trained autoencoder, is built.
         """
         self.config_init = self.config
-        variant = self.experiment.variant(**_as_tuples(vars(self.config["model"])))
+        variant = self.experiment.variant(**as_tuples(vars(self.config["model"])))
         self.model = variant.__new__(variant) if variant.resolved is Hyperparameters.resolved else variant()
         self.datamodule = self.experiment.data(**vars(self.config["data"]))
 
@@ -211,12 +211,6 @@ def _read_family(path: Path, changed: int) -> str:
 def seconds_per_step(folder: Path, run: PlannedRun) -> float | None:
     """Return the median seconds of a run's steps, as if its batches had the size of another's."""
     return progress(replace(run, path=folder)).seconds_per_step
-
-
-def _as_tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _as_tuples(item) for name, item in value.items()}
-    return tuple(map(_as_tuples, value)) if isinstance(value, list) else value
 
 
 def check_folders(plan: Plan) -> None:
