@@ -98,14 +98,10 @@ class AudioData(Hyperparameters, LightningDataModule):
         """Check the values.
 
         Raises:
-            ValueError: one that has to be positive is not.
+            ValueError: gains in the wrong order, or a label that is called like something else in a batch.
         """
-        for name in ("sample_rate", "segment", "batch_size", "crops_per_clip", "validation_seconds"):
-            if getattr(self, name) <= 0:
-                raise InvalidValueError(f"{self._name}.{name} = {getattr(self, name)}: must be positive")
-        for name in ("f0_hop", "score_hop"):
-            if getattr(self, name) < 0:
-                raise InvalidValueError(f"{self._name}.{name} = {getattr(self, name)}: must be samples, or 0 for none")
+        if self.gain[0] > self.gain[1]:
+            raise InvalidValueError(f"{self._name}.gain = {self.gain}: put the lesser first")
         if taken := set(self.labels) & _IN_BATCHES:
             raise InvalidValueError(f"{self._name}.labels: {min(taken)!r} is the name of something else in a batch")
         self._position: Position = (0, 0)

@@ -60,6 +60,10 @@ class SongLevel(Hyperparameters, LightningDataModule):
         super().build()
         self._position: Position = (0, 0)
         self._loader: Loader | None = None
+        if self.shift[0] > self.shift[1]:
+            raise InvalidValueError(
+                f"{type(self).__name__}.shift = {self.shift}: the first must not be above the second"
+            )
         if self.layout.segments and len(self.segment_shares) != self.layout.segments + 1:
             raise InvalidValueError(
                 f"{type(self).__name__}.segment_shares has {len(self.segment_shares)} shares: a level that looks back "

@@ -9,6 +9,7 @@ upsample_rates: NonEmpty[PositiveInt] = (8, 8, 2, 2)
 import math
 import types
 import typing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -65,6 +66,8 @@ UnitInterval = Annotated[float, Range(0, 1)]
 OpenUnitInterval = Annotated[float, Range(above=0, below=1)]
 Seed = Annotated[int, Range(0, 2**32 - 1)]
 MidiNumber = Annotated[int, Range(0, 127)]
+Depth = Annotated[int, Range(1, 1000)]
+"""A number of layers, blocks or codebooks, each of which is built one by one."""
 Decay = Annotated[float, Range(0, below=1)]
 """The decay rate of a moving average, as of AdamW's moments; at 1 the average would never change."""
 NonEmpty = Annotated[tuple[Item, ...], Length(1)]
@@ -84,8 +87,8 @@ def complaint(value: Any, annotation: Any) -> str:
     if origin in (typing.Union, types.UnionType):
         complaints = [complaint(value, option) for option in arguments if matches(value, option)]
         return "" if "" in complaints else complaints[0]
-    if origin is tuple:
-        items = arguments[:1] * len(value) if arguments[1:] == (...,) else arguments
+    if origin in (tuple, Sequence):
+        items = arguments[:1] * len(value) if origin is Sequence or arguments[1:] == (...,) else arguments
         found = [said for item, kind in zip(value, items, strict=True) if (said := complaint(item, kind))]
         # Where the items are tuples, the complaint is about one of theirs already.
         return (found[0] if found[0].startswith(("each", "must have")) else f"each {found[0]}") if found else ""
@@ -116,6 +119,10 @@ def matches(value: Any, annotation: Any) -> bool:
         return any(matches(value, option) for option in arguments)
     if origin is Literal:
         return any(value == option and isinstance(value, bool) == isinstance(option, bool) for option in arguments)
+    if origin is Sequence:
+        return (
+            isinstance(value, Sequence) and not isinstance(value, str) and all(matches(i, arguments[0]) for i in value)
+        )
     if origin is tuple:
         if not isinstance(value, tuple):
             return False
@@ -155,7 +162,7 @@ def range_of(annotation: Any) -> str:
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         return _range(arguments[1:]) or range_of(arguments[0])
-    if origin is tuple:
+    if origin in (tuple, Sequence):
         ranges = {range_of(argument) for argument in arguments if argument is not ...}
         said = ranges.pop()
         return f"each {said.removeprefix('each ')}" if said and not ranges else ""
@@ -182,8 +189,8 @@ def describe(annotation: Any) -> str:
         return " or ".join(dict.fromkeys(describe(option) for option in arguments))
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}" if len(arguments) > 1 else str(arguments[0])
-    if origin is tuple:
-        if arguments[1:] == (...,):
+    if origin in (tuple, Sequence):
+        if origin is Sequence or arguments[1:] == (...,):
             return f"a sequence of {_plural(arguments[0])}"
         same = len(set(arguments)) == 1 and len(arguments) < len(NUMBERS)
         kinds = " and ".join(map(describe, arguments))

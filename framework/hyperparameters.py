@@ -27,7 +27,7 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 from docstring_parser import parse as parse_docstring
 
 from framework.ancestry import behaviour, is_method, structure
-from framework.annotations import complaint, range_of, without_ranges
+from framework.annotations import complaint, matches, range_of, without_ranges
 from framework.errors import OstinatoError
 
 REQUIRED: Any = inspect.Parameter.empty
@@ -35,6 +35,10 @@ REQUIRED: Any = inspect.Parameter.empty
 
 class HyperparameterError(OstinatoError, TypeError):
     """A class sets a hyperparameter that does not exist, or to a value of the wrong type or out of its range."""
+
+
+class HyperparameterRangeError(HyperparameterError, ValueError):
+    """A hyperparameter has the right type and a value out of its range."""
 
 
 @dataclass(frozen=True)
@@ -245,7 +249,8 @@ def _check(cls: type, name: str, parameter: Hyperparameter) -> None:
             f"{cls.__qualname__}.{name} = {value!r} is mutable and would be shared: use a tuple ({_where(cls)})"
         )
     if value is not REQUIRED and (said := complaint(value, parameter.annotation)):
-        raise HyperparameterError(f"{cls.__qualname__}.{name} = {value!r}: {said} ({_where(cls)})")
+        kind = HyperparameterRangeError if matches(value, parameter.annotation) else HyperparameterError
+        raise kind(f"{cls.__qualname__}.{name} = {value!r}: {said} ({_where(cls)})")
 
 
 def _where(cls: type) -> str:
@@ -299,7 +304,29 @@ def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
     for name, value in values.items():
         setattr(self, name, value)
     self.save_hyperparameters(logger=False)
-    self.build()
+    try:
+        self.build()
+    except Exception as error:
+        if not _is_too_large(error):
+            raise
+        changed = {name: value for name, value in values.items() if value != cls.hyperparameters[name].default}  # type: ignore[attr-defined]
+        given = ", ".join(f"{name} = {value}" for name, value in changed.items())
+        own = f"{cls.__qualname__}.{given}" if given else cls.__qualname__
+        raise HyperparameterError(f"{own}: what is built of it does not fit into memory") from error
+
+
+TOO_LARGE = (
+    "can't allocate memory",
+    "out of memory",
+    "size calculation overflowed",
+    "Overflow when unpacking",
+    "Maximum allowed size",
+)
+"""What PyTorch and NumPy say of sizes that no memory has."""
+
+
+def _is_too_large(error: Exception) -> bool:
+    return isinstance(error, (MemoryError, OverflowError)) or any(said in str(error) for said in TOO_LARGE)
 
 
 def as_tuples(value: Any) -> Any:

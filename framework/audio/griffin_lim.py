@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from framework.annotations import NonNegativeFloat, NonNegativeInt
 from framework.audio.checks import check_real, check_shape
 from framework.audio.envelopes import full_precision
 from framework.audio.mel import MelPreset, mel_filters
 from framework.audio.mel_consistency import MelConsistency
 from framework.audio.modified_stft import Estimate, ModifiedSTFT, Transform
+from framework.checks import checked
 from framework.errors import InvalidValueError
 
 
@@ -31,13 +33,14 @@ class GriffinLim(nn.Module):
     window: Tensor
     filters: Tensor
 
+    @checked
     def __init__(
         self,
         preset: MelPreset,
-        iterations: int = 32,
-        momentum: float = 0.99,
+        iterations: NonNegativeInt = 32,
+        momentum: NonNegativeFloat = 0.99,
         random_phase: bool = False,
-        mel_consistency_steps: int = 0,
+        mel_consistency_steps: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         self.preset, self.iterations, self.momentum = preset, iterations, momentum

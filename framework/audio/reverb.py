@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from framework.audio.checks import check_at_least, check_shape
+from framework.annotations import Decay, PositiveInt
+from framework.audio.checks import check_shape
 from framework.audio.convolution import convolve
+from framework.checks import checked
 
 
 class TrainableReverb(nn.Module):
@@ -15,9 +17,9 @@ class TrainableReverb(nn.Module):
         length: Samples of the impulse response; 3 s at 16 kHz.
     """
 
-    def __init__(self, length: int = 48000) -> None:
+    @checked
+    def __init__(self, length: PositiveInt = 48000) -> None:
         super().__init__()
-        check_at_least("length", length, 1)
         self.response = nn.Parameter(1e-6 * torch.randn(length))
 
     def forward(self, audio: Tensor) -> Tensor:
@@ -39,9 +41,9 @@ class DecayReverb(nn.Module):
 
     t: Tensor
 
-    def __init__(self, length: int, sample_rate: int, wet: float = 0.0, decay: float = 5.0) -> None:
+    @checked
+    def __init__(self, length: PositiveInt, sample_rate: PositiveInt, wet: float = 0.0, decay: Decay = 5.0) -> None:
         super().__init__()
-        check_at_least("length", length, 1)
         self.noise = nn.Parameter(torch.rand(length, 1) * 2 - 1)
         self.decay = nn.Parameter(torch.tensor(decay))
         self.wet = nn.Parameter(torch.tensor(wet))

@@ -22,7 +22,7 @@ from framework.catalogue import find, name_of
 from framework.commands.options import add_experiment_options
 from framework.commands.parser import OneLineErrors, UsageError
 from framework.commands.usage import COMMANDS, examples, usage_line
-from framework.hyperparameters import as_tuples
+from framework.hyperparameters import HyperparameterError, as_tuples
 from framework.progress import busy
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
@@ -124,6 +124,20 @@ class ExperimentCLI(LightningCLI):
         check_values(self.trainer_settings)
         if self.command in ("fit", "doctor"):
             check_arguments(self.trainer_settings, plain(self.parser.get_defaults()["trainer"].as_dict()))
+
+    def instantiate_classes(self) -> None:
+        """Make the system and the data module.
+
+        Raises:
+            UsageError: their values do not fit into memory.
+        """
+        try:
+            super().instantiate_classes()
+        except HyperparameterError as error:
+            for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
+                if str(error).startswith(f"{cls.__qualname__}."):
+                    raise UsageError(f"{part}{str(error).removeprefix(cls.__qualname__)}") from error
+            raise
 
     def _parse_ckpt_path(self) -> None:
         """Leave the checkpoint's hyperparameters alone: Lightning lets them beat the command line silently."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from framework.annotations import PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect
 from framework.discriminators.multi_period import PeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitResolutionDiscriminator
@@ -50,13 +52,14 @@ class DACDiscriminator(Discriminator):
         channels: Width of the convolutions over spectra.
     """
 
+    @checked
     def __init__(
         self,
-        periods: Sequence[int] = (2, 3, 5, 7, 11),
-        fft_sizes: Sequence[int] = (2048, 1024, 512),
+        periods: Sequence[PositiveInt] = (2, 3, 5, 7, 11),
+        fft_sizes: Sequence[PositiveInt] = (2048, 1024, 512),
         bands: Sequence[tuple[float, float]] = BANDS,
-        period_channels: Sequence[int] = (32, 128, 512, 1024, 1024),
-        channels: int = 32,
+        period_channels: Sequence[PositiveInt] = (32, 128, 512, 1024, 1024),
+        channels: PositiveInt = 32,
     ) -> None:
         super().__init__()
         self.discriminators = nn.ModuleList(

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from framework.annotations import NonNegativeInt, PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput
 from framework.discriminators.waveform import projection
 
@@ -18,7 +20,8 @@ class DCGANDiscriminator(Discriminator):
         labels: How many labels there are; 0 for an unconditional one.
     """
 
-    def __init__(self, channels: int = 64, images: int = 1, labels: int = 0) -> None:
+    @checked
+    def __init__(self, channels: PositiveInt = 64, images: PositiveInt = 1, labels: NonNegativeInt = 0) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(images, channels, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
         for _ in range(3):

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, leaky_relu, pad
 from torch.nn.utils.parametrizations import weight_norm
 
+from framework.annotations import NonNegativeFloat, NonNegativeInt, PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect
 
 
@@ -60,14 +62,15 @@ class MultiPeriodDiscriminator(Discriminator):
         first_map: Index of the first feature map that is handed on; Vocos leaves out map 0.
     """
 
+    @checked
     def __init__(
         self,
-        periods: Sequence[int] = (2, 3, 5, 7, 11),
-        channels: Sequence[int] = (32, 128, 512, 1024, 1024),
-        kernel_size: int = 5,
-        stride: int = 3,
-        slope: float = 0.1,
-        first_map: int = 0,
+        periods: Sequence[PositiveInt] = (2, 3, 5, 7, 11),
+        channels: Sequence[PositiveInt] = (32, 128, 512, 1024, 1024),
+        kernel_size: PositiveInt = 5,
+        stride: PositiveInt = 3,
+        slope: NonNegativeFloat = 0.1,
+        first_map: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         self.first_map = first_map

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
+from framework.annotations import NonNegativeFloat, PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect, normed_conv2d
 
 
@@ -51,11 +53,16 @@ class MultiResolutionDiscriminator(Discriminator):
         slope: Negative slope of the leaky ReLU.
     """
 
+    @checked
     def __init__(
         self,
-        resolutions: Sequence[tuple[int, int, int]] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)),
-        channels: int = 32,
-        slope: float = 0.2,
+        resolutions: Sequence[tuple[PositiveInt, PositiveInt, PositiveInt]] = (
+            (1024, 120, 600),
+            (2048, 240, 1200),
+            (512, 50, 240),
+        ),
+        channels: PositiveInt = 32,
+        slope: NonNegativeFloat = 0.2,
     ) -> None:
         super().__init__()
         self.discriminators = nn.ModuleList(
@@ -116,11 +123,12 @@ class BandSplitDiscriminator(Discriminator):
         channels: Width of the convolutions.
     """
 
+    @checked
     def __init__(
         self,
-        fft_sizes: Sequence[int] = (2048, 1024, 512),
+        fft_sizes: Sequence[PositiveInt] = (2048, 1024, 512),
         bands: Sequence[tuple[float, float]] = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0)),
-        channels: int = 32,
+        channels: PositiveInt = 32,
     ) -> None:
         super().__init__()
         self.discriminators = nn.ModuleList(

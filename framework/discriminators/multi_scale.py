@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, leaky_relu
 from torch.nn.utils.parametrizations import weight_norm
 
+from framework.annotations import NonNegativeFloat, PositiveInt
+from framework.checks import check_divisible, check_lengths, checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect, normed_conv1d
 from framework.discriminators.spectral_norm import spectral_norm
 from framework.native.grouped_convolution import GroupedConv1d
@@ -44,14 +46,18 @@ class MultiScaleDiscriminator(Discriminator):
         slope: Negative slope of the leaky ReLU.
     """
 
+    @checked
     def __init__(
         self,
-        scales: int = 3,
-        channels: Sequence[int] = (128, 128, 256, 512, 1024, 1024, 1024),
-        groups: Sequence[int] = (1, 4, 16, 16, 16, 16, 1),
-        slope: float = 0.1,
+        scales: PositiveInt = 3,
+        channels: Sequence[PositiveInt] = (128, 128, 256, 512, 1024, 1024, 1024),
+        groups: Sequence[PositiveInt] = (1, 4, 16, 16, 16, 16, 1),
+        slope: NonNegativeFloat = 0.1,
     ) -> None:
         super().__init__()
+        check_lengths(channels=channels, groups=groups, convolutions=range(7))
+        for width, count in zip(channels, groups, strict=True):
+            check_divisible(channels=(width, count))
         kernels, strides = (15, 41, 41, 41, 41, 41, 5), (1, 2, 2, 4, 4, 1, 1)
         shapes = list(zip([1, *channels[:-1]], channels, kernels, strides, groups, strict=True))
 
@@ -86,7 +92,10 @@ class MelGANDiscriminator(Discriminator):
         factor: Stride of each of these and growth of the width, up to 1024.
     """
 
-    def __init__(self, scales: int = 3, channels: int = 16, layers: int = 4, factor: int = 4) -> None:
+    @checked
+    def __init__(
+        self, scales: PositiveInt = 3, channels: PositiveInt = 16, layers: PositiveInt = 4, factor: PositiveInt = 4
+    ) -> None:
         super().__init__()
         self.layers = layers
         widths = [min(channels * factor**layer, 1024) for layer in range(layers + 1)]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from framework.annotations import PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect, normed_conv2d
 
 SLOPE = 0.2
@@ -65,11 +67,12 @@ class MultiScaleSTFTDiscriminator(Discriminator):
         dilations: In time, of the convolutions that halve the frequency axis.
     """
 
+    @checked
     def __init__(
         self,
-        fft_sizes: Sequence[int] = (1024, 2048, 512),
-        channels: int = 32,
-        dilations: Sequence[int] = (1, 2, 4),
+        fft_sizes: Sequence[PositiveInt] = (1024, 2048, 512),
+        channels: PositiveInt = 32,
+        dilations: Sequence[PositiveInt] = (1, 2, 4),
     ) -> None:
         super().__init__()
         self.discriminators = nn.ModuleList(STFTDiscriminator(n_fft, channels, dilations) for n_fft in fft_sizes)

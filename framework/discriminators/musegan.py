@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
+from framework.annotations import PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput
 
 Sizes = tuple[int, int, int]
@@ -19,7 +21,8 @@ class MuseGANDiscriminator(Discriminator):
         beat_steps: Steps of a beat, of which a bar has 4.
     """
 
-    def __init__(self, tracks: int = 5, beat_steps: int = 12) -> None:
+    @checked
+    def __init__(self, tracks: PositiveInt = 5, beat_steps: PositiveInt = 12) -> None:
         super().__init__()
         self.beat_steps = beat_steps
         pitch, time = (1, 1, 12), (1, 3, 1)
@@ -127,7 +130,8 @@ class TutorialDiscriminator(Discriminator):
         changes: Whether a track is also seen as where its pitches begin and end, which says how long notes are.
     """
 
-    def __init__(self, tracks: int = 5, width: int = 16, changes: bool = False) -> None:
+    @checked
+    def __init__(self, tracks: PositiveInt = 5, width: PositiveInt = 16, changes: bool = False) -> None:
         super().__init__()
         self.changes = changes
         self.conv0 = nn.ModuleList(NormedConvolution(1 + changes, width, (1, 1, 12)) for _ in range(tracks))

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from framework.annotations import PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect
 
 
@@ -49,7 +51,8 @@ class PaperDiscriminator(Discriminator):
         jamming: Whether each has its own.
     """
 
-    def __init__(self, tracks: int = 5, jamming: bool = False) -> None:
+    @checked
+    def __init__(self, tracks: PositiveInt = 5, jamming: bool = False) -> None:
         super().__init__()
         self.share = 1 if jamming else tracks
         self.critics = nn.ModuleList(BarsDiscriminator(self.share) for _ in range(tracks // self.share))

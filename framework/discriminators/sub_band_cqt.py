@@ -8,6 +8,8 @@ from nnAudio.features.cqt import CQT2010v2
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu
 
+from framework.annotations import NonNegativeFloat, PositiveInt
+from framework.checks import check_lengths, checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput, collect, normed_conv2d
 from framework.errors import InvalidValueError
 
@@ -88,18 +90,20 @@ class MultiScaleSubBandCQTDiscriminator(Discriminator):
         ValueError: when the octaves reach beyond the sample rate, or a hop length cannot be halved once an octave.
     """
 
+    @checked
     def __init__(
         self,
-        sample_rate: int,
-        hop_lengths: Sequence[int] = (512, 256, 256),
-        octaves: int = 9,
-        bins_per_octave: Sequence[int] = (24, 36, 48),
-        channels: int = 32,
-        dilations: Sequence[int] = (1, 2, 4),
-        slope: float = 0.1,
+        sample_rate: PositiveInt,
+        hop_lengths: Sequence[PositiveInt] = (512, 256, 256),
+        octaves: PositiveInt = 9,
+        bins_per_octave: Sequence[PositiveInt] = (24, 36, 48),
+        channels: PositiveInt = 32,
+        dilations: Sequence[PositiveInt] = (1, 2, 4),
+        slope: NonNegativeFloat = 0.1,
         trainable: bool = False,
     ) -> None:
         super().__init__()
+        check_lengths(hop_lengths=hop_lengths, bins_per_octave=bins_per_octave)
         if LOWEST_BIN * 2**octaves > sample_rate:
             raise InvalidValueError(
                 f"{octaves} octaves above {LOWEST_BIN} Hz go beyond {sample_rate} Hz: use fewer octaves"

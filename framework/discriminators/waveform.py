@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, pad
 
+from framework.annotations import NonNegativeInt, PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator, DiscriminatorOutput
 
 SLOPE = 0.2
@@ -52,15 +54,16 @@ class ConvolutionalDiscriminator(Discriminator):
         labels: How many labels there are; 0 for an unconditional one.
     """
 
+    @checked
     def __init__(
         self,
-        shape: Sequence[int],
-        channels: int,
-        layers: int,
-        kernel: int,
-        stride: int,
-        phase_shuffle: int = 0,
-        labels: int = 0,
+        shape: Sequence[PositiveInt],
+        channels: PositiveInt,
+        layers: PositiveInt,
+        kernel: PositiveInt,
+        stride: PositiveInt,
+        phase_shuffle: NonNegativeInt = 0,
+        labels: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         convolution = nn.Conv1d if len(shape) == 1 else nn.Conv2d
@@ -103,7 +106,14 @@ class WaveGANDiscriminator(ConvolutionalDiscriminator):
         labels: How many labels there are; 0 for an unconditional one.
     """
 
-    def __init__(self, channels: int = 64, layers: int = 5, phase_shuffle: int = 2, labels: int = 0) -> None:
+    @checked
+    def __init__(
+        self,
+        channels: PositiveInt = 64,
+        layers: PositiveInt = 5,
+        phase_shuffle: NonNegativeInt = 2,
+        labels: NonNegativeInt = 0,
+    ) -> None:
         super().__init__((16 * 4**layers,), channels, layers, 25, 4, phase_shuffle, labels)
 
 
@@ -115,7 +125,8 @@ class SpecGANDiscriminator(ConvolutionalDiscriminator):
         labels: How many labels there are; 0 for an unconditional one.
     """
 
-    def __init__(self, channels: int = 64, labels: int = 0) -> None:
+    @checked
+    def __init__(self, channels: PositiveInt = 64, labels: NonNegativeInt = 0) -> None:
         super().__init__((128, 128), channels, 5, 5, 2, labels=labels)
 
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn, tanh
 from torch.nn.functional import conv1d, conv_transpose1d, pad
 
 from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
+from framework.checks import check_halved, check_lengths, checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
@@ -102,17 +103,20 @@ class BigVGANGenerator(nn.Module):
         bounded: Whether a tanh ends the network, and its last convolution has a bias; else the output is clipped.
     """
 
+    @checked
     def __init__(
         self,
-        n_mels: int = 80,
-        channels: int = 512,
-        upsample_rates: Sequence[int] = (8, 8, 2, 2),
-        kernels: Sequence[int] = (3, 7, 11),
-        dilations: Sequence[Sequence[int]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+        n_mels: PositiveInt = 80,
+        channels: PositiveInt = 512,
+        upsample_rates: Sequence[PositiveInt] = (8, 8, 2, 2),
+        kernels: Sequence[PositiveInt] = (3, 7, 11),
+        dilations: Sequence[Sequence[PositiveInt]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
         antialiased: bool = True,
         bounded: bool = True,
     ) -> None:
         super().__init__()
+        check_lengths(kernels=kernels, dilations=dilations)
+        check_halved(channels, len(upsample_rates))
         self.hop_length, self.bounded = math.prod(upsample_rates), bounded
         shapes = list(zip(kernels, dilations, strict=True))
         self.conv_pre = normed_conv(n_mels, channels, 7, padding=3)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
-from framework.annotations import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
+from framework.annotations import Depth, NonNegativeFloat, NonNegativeInt, PositiveInt, Range
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.code_transformer import (
     Cache,
@@ -62,7 +62,7 @@ class CodeLanguageModel(System):
     autoencoder: str = runtime("")
     books: NonNegativeInt = 0
     channels: PositiveInt = 256
-    layers: PositiveInt = 6
+    layers: Depth = 6
     heads: PositiveInt = 4
     context: PositiveInt = 512
     label: str = ""

@@ -6,7 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, scaled_dot_product_attention
 
+from framework.annotations import NonNegativeInt, PositiveInt
 from framework.audio.pitch_grid import MIDI_NUMBERS
+from framework.checks import check_divisible, checked
 from framework.errors import InvalidValueError
 
 
@@ -74,18 +76,20 @@ class CodeTransformer(nn.Module):
 
     positions: Tensor
 
+    @checked
     def __init__(
         self,
-        books: int,
-        size: int,
-        channels: int,
-        layers: int,
-        heads: int,
-        context: int,
-        labels: int = 0,
+        books: PositiveInt,
+        size: PositiveInt,
+        channels: PositiveInt,
+        layers: PositiveInt,
+        heads: PositiveInt,
+        context: PositiveInt,
+        labels: NonNegativeInt = 0,
         scored: bool = False,
     ) -> None:
         super().__init__()
+        check_divisible(channels=(channels, 2 * heads))
         self.books, self.size, self.context = books, size, context
         self.embeddings = nn.ModuleList(nn.Embedding(size + 1, channels) for _ in range(books))
         self.label_embedding = nn.Embedding(labels, channels) if labels else None

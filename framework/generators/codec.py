@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from framework.annotations import NonNegativeFloat, PositiveInt, UnitInterval
+from framework.annotations import Depth, NonNegativeFloat, PositiveInt, UnitInterval
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.autoencoder import Autoencoder, AutoencoderNetwork
 from framework.generators.quantisation import Quantised, ResidualQuantiser, perplexity
@@ -62,7 +62,7 @@ class Codec(Autoencoder):
         bitrate: Kilobits a second of what is coded from then on; 0 uses all codebooks.
     """
 
-    codebooks: PositiveInt
+    codebooks: Depth
     codebook_size: PositiveInt = 1024
     commitment_weight: NonNegativeFloat = 0.25
     quantiser_dropout: UnitInterval = 0.5

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
+from framework.checks import check_halved, checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dac import DACDiscriminator
 from framework.generators.autoencoder import Autoencoder
@@ -100,7 +101,8 @@ class DACEncoder(nn.Module):
         outputs: Channels of the latents.
     """
 
-    def __init__(self, channels: int, rates: Sequence[int], outputs: int) -> None:
+    @checked
+    def __init__(self, channels: PositiveInt, rates: Sequence[PositiveInt], outputs: PositiveInt) -> None:
         super().__init__()
         layers: list[nn.Module] = [conv(1, channels, 7)]
         for rate in rates:
@@ -122,8 +124,10 @@ class DACDecoder(nn.Module):
         rates: Factor of each stage.
     """
 
-    def __init__(self, inputs: int, channels: int, rates: Sequence[int]) -> None:
+    @checked
+    def __init__(self, inputs: PositiveInt, channels: PositiveInt, rates: Sequence[PositiveInt]) -> None:
         super().__init__()
+        check_halved(channels, len(rates))
         layers: list[nn.Module] = [conv(inputs, channels, 7)]
         for rate in rates:
             layers.append(DecoderBlock(channels, rate))

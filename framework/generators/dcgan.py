@@ -13,6 +13,7 @@ from datamodules.roll_pictures import roll_picture
 from datamodules.soundfont import Performance, render
 from framework.annotations import MidiNumber, PositiveFloat, PositiveInt
 from framework.audio.griffin_lim import GriffinLim
+from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dcgan import DCGANDiscriminator, draw_weights
 from framework.errors import InvalidValueError
@@ -38,7 +39,8 @@ class DCGANGenerator(nn.Module):
         images: Channels of an image.
     """
 
-    def __init__(self, latent: int = 100, channels: int = 64, images: int = 1) -> None:
+    @checked
+    def __init__(self, latent: PositiveInt = 100, channels: PositiveInt = 64, images: PositiveInt = 1) -> None:
         super().__init__()
         width = 8 * channels
         layers: list[nn.Module] = [nn.ConvTranspose2d(latent, width, 4, bias=False), nn.BatchNorm2d(width), nn.ReLU()]

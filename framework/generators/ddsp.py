@@ -51,7 +51,7 @@ class DDSP(Adversarial):
     harmonics: PositiveInt = 60
     noise_bands: NonNegativeInt = 65
     width: PositiveInt = 512
-    layers: NonNegativeInt = 3
+    layers: Annotated[int, Range(0, 1000)] = 3
     units: PositiveInt = 512
     latents: NonNegativeInt = 0
     reverb_length: NonNegativeInt = 48000

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from framework.annotations import NonNegativeInt, PositiveFloat, PositiveInt
 from framework.audio.envelopes import exp_sigmoid, normalise_harmonics, resample
 from framework.audio.filtered_noise import filter_blocks, filter_frames, impulse_responses, uniform_noise
 from framework.audio.loudness import scale_f0, scale_loudness
 from framework.audio.oscillators import harmonic_oscillators
 from framework.audio.reverb import DecayReverb, TrainableReverb
+from framework.checks import checked
 
 NOISE_BIAS = -5.0
 """Added to what the network says of the noise, so that training begins without much of it."""
@@ -118,17 +120,18 @@ class DDSPNetwork(nn.Module):
         reverb_length: Samples of the room's impulse response; 0 for no room.
     """
 
+    @checked
     def __init__(
         self,
-        sample_rate: int = 16000,
-        control_hop: int = 64,
-        harmonics: int = 60,
-        noise_bands: int = 65,
-        width: int = 512,
-        layers: int = 3,
-        units: int = 512,
-        latents: int = 0,
-        reverb_length: int = 48000,
+        sample_rate: PositiveInt = 16000,
+        control_hop: PositiveInt = 64,
+        harmonics: PositiveInt = 60,
+        noise_bands: NonNegativeInt = 65,
+        width: PositiveInt = 512,
+        layers: NonNegativeInt = 3,
+        units: PositiveInt = 512,
+        latents: NonNegativeInt = 0,
+        reverb_length: NonNegativeInt = 48000,
     ) -> None:
         super().__init__()
         self.sample_rate, self.control_hop = sample_rate, control_hop
@@ -184,18 +187,19 @@ class DDSPPyTorchNetwork(nn.Module):
         loudness_deviation: The same.
     """
 
+    @checked
     def __init__(
         self,
-        sample_rate: int = 16000,
-        control_hop: int = 160,
-        harmonics: int = 100,
-        noise_bands: int = 65,
-        width: int = 512,
-        layers: int = 3,
-        units: int = 512,
-        reverb_length: int = 16000,
+        sample_rate: PositiveInt = 16000,
+        control_hop: PositiveInt = 160,
+        harmonics: PositiveInt = 100,
+        noise_bands: NonNegativeInt = 65,
+        width: PositiveInt = 512,
+        layers: NonNegativeInt = 3,
+        units: PositiveInt = 512,
+        reverb_length: NonNegativeInt = 16000,
         loudness_mean: float = 0.0,
-        loudness_deviation: float = 1.0,
+        loudness_deviation: PositiveFloat = 1.0,
     ) -> None:
         super().__init__()
         self.sample_rate, self.control_hop = sample_rate, control_hop

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import leaky_relu, silu
 
-from framework.annotations import NonNegativeInt, PositiveInt
+from framework.annotations import Depth, NonNegativeInt, PositiveInt
+from framework.checks import checked
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.paradigms.diffusion import Diffusion
@@ -113,15 +114,16 @@ class DiffWaveNetwork(nn.Module):
         labels: Number of labels of a class-conditional model; 0 for none.
     """
 
+    @checked
     def __init__(
         self,
-        levels: int,
-        channels: int = 64,
-        layers: int = 30,
-        cycle: int = 10,
-        n_mels: int = 80,
-        upsample_scales: tuple[int, int] = (16, 16),
-        labels: int = 0,
+        levels: PositiveInt,
+        channels: PositiveInt = 64,
+        layers: PositiveInt = 30,
+        cycle: PositiveInt = 10,
+        n_mels: NonNegativeInt = 80,
+        upsample_scales: tuple[PositiveInt, PositiveInt] = (16, 16),
+        labels: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         self.input_projection = conv(1, channels)
@@ -176,7 +178,7 @@ class DiffWave(Diffusion):
     mel = "diffwave_22k"
     learning_rate = 2e-4
     channels: PositiveInt = 64
-    layers: PositiveInt = 30
+    layers: Depth = 30
     cycle: PositiveInt = 10
     upsample_scales: tuple[PositiveInt, PositiveInt] = (16, 16)
 

@@ -2,14 +2,15 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.utils.parametrizations import weight_norm
 
-from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, PositiveInt
+from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, PositiveInt, Range
+from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale_stft import MultiScaleSTFTDiscriminator
 from framework.errors import InvalidValueError
@@ -90,14 +91,15 @@ class EncodecNetwork(CodecNetwork):
     encoder: Stack
     decoder: Stack
 
+    @checked
     def __init__(
         self,
-        channels: int = 32,
-        rates: Sequence[int] = (8, 5, 4, 2),
-        dimension: int = 128,
-        codebooks: int = 32,
-        codebook_size: int = 1024,
-        lstm_layers: int = 2,
+        channels: PositiveInt = 32,
+        rates: Sequence[PositiveInt] = (8, 5, 4, 2),
+        dimension: PositiveInt = 128,
+        codebooks: PositiveInt = 32,
+        codebook_size: PositiveInt = 1024,
+        lstm_layers: NonNegativeInt = 2,
     ) -> None:
         books = [AveragedCodebook(dimension, codebook_size) for _ in range(codebooks)]
         super().__init__(ResidualQuantiser(books), math.prod(rates))
@@ -159,7 +161,7 @@ class Encodec(Codec):
     channels: PositiveInt = 32
     rates: NonEmpty[PositiveInt] = (8, 5, 4, 2)
     dimension: PositiveInt = 128
-    lstm_layers: NonNegativeInt = 2
+    lstm_layers: Annotated[int, Range(0, 1000)] = 2
     trained_books: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32)
     balanced: bool = True
     waveform_weight: NonNegativeFloat = 0.1

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from framework.annotations import PositiveInt
 from framework.audio.mel import MelPreset
 from framework.audio.spectral_envelope import SpectralEnvelope
+from framework.checks import checked
 from framework.generators.diffwave import HIDDEN, LevelEmbedding
 from framework.generators.vocos import ShortTimeFourier, VocosBackbone
 from framework.paradigms.noise_schedules import NoiseSchedule, linear_guess
@@ -86,7 +88,15 @@ class SpectrumEncoder(nn.Module):
         layers: Blocks.
     """
 
-    def __init__(self, outputs: int, hop_length: int, channels: int, hidden: int, layers: int) -> None:
+    @checked
+    def __init__(
+        self,
+        outputs: PositiveInt,
+        hop_length: PositiveInt,
+        channels: PositiveInt,
+        hidden: PositiveInt,
+        layers: PositiveInt,
+    ) -> None:
         super().__init__()
         spectrum = Spectrum(4 * hop_length, hop_length, "same")
         backbone = VocosBackbone(3 * spectrum.bins, channels, hidden, layers)
@@ -116,7 +126,15 @@ class SpectrumDenoiser(nn.Module):
 
     signal: Tensor
 
-    def __init__(self, schedule: NoiseSchedule, preset: MelPreset, channels: int, hidden: int, layers: int) -> None:
+    @checked
+    def __init__(
+        self,
+        schedule: NoiseSchedule,
+        preset: MelPreset,
+        channels: PositiveInt,
+        hidden: PositiveInt,
+        layers: PositiveInt,
+    ) -> None:
         super().__init__()
         self.hop_length = preset.hop_length
         self.register_buffer("signal", schedule.signal.clone(), persistent=False)

@@ -8,6 +8,7 @@ from torch import Tensor, nn, tanh
 from torch.nn.functional import leaky_relu
 
 from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
+from framework.checks import check_halved, check_lengths, checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
@@ -104,18 +105,22 @@ class HiFiGANGenerator(Vocoder):
         ValueError: when a stage would not multiply the length by exactly its rate, or not keep it.
     """
 
+    @checked
     def __init__(
         self,
-        n_mels: int = 80,
-        channels: int = 512,
-        upsample_rates: Sequence[int] = (8, 8, 2, 2),
-        upsample_kernels: Sequence[int] = (16, 16, 4, 4),
-        residual_block: int = 1,
-        kernels: Sequence[int] = (3, 7, 11),
-        dilations: Sequence[Sequence[int]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
+        n_mels: PositiveInt = 80,
+        channels: PositiveInt = 512,
+        upsample_rates: Sequence[PositiveInt] = (8, 8, 2, 2),
+        upsample_kernels: Sequence[PositiveInt] = (16, 16, 4, 4),
+        residual_block: PositiveInt = 1,
+        kernels: Sequence[PositiveInt] = (3, 7, 11),
+        dilations: Sequence[Sequence[PositiveInt]] = ((1, 3, 5), (1, 3, 5), (1, 3, 5)),
         fusion: bool = True,
     ) -> None:
         super().__init__()
+        check_lengths(upsample_rates=upsample_rates, upsample_kernels=upsample_kernels)
+        check_lengths(kernels=kernels, dilations=dilations)
+        check_halved(channels, len(upsample_rates))
         stages = list(zip(upsample_rates, upsample_kernels, strict=True))
         for rate, kernel in stages:
             if kernel < rate or (kernel - rate) % 2:

@@ -5,7 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from framework.annotations import NonNegativeInt, PositiveInt
 from framework.audio.pitch_grid import MIDI_NUMBERS
+from framework.checks import checked
 from framework.generators.diffwave import DiffWaveNetwork, UnconditionalDiffWave, conv
 from framework.generators.pretrained import NotTrainedError, Pretrained, check_rate, check_same, check_score, score_of
 from framework.generators.quantisation import gathered
@@ -25,8 +27,16 @@ class LatentDenoiser(DiffWaveNetwork):
         scored: Whether each frame is given the notes that sound in it, in the place of the mel.
     """
 
+    @checked
     def __init__(
-        self, dimension: int, levels: int, channels: int, layers: int, cycle: int, labels: int, scored: bool
+        self,
+        dimension: PositiveInt,
+        levels: PositiveInt,
+        channels: PositiveInt,
+        layers: PositiveInt,
+        cycle: PositiveInt,
+        labels: NonNegativeInt,
+        scored: bool,
     ) -> None:
         super().__init__(levels, channels, layers, cycle, MIDI_NUMBERS if scored else 0, (1, 1), labels)
         if scored:

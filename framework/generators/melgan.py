@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from framework.annotations import NonEmpty, PositiveInt
+from framework.annotations import Depth, NonEmpty, PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
 from framework.generators.channels_last import Vocoder
@@ -55,13 +56,14 @@ class MelGANGenerator(Vocoder):
         outputs: Channels of the output.
     """
 
+    @checked
     def __init__(
         self,
-        n_mels: int = 80,
-        channels: int = 32,
-        upsample_rates: Sequence[int] = (8, 8, 2, 2),
-        residual_blocks: int = 3,
-        outputs: int = 1,
+        n_mels: PositiveInt = 80,
+        channels: PositiveInt = 32,
+        upsample_rates: Sequence[PositiveInt] = (8, 8, 2, 2),
+        residual_blocks: PositiveInt = 3,
+        outputs: PositiveInt = 1,
     ) -> None:
         super().__init__()
         self.hop_length = math.prod(upsample_rates)
@@ -112,8 +114,8 @@ class MelGAN(Adversarial):
     match_before_update = True
     channels: PositiveInt = 32
     upsample_rates: NonEmpty[PositiveInt] = (8, 8, 2, 2)
-    residual_blocks: PositiveInt = 3
-    scales: PositiveInt = 3
+    residual_blocks: Depth = 3
+    scales: Depth = 3
 
     def build_generator(self) -> MelGANGenerator:
         return MelGANGenerator(self.preset.n_mels, self.channels, self.upsample_rates, self.residual_blocks)

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
+from framework.annotations import Depth, NonEmpty, NonNegativeFloat, PositiveInt
 from framework.audio.pqmf import TAPS, SubBandAnalysis, SubBandSynthesis
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
@@ -80,8 +80,8 @@ class MultiBandMelGAN(Adversarial):
     feature_matching_weight = 0.0
     channels: PositiveInt = 48
     upsample_rates: NonEmpty[PositiveInt] = (8, 4, 2)
-    residual_blocks: PositiveInt = 4
-    scales: PositiveInt = 3
+    residual_blocks: Depth = 4
+    scales: Depth = 3
     stft_weight: NonNegativeFloat = 0.5
     sub_band_stft_weight: NonNegativeFloat = 0.5
     multi_scale_weight: NonNegativeFloat = 1 / 3

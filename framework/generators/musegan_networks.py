@@ -6,6 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
+from framework.annotations import PositiveInt
+from framework.checks import checked
+
 Sizes = tuple[int, int, int]
 
 
@@ -54,7 +57,8 @@ class MuseGANGenerator(nn.Module):
     empty = -1.0
     """Value of a place without a note."""
 
-    def __init__(self, latent: int = 128, tracks: int = 5) -> None:
+    @checked
+    def __init__(self, latent: PositiveInt = 128, tracks: PositiveInt = 5) -> None:
         super().__init__()
 
         def block(inputs: int, outputs: int, kernel: Sizes, stride: Sizes | None = None) -> Block:
@@ -117,7 +121,10 @@ class TutorialGenerator(nn.Module):
     empty = 0.0
     """Value of a place without a note."""
 
-    def __init__(self, latent: int = 128, tracks: int = 5, width: int = 32, monophonic: bool = False) -> None:
+    @checked
+    def __init__(
+        self, latent: PositiveInt = 128, tracks: PositiveInt = 5, width: PositiveInt = 32, monophonic: bool = False
+    ) -> None:
         super().__init__()
         self.monophonic = monophonic
         self.transconv0 = Block(latent, 8 * width, (4, 1, 1))

@@ -5,6 +5,9 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from framework.annotations import PositiveInt
+from framework.checks import checked
+
 Kernel = tuple[int, int]
 BARS, STEPS, PITCHES = 4, 96, 84
 _LAYERS: tuple[tuple[int, Kernel], ...] = (
@@ -99,11 +102,12 @@ class PaperGenerator(nn.Module):
     empty = -1.0
     """Value of a place without a note."""
 
+    @checked
     def __init__(
         self,
         players: Literal["jamming", "composer", "hybrid"],
-        tracks: int = 5,
-        latent: int = 128,
+        tracks: PositiveInt = 5,
+        latent: PositiveInt = 128,
         temporal: bool = True,
         given: int | None = None,
     ) -> None:

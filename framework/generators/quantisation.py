@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.functional import mse_loss, normalize
 
+from framework.annotations import Decay, NonNegativeFloat, PositiveInt
+from framework.checks import checked
 from framework.generators.layers import normed_conv
 
 SMOOTHING = 1e-5
@@ -52,7 +54,10 @@ class AveragedCodebook(nn.Module):
     embed: Tensor
     embed_avg: Tensor
 
-    def __init__(self, channels: int, size: int, decay: float = 0.99, dead_below: float = 2.0) -> None:
+    @checked
+    def __init__(
+        self, channels: PositiveInt, size: PositiveInt, decay: Decay = 0.99, dead_below: NonNegativeFloat = 2.0
+    ) -> None:
         super().__init__()
         self.size, self.decay, self.dead_below = size, decay, dead_below
         self.seen: list[tuple[Tensor, Tensor]] = []
@@ -136,7 +141,8 @@ class FactorisedCodebook(nn.Module):
 
     passes_residual: ClassVar[bool] = True
 
-    def __init__(self, channels: int, size: int, dimensions: int) -> None:
+    @checked
+    def __init__(self, channels: PositiveInt, size: PositiveInt, dimensions: PositiveInt) -> None:
         super().__init__()
         self.size = size
         self.in_proj = normed_conv(channels, dimensions, 1)

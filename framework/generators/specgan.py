@@ -10,6 +10,7 @@ from torch.nn.functional import pad
 
 from framework.annotations import PositiveInt
 from framework.audio.griffin_lim import fast_griffin_lim
+from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.waveform import SpecGANDiscriminator
 from framework.generators.wavegan import ConvolutionalGenerator
@@ -75,7 +76,8 @@ class SpecGANGenerator(ConvolutionalGenerator):
         channels: Width before the last convolution; before each earlier one there is twice as much.
     """
 
-    def __init__(self, latent: int = 100, channels: int = 64) -> None:
+    @checked
+    def __init__(self, latent: PositiveInt = 100, channels: PositiveInt = 64) -> None:
         super().__init__((4, 4), latent, channels, 5, 5, 2)
 
 

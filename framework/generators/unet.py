@@ -10,6 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, interpolate, scaled_dot_product_attention
 
+from framework.annotations import NonNegativeInt, PositiveInt
+from framework.checks import checked
+
 _GROUPS = 32
 _LONGEST_PERIOD = 10_000.0
 
@@ -180,16 +183,17 @@ class UNet(nn.Module):
         tokens: Width of what is attended to.
     """
 
+    @checked
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
-        channels: int = 64,
-        multipliers: Sequence[int] = (1, 2, 4, 4),
-        attention: Sequence[int] = (2, 3),
-        blocks: int = 2,
-        heads: int = 4,
-        tokens: int = 128,
+        inputs: PositiveInt,
+        outputs: PositiveInt,
+        channels: PositiveInt = 64,
+        multipliers: Sequence[PositiveInt] = (1, 2, 4, 4),
+        attention: Sequence[NonNegativeInt] = (2, 3),
+        blocks: PositiveInt = 2,
+        heads: PositiveInt = 4,
+        tokens: PositiveInt = 128,
     ) -> None:
         super().__init__()
         self.channels, width = channels, 4 * channels

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from framework.annotations import NonEmpty, NonNegativeFloat, PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
@@ -119,13 +120,14 @@ class UnivNetGenerator(nn.Module):
         dilations: Of each stage's convolutions.
     """
 
+    @checked
     def __init__(
         self,
-        n_mels: int = 100,
-        channels: int = 16,
-        noise: int = 64,
-        rates: Sequence[int] = (8, 8, 4),
-        dilations: Sequence[int] = (1, 3, 9, 27),
+        n_mels: PositiveInt = 100,
+        channels: PositiveInt = 16,
+        noise: PositiveInt = 64,
+        rates: Sequence[PositiveInt] = (8, 8, 4),
+        dilations: Sequence[PositiveInt] = (1, 3, 9, 27),
     ) -> None:
         super().__init__()
         self.hop_length, self.noise = math.prod(rates), noise

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv_transpose1d, fold, gelu, pad
 
-from framework.annotations import NonNegativeFloat, PositiveInt
+from framework.annotations import Depth, NonNegativeFloat, PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitDiscriminator
@@ -63,7 +64,8 @@ class VocosBackbone(nn.Module):
         layers: Blocks.
     """
 
-    def __init__(self, inputs: int, channels: int, hidden: int, layers: int) -> None:
+    @checked
+    def __init__(self, inputs: PositiveInt, channels: PositiveInt, hidden: PositiveInt, layers: PositiveInt) -> None:
         super().__init__()
         self.embed = nn.Conv1d(inputs, channels, 7, padding=3)
         self.norm = nn.LayerNorm(channels, eps=1e-6)
@@ -244,7 +246,15 @@ class VocosDecoder(nn.Module):
         layers: Blocks.
     """
 
-    def __init__(self, inputs: int, hop_length: int, channels: int, hidden: int, layers: int) -> None:
+    @checked
+    def __init__(
+        self,
+        inputs: PositiveInt,
+        hop_length: PositiveInt,
+        channels: PositiveInt,
+        hidden: PositiveInt,
+        layers: PositiveInt,
+    ) -> None:
         super().__init__()
         head = FourierHead(channels, 4 * hop_length, hop_length, "same")
         self.model = nn.Sequential(VocosBackbone(inputs, channels, hidden, layers), head)
@@ -274,7 +284,7 @@ class Vocos(Adversarial):
     feature_matching_weight = 1.0
     channels: PositiveInt = 512
     hidden: PositiveInt = 1536
-    layers: PositiveInt = 8
+    layers: Depth = 8
     mel_weight: NonNegativeFloat = 45.0
     multi_period_weight: NonNegativeFloat = 1 / 5
     multi_resolution_weight: NonNegativeFloat = 0.1 / 3

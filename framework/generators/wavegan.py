@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from framework.annotations import NonNegativeInt, PositiveInt
+from framework.annotations import Depth, NonNegativeInt, PositiveInt
+from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.waveform import WaveGANDiscriminator, glorot, tensorflow_name
 from framework.losses.adversarial import AdversarialLoss, WassersteinGP
@@ -27,7 +28,16 @@ class ConvolutionalGenerator(nn.Module):
         stride: Of each, in every dimension.
     """
 
-    def __init__(self, shape: Sequence[int], latent: int, channels: int, layers: int, kernel: int, stride: int) -> None:
+    @checked
+    def __init__(
+        self,
+        shape: Sequence[PositiveInt],
+        latent: PositiveInt,
+        channels: PositiveInt,
+        layers: PositiveInt,
+        kernel: PositiveInt,
+        stride: PositiveInt,
+    ) -> None:
         super().__init__()
         convolution = nn.ConvTranspose1d if len(shape) == 1 else nn.ConvTranspose2d
         widths = [*(channels * 2**layer for layer in reversed(range(layers))), 1]
@@ -60,7 +70,8 @@ class WaveGANGenerator(ConvolutionalGenerator):
         layers: Transposed convolutions, each of which makes four samples of one.
     """
 
-    def __init__(self, latent: int = 100, channels: int = 64, layers: int = 5) -> None:
+    @checked
+    def __init__(self, latent: PositiveInt = 100, channels: PositiveInt = 64, layers: PositiveInt = 5) -> None:
         super().__init__((16,), latent, channels, layers, 25, 4)
 
 
@@ -80,7 +91,7 @@ class WaveGAN(NoiseDriven):
     betas = (0.5, 0.9)
     critic_steps = 5
     channels: PositiveInt = 64
-    layers: PositiveInt = 5
+    layers: Depth = 5
     phase_shuffle: NonNegativeInt = 2
 
     @property

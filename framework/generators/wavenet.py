@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from framework.annotations import NonNegativeInt, PositiveFloat, PositiveInt
+from framework.annotations import Depth, NonNegativeInt, PositiveFloat, PositiveInt
 from framework.generators.wavenet_network import WaveNetNetwork
 from framework.generators.wavenet_sampling import sample
 from framework.hyperparameters import runtime
@@ -43,7 +43,7 @@ class WaveNet(Autoregressive):
         synthesized_label: The label of what is sampled without a recording.
     """
 
-    layers: PositiveInt = 30
+    layers: Depth = 30
     cycle: PositiveInt = 10
     kernel: PositiveInt = 2
     residual_channels: PositiveInt = 64

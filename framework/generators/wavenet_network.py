@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from torch.nn.functional import embedding, interpolate, pad, relu
 from torch.nn.utils.parametrizations import weight_norm
 
+from framework.annotations import NonNegativeInt, PositiveInt
+from framework.checks import checked
 from framework.errors import InvalidValueError
 
 
@@ -118,20 +120,21 @@ class WaveNetNetwork(nn.Module):
         ValueError: when there is no layer, or the gates cannot be halved.
     """
 
+    @checked
     def __init__(
         self,
-        in_channels: int,
-        out_channels: int,
-        dilations: Sequence[int] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) * 3,
-        kernel: int = 2,
-        residual_channels: int = 64,
-        gate_channels: int = 128,
-        skip_channels: int = 256,
-        n_mels: int = 0,
-        upsample_scales: Sequence[int] = (4, 4, 4, 4),
-        context: int = 2,
-        labels: int = 0,
-        label_channels: int = 16,
+        in_channels: PositiveInt,
+        out_channels: PositiveInt,
+        dilations: Sequence[PositiveInt] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512) * 3,
+        kernel: PositiveInt = 2,
+        residual_channels: PositiveInt = 64,
+        gate_channels: PositiveInt = 128,
+        skip_channels: NonNegativeInt = 256,
+        n_mels: NonNegativeInt = 0,
+        upsample_scales: Sequence[PositiveInt] = (4, 4, 4, 4),
+        context: NonNegativeInt = 2,
+        labels: NonNegativeInt = 0,
+        label_channels: NonNegativeInt = 16,
         scaled: bool = False,
         normed: bool = False,
         gated: bool = True,

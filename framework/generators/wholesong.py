@@ -12,7 +12,7 @@ from datamodules.roll_pictures import roll_picture
 from datamodules.song_layouts import FORM, form_of
 from datamodules.songs import Song
 from datamodules.soundfont import Performance, render
-from framework.annotations import NonEmpty, NonNegativeInt, PositiveFloat, PositiveInt, Range, UnitInterval
+from framework.annotations import Depth, NonEmpty, NonNegativeInt, PositiveFloat, PositiveInt, Range, UnitInterval
 from framework.evaluation.metrics.metric import Trait
 from framework.evaluation.metrics.structure import FORM_TRAITS, TRAITS, form_traits, structure
 from framework.generators.unet import UNet
@@ -64,7 +64,7 @@ class WholeSongLevel(Diffusion):
     channels: PositiveInt = 64
     multipliers: NonEmpty[PositiveInt] = (1, 2, 4, 4)
     attention: tuple[NonNegativeInt, ...] = (2, 3)
-    blocks: PositiveInt = 2
+    blocks: Depth = 2
     width: PositiveInt = 128
     masked: UnitInterval = 0.2
     empty: Annotated[float, Range(-1, below=1)] = 0.0

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import relu, softplus
 
+from framework.annotations import NonNegativeFloat
+from framework.checks import checked
 from framework.discriminators.base import DiscriminatorOutput
 
 Judge = Callable[[Tensor], DiscriminatorOutput]
@@ -88,7 +90,8 @@ class WassersteinGP(AdversarialLoss):
         weight: Weight of the penalty, lambda in the paper.
     """
 
-    def __init__(self, weight: float = 10.0) -> None:
+    @checked
+    def __init__(self, weight: NonNegativeFloat = 10.0) -> None:
         self.weight = weight
 
     def discriminator(self, real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]) -> Tensor:

@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, distributed, nn
 
+from framework.annotations import Decay
+from framework.checks import checked
+
 
 class Balancer(nn.Module):
     """Keeps how long each loss's gradient at the generated audio is, and weighs losses by it (equation 4).
@@ -17,7 +20,8 @@ class Balancer(nn.Module):
     lengths: Tensor
     counted: Tensor
 
-    def __init__(self, names: Sequence[str], decay: float = 0.999) -> None:
+    @checked
+    def __init__(self, names: Sequence[str], decay: Decay = 0.999) -> None:
         super().__init__()
         self.names, self.decay = tuple(names), decay
         self.weights: dict[str, Tensor] = {}

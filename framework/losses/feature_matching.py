@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss
 
+from framework.annotations import NonNegativeFloat
+from framework.checks import checked
 from framework.discriminators.base import DiscriminatorOutput
 
 
@@ -18,7 +20,8 @@ class FeatureMatching:
         scale: Factor on the sum.
     """
 
-    def __init__(self, include_logits: bool = True, scale: float = 1.0) -> None:
+    @checked
+    def __init__(self, include_logits: bool = True, scale: NonNegativeFloat = 1.0) -> None:
         self.include_logits = include_logits
         self.scale = scale
 

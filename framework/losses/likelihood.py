@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, logsigmoid
 
+from framework.annotations import PositiveInt
 from framework.audio.mu_law import boundaries, decode, encode
+from framework.checks import checked
 
 LEVELS = 256
 """Levels of mu-law audio in which bits per sample are counted, whatever the distribution."""
@@ -109,7 +111,10 @@ class LogisticMixture(Distribution):
     in_channels = 1
     uniforms = 2
 
-    def __init__(self, mixtures: int = 10, levels: int = 65536, smallest_log_scale: float = -16.0) -> None:
+    @checked
+    def __init__(
+        self, mixtures: PositiveInt = 10, levels: PositiveInt = 65536, smallest_log_scale: float = -16.0
+    ) -> None:
         self.mixtures, self.levels, self.smallest_log_scale = mixtures, levels, smallest_log_scale
         self.parameters = 3 * mixtures
 

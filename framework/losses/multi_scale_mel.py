@@ -8,6 +8,9 @@ import torchaudio
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, mse_loss
 
+from framework.annotations import PositiveInt
+from framework.checks import check_lengths, checked
+
 FLOOR = 1e-5
 """Smallest magnitude that enters a logarithm."""
 
@@ -23,13 +26,15 @@ class MultiScaleMelLoss(nn.Module):
         n_mels: Mel bands of each.
     """
 
+    @checked
     def __init__(
         self,
-        sample_rate: int,
-        sizes: Sequence[int] = (32, 64, 128, 256, 512, 1024, 2048),
-        n_mels: Sequence[int] = (5, 10, 20, 40, 80, 160, 320),
+        sample_rate: PositiveInt,
+        sizes: Sequence[PositiveInt] = (32, 64, 128, 256, 512, 1024, 2048),
+        n_mels: Sequence[PositiveInt] = (5, 10, 20, 40, 80, 160, 320),
     ) -> None:
         super().__init__()
+        check_lengths(sizes=sizes, n_mels=n_mels)
         self.sizes = tuple(sizes)
         for size, bands in zip(sizes, n_mels, strict=True):
             with warnings.catch_warnings():
@@ -59,7 +64,8 @@ class MultiScaleMelLoss(nn.Module):
 class EncodecMelLoss(MultiScaleMelLoss):
     """L1 and L2 distances of mels with 64 bands, the mean over windows of 2^5 to 2^11 samples (EnCodec, equation 1)."""
 
-    def __init__(self, sample_rate: int) -> None:
+    @checked
+    def __init__(self, sample_rate: PositiveInt) -> None:
         sizes = [2**power for power in range(5, 12)]
         super().__init__(sample_rate, sizes, [64] * len(sizes))
 

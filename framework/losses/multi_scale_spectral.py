@@ -1,12 +1,15 @@
 """Multi-scale spectral loss (DDSP: Engel et al., 2020, section 4.2.1)."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss, pad
 
+from framework.annotations import NonNegativeFloat, PositiveInt, Range
 from framework.audio.envelopes import full_precision
+from framework.checks import checked
 
 
 class MultiScaleSpectralLoss(nn.Module):
@@ -21,11 +24,12 @@ class MultiScaleSpectralLoss(nn.Module):
         log_magnitude_weight: Weight of the logarithms (alpha).
     """
 
+    @checked
     def __init__(
         self,
-        sizes: Sequence[int] = (2048, 1024, 512, 256, 128, 64),
-        overlap: float = 0.75,
-        log_magnitude_weight: float = 1.0,
+        sizes: Sequence[PositiveInt] = (2048, 1024, 512, 256, 128, 64),
+        overlap: Annotated[float, Range(0, below=1)] = 0.75,
+        log_magnitude_weight: NonNegativeFloat = 1.0,
     ) -> None:
         super().__init__()
         self.sizes, self.overlap, self.log_magnitude_weight = tuple(sizes), overlap, log_magnitude_weight
@@ -65,7 +69,12 @@ class CentredMultiScaleSpectralLoss(MultiScaleSpectralLoss):
         overlap: Share of a window that the next one overlaps.
     """
 
-    def __init__(self, sizes: Sequence[int] = (4096, 2048, 1024, 512, 256, 128), overlap: float = 0.75) -> None:
+    @checked
+    def __init__(
+        self,
+        sizes: Sequence[PositiveInt] = (4096, 2048, 1024, 512, 256, 128),
+        overlap: Annotated[float, Range(0, below=1)] = 0.75,
+    ) -> None:
         super().__init__(sizes, overlap)
 
     def magnitudes(self, audio: Tensor, size: int) -> Tensor:

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from framework.annotations import PositiveFloat, PositiveInt
+from framework.checks import checked
 from framework.errors import InvalidValueError
 
 
@@ -26,10 +28,15 @@ class MultiResolutionSTFTLoss(nn.Module):
         ValueError: when a transform is of odd length or shorter than its window.
     """
 
+    @checked
     def __init__(
         self,
-        resolutions: Sequence[tuple[int, int, int]] = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)),
-        eps: float = 1e-7,
+        resolutions: Sequence[tuple[PositiveInt, PositiveInt, PositiveInt]] = (
+            (1024, 120, 600),
+            (2048, 240, 1200),
+            (512, 50, 240),
+        ),
+        eps: PositiveFloat = 1e-7,
     ) -> None:
         super().__init__()
         self.distances = nn.ModuleList(STFTDistance(*resolution, eps) for resolution in resolutions)

@@ -49,15 +49,7 @@ class Autoregressive(System):
     temperature: NonNegativeFloat = runtime(1.0)
 
     def build(self) -> None:
-        """Make the distribution and the network.
-
-        Raises:
-            ValueError: a temperature below 0.
-        """
-        if self.temperature < 0:
-            raise InvalidValueError(
-                f"temperature = {self.temperature}: 0 takes the likeliest samples, 1 draws as learned"
-            )
+        """Make the distribution and the network."""
         self.distribution = self.build_distribution()
         super().build()
 

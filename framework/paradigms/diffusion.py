@@ -1,13 +1,13 @@
 """Diffusion: a network that removes noise, trained at every level of it, turns noise into audio (Ho et al., 2020)."""
 
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import l1_loss, mse_loss
 
-from framework.annotations import NonEmpty, NonNegativeInt, OpenUnitInterval, PositiveInt
+from framework.annotations import NonEmpty, NonNegativeInt, OpenUnitInterval, Range
 from framework.hyperparameters import runtime
 from framework.paradigms.noise_schedules import (
     DDIM,
@@ -48,7 +48,7 @@ class Diffusion(System):
 
     monitor: ClassVar[str] = "validation/loss"
 
-    levels: PositiveInt = 50
+    levels: Annotated[int, Range(1, 1_000_000)] = 50
     first_beta: OpenUnitInterval = 1e-4
     last_beta: OpenUnitInterval = 0.05
     distance: Literal["l1", "l2"] = "l1"

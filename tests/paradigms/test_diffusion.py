@@ -72,7 +72,7 @@ def test_fast_betas_align_with_the_official_levels():
         (lambda: NoiseSchedule([0.1, 1.0]), "beta 1 at level 1"),
         (lambda: NoiseSchedule([0.0]), "beta 0 at level 0"),
         (lambda: NoiseSchedule([]), "has no levels"),
-        (lambda: DiffWave(last_beta=1.5, channels=4, layers=1), "beta 1.0"),
+        (lambda: DiffWave(last_beta=1.5, channels=4, layers=1), "last_beta = 1.5: must be above 0 and below 1"),
         (lambda: NoiseSchedule.linear(10, 1e-4, 0.02).trajectory(11), "11 sampling steps: the schedule has 10"),
         (lambda: NoiseSchedule.linear(10, 1e-4, 0.02).aligned([0.5]), "leaves what was trained"),
     ],

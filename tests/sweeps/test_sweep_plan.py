@@ -90,7 +90,7 @@ def test_a_system_whose_identity_depends_on_what_it_is_built_of_is_built(data, m
             Sweep([Full], grid={"model.mel_wieght": [1]}),
             r"no argument --model\.mel_wieght: did you mean --model\.mel_w",
         ),
-        (Sweep([Full], grid={"model.mel_weight": ["much"]}), "Expected a float. Got value: much"),
+        (Sweep([Full], grid={"model.mel_weight": ["much"]}), "model.mel_weight = much: must be a number of at least 0"),
         (Sweep([Full], grid={"trainer.max_step": [1]}), r"did you mean --trainer\.max_steps"),
         (Sweep([Full.variant(mel_weight=3.0)]), "write a class of its own"),
         (Sweep([Full], grid={"data.batch_size": [4]}), r"leave --data\.batch_size out"),
