@@ -16,7 +16,7 @@ from datamodules.labels import Labels
 from datamodules.plan import Plan
 from datamodules.reader import Reader, as_float
 from datamodules.shards import FULL_SCALE
-from framework.runs.processes import end_with_parent, leave_signals_to_parent
+from framework.runs.processes import end_with_parent, killed_at_exit, leave_signals_to_parent
 
 _AHEAD = 16  # batches
 _HANDED = 4  # batches that the thread hands over at a time
@@ -186,7 +186,9 @@ class Loader:
             collate_fn=_as_is,
             worker_init_fn=_become_worker,
         )
-        return iter(made) if self.as_stored else map(finished, made)
+        with killed_at_exit():
+            batches = iter(made)
+        return batches if self.as_stored else map(finished, batches)
 
     def _make(self, position: Position) -> Batch:
         batch = self.batches[position]

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from framework.writing import remove_leftovers
+
 
 def cache_folder() -> Path:
     """Return `$OSTINATO_CACHE`, or `~/.cache/ostinato` (below `$XDG_CACHE_HOME` where that is set), and create it."""
@@ -10,3 +12,12 @@ def cache_folder() -> Path:
     folder = Path(os.environ.get("OSTINATO_CACHE") or Path(general) / "ostinato").expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def clean_cache() -> None:
+    """Remove what dead processes have left half made in the cache folder, or directly in one of its folders."""
+    folder = cache_folder()
+    remove_leftovers(folder)
+    for inner in folder.iterdir():
+        if inner.is_dir():
+            remove_leftovers(inner)

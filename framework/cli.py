@@ -11,7 +11,7 @@ from contextlib import nullcontext
 from importlib import import_module
 
 from framework.errors import OstinatoError
-from framework.interrupts import STATUS, interruptible
+from framework.interrupts import interruptible
 
 LIGHT = ("list", "sweep", "status", "pack", "bench")
 """Commands that import torch late or not at all."""
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     An `OstinatoError` is one line on standard error and status 2. Any other exception shows its traceback and gives
     status 1. `--debug`, anywhere on the command line, shows the traceback of both. Ctrl-C gives one line and status
-    130 within two seconds.
+    130 within two seconds; SIGTERM and SIGUSR1 do with their own statuses, 143 and 138.
     """
     is_program = arguments is None
     arguments = list(sys.argv[1:] if arguments is None else arguments)
@@ -44,10 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
             if not interrupts.happened and not isinstance(error, KeyboardInterrupt):
                 return answer(error)
             interrupts.announce()
-            return STATUS
+            return interrupts.status
         if interrupts.happened:
             interrupts.announce()
-            return STATUS
+            return interrupts.status
         return status
 
 

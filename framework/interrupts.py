@@ -1,4 +1,6 @@
-"""Ctrl-C ends a command within two seconds, whatever it is doing.
+"""Ctrl-C, SIGTERM and SIGUSR1 end a command within two seconds, whatever it is doing.
+
+SIGTERM is what schedulers send before they kill, SIGUSR1 what Slurm sends ahead of a time limit (`--signal=USR1@90`).
 
 Python answers a signal only between two instructions of the main thread. An import may swallow the KeyboardInterrupt,
 a call into C++ may last for minutes, and libraries may wait for their processes on the way out. So a thread that is
@@ -22,15 +24,14 @@ GRACE = 1.2
 """Seconds that the main thread has to end in good order."""
 AGAIN = 0.02
 """Seconds until an interrupt that was lost is tried again."""
-STATUS = 128 + signal.SIGINT
-MESSAGE = "ostinato: interrupted"
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ERASE = "\r\x1b[K"
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def stops_in_good_order(times: int) -> Callable[[Handler], Handler]:
-    """Decorate a handler of SIGINT that answers the first `times` signals itself; one more ends the process.
+    """Decorate a handler of signals that answers the first `times` of them itself; one more ends the process.
 
     Handlers of others are taken to answer the first signal.
     """
@@ -42,6 +43,27 @@ def stops_in_good_order(times: int) -> Callable[[Handler], Handler]:
     return decorate
 
 
+_settings: dict[str, Any] = {"grace": GRACE, "remark": "", "received": None}
+
+
+def on_interruption(remark: str | None = None, grace: float | None = None) -> None:
+    """Set what this process adds to the line that says that it was interrupted, and how long it may take to end.
+
+    Args:
+        remark: Follows what has happened, as in `; the same command continues the run`.
+        grace: Seconds that the main thread has to end in good order.
+    """
+    if remark is not None:
+        _settings["remark"] = remark
+    if grace is not None:
+        _settings["grace"] = grace
+
+
+def received() -> int | None:
+    """Return the signal that interrupted the command, if one did."""
+    return _settings["received"]
+
+
 class Interrupts:
     """Whether this process was interrupted, and who is to end it.
 
@@ -51,7 +73,7 @@ class Interrupts:
 
     def __init__(self, is_program: bool) -> None:
         self.is_program = is_program
-        self.received = 0
+        self.received: list[int] = []
         self.is_announced = self.is_passing_over = False
         self.ended = threading.Event()
         self.children: dict[int, str] = {}
@@ -59,12 +81,25 @@ class Interrupts:
     @property
     def happened(self) -> bool:
         """Whether the command was interrupted, also where the KeyboardInterrupt was swallowed or became another."""
-        return self.received > 0
+        return bool(self.received)
+
+    @property
+    def status(self) -> int:
+        """The exit status: 128 and the first signal."""
+        return 128 + (self.received[0] if self.received else signal.SIGINT)
+
+    @property
+    def message(self) -> str:
+        """What is said of it, a line."""
+        number = self.status - 128
+        what = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
+        return f"ostinato: {what}{_settings['remark']}"
 
     @stops_in_good_order(0)
     def receive(self, number: int, frame: Any) -> None:
         """Interrupt the main thread."""
-        self.received += 1
+        self.received.append(number)
+        _settings["received"] = number
         if self.is_program:
             sys.unraisablehook = self.pass_over
         if not self.is_passing_over:
@@ -74,7 +109,7 @@ class Interrupts:
         """Interrupt again where the exception was lost, as in a callback from C; say nothing of what follows."""
         self.is_passing_over = True
         if unraisable.exc_type is not None and issubclass(unraisable.exc_type, KeyboardInterrupt):
-            threading.Timer(AGAIN, signal.raise_signal, (signal.SIGINT,)).start()
+            threading.Timer(AGAIN, signal.raise_signal, (self.received[-1],)).start()
         self.is_passing_over = False
 
     def announce(self) -> None:
@@ -82,27 +117,29 @@ class Interrupts:
         if not self.is_announced and is_shown():
             self.is_announced = True
             with contextlib.suppress(OSError, ValueError):
-                print(f"{ERASE if sys.stderr.isatty() else ''}{MESSAGE}", file=sys.stderr, flush=True)
+                print(f"{ERASE if sys.stderr.isatty() else ''}{self.message}", file=sys.stderr, flush=True)
 
     def watch(self, wakeups: socket.socket) -> None:
         """End the process where the main thread does not."""
         count = 0
         while signals := wakeups.recv(1):
-            if signals[0] != signal.SIGINT:
+            number = signals[0]
+            if number not in SIGNALS:
                 continue
             count += 1
-            handler: Any = signal.getsignal(signal.SIGINT)
+            handler: Any = signal.getsignal(number)
             if count <= getattr(handler, "stops_in_good_order", 1):
                 continue
             # This thread is not to wait while the main thread computes.
             sys.setswitchinterval(1e-4)
             self.children |= descendants()
-            if not self.ended.wait(GRACE):
+            if not self.ended.wait(_settings["grace"]):
+                self.received.append(number)
                 end_processes(self.children | descendants())
                 if not self.is_announced and is_shown():
                     # Not by sys.stderr: the main thread may hold its lock.
-                    os.write(2, f"{ERASE if os.isatty(2) else ''}{MESSAGE}\n".encode())
-                os._exit(STATUS)
+                    os.write(2, f"{ERASE if os.isatty(2) else ''}{self.message}\n".encode())
+                os._exit(self.status)
 
     def end(self) -> None:
         """End an interrupted program, with the processes that it leaves behind."""
@@ -111,7 +148,7 @@ class Interrupts:
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()
             # Taking down an interpreter that has imported torch takes two seconds.
-            os._exit(STATUS)
+            os._exit(self.status)
 
 
 @contextlib.contextmanager
@@ -123,13 +160,16 @@ def interruptible(is_program: bool) -> Iterator[Interrupts]:
     """
     interrupts = Interrupts(is_program)
     in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+    defaults = (signal.default_int_handler, signal.SIG_DFL)
+    answered = {number: before for number in SIGNALS if (before := signal.getsignal(number)) in defaults}
+    if not in_main_thread or not answered:
         yield interrupts
         return
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
-    signal.signal(signal.SIGINT, interrupts.receive)
+    for number in answered:
+        signal.signal(number, interrupts.receive)
     watcher = threading.Thread(target=interrupts.watch, args=(reading,), name="interrupts", daemon=True)
     watcher.start()
     if is_program:
@@ -142,17 +182,21 @@ def interruptible(is_program: bool) -> Iterator[Interrupts]:
         if not (is_program and interrupts.happened):
             interrupts.ended.set()
             signal.set_wakeup_fd(before)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number, handler in answered.items():
+                signal.signal(number, handler)
             writing.close()
             watcher.join()
             reading.close()
 
 
 def _leave_to_parent() -> None:
-    """Leave Ctrl-C, which reaches a forked process too, to the one that forked it."""
+    """Leave Ctrl-C, which reaches a forked process too, to the one that forked it; other signals end it as usual."""
     signal.set_wakeup_fd(-1)
     # Not SIG_IGN, which a program that is started from there would keep.
     signal.signal(signal.SIGINT, lambda number, frame: None)
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        if signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
+            signal.signal(number, signal.SIG_DFL)
 
 
 def descendants() -> dict[int, str]:

@@ -18,6 +18,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self, TypeVar
 
+from framework.runs.liveness import alive
+
 Item = TypeVar("Item")
 
 FIRST_LINE = 1.5
@@ -157,6 +159,7 @@ class Progress:
 
     def update(self, count: int = 1) -> None:
         """Count items that are done."""
+        alive()
         self.done += count
         if self.bar is not None and self.process == os.getpid():
             self.bar.update(count)

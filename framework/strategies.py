@@ -1,5 +1,6 @@
 """How an experiment is spread over devices."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -120,16 +121,54 @@ def check_accelerator(name: str) -> None:
     )
 
 
+def check_devices(trainer: Mapping[str, Any], batch_size: int, parts: int = 1) -> int:
+    """Return the number of devices over all nodes; refuse more than there are, or than share a batch equally.
+
+    Args:
+        trainer: The arguments of Lightning's Trainer.
+        batch_size: Clips in a batch over all devices.
+        parts: Parts in which each device goes through its share.
+
+    Raises:
+        ValueError: naming the argument, its value, and what is possible.
+    """
+    devices = number_of_devices(trainer)
+    there = torch.cuda.device_count() if trainer["accelerator"] in ("gpu", "cuda", "auto") else 0
+    if there and devices > there * trainer["num_nodes"]:
+        raise InvalidValueError(
+            f"trainer.devices = {trainer['devices']}: there are {there} GPUs on this machine; set at most that many"
+        )
+    if devices < 1 or batch_size % (devices * parts):
+        possible = [n for n in range(1, batch_size + 1) if batch_size % (n * parts) == 0]
+        shares = f"{devices} devices" + (f" in {parts} parts each" if parts > 1 else "")
+        raise InvalidValueError(
+            f"trainer.devices = {trainer['devices']}: a batch of {batch_size} cannot be shared by {shares}; "
+            f"set trainer.devices to one of {', '.join(map(str, possible))}, or change data.batch_size"
+        )
+    return devices
+
+
 def is_main_process() -> bool:
     """Say whether this process is the one that prints, locks and writes: rank zero of all nodes."""
-    return getattr(rank_zero_only, "rank", 0) == 0
+    return rank() == 0
+
+
+def rank() -> int:
+    """Return the number of this process among those of the run, on all nodes."""
+    return int(getattr(rank_zero_only, "rank", 0))
 
 
 def number_of_devices(trainer: Mapping[str, Any]) -> int:
-    """Return the number of devices over all nodes that the arguments of Lightning's Trainer ask for."""
+    """Return the number of devices over all nodes that the arguments of Lightning's Trainer ask for.
+
+    Raises:
+        ValueError: they are no number.
+    """
     devices, nodes = trainer["devices"], trainer["num_nodes"]
     if devices in ("auto", -1, "-1"):
         devices = max(1, torch.cuda.device_count()) if trainer["accelerator"] != "cpu" else 1
     elif isinstance(devices, str):
-        devices = len(devices.split(",")) if "," in devices else int(devices)
+        if not re.fullmatch(r"\d+|(\d+,)+\d*", devices.replace(" ", "")):
+            raise InvalidValueError(f"trainer.devices = {devices!r}: set a number, auto, or indices such as 0,1")
+        devices = len(devices.strip(", ").split(",")) if "," in devices else int(devices)
     return nodes * (devices if isinstance(devices, int) else len(devices))

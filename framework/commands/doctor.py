@@ -17,7 +17,7 @@ from framework.commands.experiment import ExperimentCLI, open_experiment
 from framework.errors import OstinatoError
 from framework.evaluation.judge import judge
 from framework.progress import busy, progress
-from framework.strategies import number_of_devices
+from framework.strategies import check_devices
 from framework.tracking.callbacks import StepProgress
 from framework.tracking.wandb_log import wandb_mode
 
@@ -79,12 +79,8 @@ def run(arguments: list[str]) -> int:
 
 def devices(cli: ExperimentCLI) -> str:
     """Say what trains, and whether the batch can be shared."""
-    count, batch, parts = number_of_devices(cli.trainer_arguments), cli.datamodule.batch_size, cli.model.accumulate
-    if batch % (count * parts):
-        raise ComplaintError(
-            f"a batch of {batch} cannot be shared by {count} devices in {parts} parts: "
-            "change --data.batch_size, --trainer.devices or --model.accumulate"
-        )
+    batch, parts = cli.datamodule.batch_size, cli.model.accumulate
+    count = check_devices(cli.trainer_arguments, batch, parts)
     names = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return f"{count} x {names}: {batch // count} clips each" + (f", in {parts} parts" if parts > 1 else "")
 

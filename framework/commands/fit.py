@@ -14,10 +14,13 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.one_clip import OneClip
+from framework.cache import clean_cache
 from framework.catalogue import first_line, shown
+from framework.cli import DEBUG
 from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment, plain
 from framework.commands.parser import UsageError
 from framework.evaluation.judge import judge, table
+from framework.interrupts import on_interruption, received
 from framework.runs.checkpoints import (
     LAST,
     AtomicCheckpointIO,
@@ -26,19 +29,21 @@ from framework.runs.checkpoints import (
     is_ours,
     newest_checkpoint,
     read_checkpoint,
+    reason_of,
 )
 from framework.runs.ending import UNFINISHED, StoppingRules, TimeLimit, planned_end, stopped_at
 from framework.runs.finished import FINISHED
 from framework.runs.folder import RunError, RunFolder
-from framework.runs.guards import SkippedSteps, StallWatchdog
+from framework.runs.guards import Liveness, SkippedSteps, Watchdog
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, provenance, sources_of
+from framework.runs.ranks import end_with_first_process, end_with_starter, use_rank_launcher
 from framework.runs.releasing import begin_from
 from framework.runs.resuming import of_this_run, started_from
-from framework.runs.signals import StopSignals
+from framework.runs.signals import StopSignals, requeue
 from framework.runs.sources import hash_of
-from framework.runs.stored_files import DamagedFileError
-from framework.strategies import check_accelerator, is_main_process, strategy
+from framework.runs.stored_files import PARTS, DamagedFileError
+from framework.strategies import check_accelerator, check_devices, is_main_process, rank, strategy
 from framework.tracking.callbacks import AudioSamples, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.profile import StepProfile
@@ -57,7 +62,22 @@ def run(arguments: list[str]) -> int | None:
         RunError: the run is being trained, or its checkpoints are lost.
     """
     keep_output_from_failing()
+    end_with_starter()
     cli = open_experiment("fit", arguments)
+    if cli.model.has_weights:
+        check_devices(cli.trainer_arguments, cli.datamodule.batch_size, cli.model.accumulate)
+    on_interruption("; the same command continues the run")
+    with Watchdog(cli.model.stall_minutes, f"rank {rank()}") as watchdog:
+        try:
+            return fit(cli, watchdog)
+        except BaseException:
+            if is_main_process():
+                requeue(received())
+            raise
+
+
+def fit(cli: ExperimentCLI, watchdog: Watchdog) -> int | None:
+    """Prepare the data, and train the run unless it is finished; return the exit status of one stopped early."""
     folder = cli.folder()
     sources = sources_of(cli.model, type(cli.datamodule))
     if cli.config["rerun"]:
@@ -68,6 +88,7 @@ def run(arguments: list[str]) -> int | None:
         finished = None
         print(f"warning: {error}", file=sys.stderr)
     if finished is not None:
+        repair(cli, folder, sources)
         print(f"{folder.path} is finished ({finished['steps']} steps); change a value to make another run\n")
         print(report(cli, folder, finished))
         if change := change_since(folder, sources):
@@ -75,11 +96,25 @@ def run(arguments: list[str]) -> int | None:
             print(f"warning: {warning}", file=sys.stderr)
         return None
     if not is_main_process():
-        train(cli, folder, sources)
+        end_with_first_process(folder.lock_file)
+        train(cli, folder, sources, watchdog)
         # The launcher takes another rank's status for a failure.
         return None
+    clean_cache()
     with folder.locked():
-        return train(cli, folder, sources)
+        return train(cli, folder, sources, watchdog)
+
+
+def repair(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> None:
+    """Say which files of a finished run are damaged, and write its configuration again if that is one of them."""
+    if not is_main_process():
+        return
+    for damage in folder.damages():
+        print(f"warning: {damage}", file=sys.stderr)
+    try:
+        folder.stored_config(PARTS)
+    except DamagedFileError:
+        store_config(cli, folder, folder.sources() or sources)
 
 
 def begin_anew(folder: RunFolder, sources: dict[str, str]) -> None:
@@ -112,7 +147,7 @@ def is_old(folder: RunFolder, sources: dict[str, str]) -> bool:
         return True
 
 
-def train(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> int | None:
+def train(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str], watchdog: Watchdog) -> int | None:
     """Train from the newest checkpoint of the run, from the given one, or from nothing; then measure and report.
 
     Return the exit status of a run that was stopped before its end.
@@ -123,7 +158,8 @@ def train(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> int
     announce(cli, folder, checkpoint, sources)
     data = OneClip(cli.datamodule) if cli.config["overfit_one_clip"] else cli.datamodule
     start, prepare = start_of(cli, data, checkpoint)
-    trainer = make_trainer(cli, folder, sources, prepare)
+    trainer = make_trainer(cli, folder, sources, watchdog, prepare)
+    use_rank_launcher(trainer)
     began = time.monotonic()
     try:
         if cli.model.has_weights:
@@ -133,11 +169,16 @@ def train(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> int
     except Exception as error:
         if is_complaint_of_lightning(error):
             raise UsageError(f"Lightning: {' '.join(str(error).split())}") from error
-        raise
+        stopped = next((c.received for c in trainer.callbacks if isinstance(c, StopSignals)), None)  # type: ignore[attr-defined]
+        if stopped is None or os.environ.get(DEBUG):
+            raise
+        # The signal may have reached a process that this one needs, as a batch system sends it to all at once.
+        print(f"stopped before the end of the step ({reason_of(error)}): the same command continues the run")
+        raise SystemExit(128 + stopped) from error
     finally:
         finish(trainer)
     if trainer.interrupted:
-        raise RunError(f"stopped at step {trainer.global_step}: the same command goes on from there")
+        raise RunError(f"stopped at step {trainer.global_step}: the same command continues the run")
     check_saved(trainer, folder)
     return conclude(cli, folder, trainer, data, began) if trainer.is_global_zero else None
 
@@ -219,7 +260,9 @@ def check_saved(trainer: L.Trainer, folder: RunFolder) -> None:
         )
 
 
-def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str], prepare: Prepare = dict) -> L.Trainer:
+def make_trainer(
+    cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str], watchdog: Watchdog, prepare: Prepare = dict
+) -> L.Trainer:
     """Return Lightning's Trainer with the run's folder, loggers and callbacks.
 
     Raises:
@@ -238,7 +281,7 @@ def make_trainer(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str],
         "logger": [*loggers(cli, folder, sources), *listed(arguments["logger"])],
         "callbacks": [
             *own,
-            *callbacks(folder, cli.model, every),
+            *callbacks(folder, cli.model, every, watchdog),
             *([TimeLimit(arguments["max_time"])] if arguments["max_time"] else []),
             *([] if has_bar else [StepProgress()]),
             *([StepProfile(folder.path, profiled)] if profiled else []),
@@ -267,7 +310,7 @@ def is_complaint_of_lightning(error: Exception) -> bool:
     return isinstance(error, (MisconfigurationException, ModuleNotFoundError)) or "callbacks" in Path(files[-1]).parts
 
 
-def callbacks(folder: RunFolder, system: Any, every: int) -> list[Callback]:
+def callbacks(folder: RunFolder, system: Any, every: int, watchdog: Watchdog) -> list[Callback]:
     """Return what a run does besides training: measuring, listening, saving, counting, stopping."""
     return [
         StepCount(),
@@ -275,16 +318,14 @@ def callbacks(folder: RunFolder, system: Any, every: int) -> list[Callback]:
         AudioSamples(folder.audio),
         Throughput(),
         SkippedSteps(system.skipped_limit),
-        StallWatchdog(system.stall_minutes),
+        Liveness(watchdog),
         Checkpoints(folder.checkpoints, every=every, monitor=system.monitor),
         StopSignals(),
     ]
 
 
-def loggers(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> list[Any]:
-    """Return the local log and W&B's, and store the configuration and the source code's hashes (on rank zero)."""
-    if not is_main_process():
-        return []
+def store_config(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> dict[str, Any]:
+    """Store the resolved configuration of a run and the hashes of its source code; return the configuration."""
     identity = cli.identity()
     try:
         before = folder.stored_config() or {}
@@ -296,6 +337,15 @@ def loggers(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> l
     with Tolerant("configurations"):
         folder.write_config(config)
         folder.write_sources(sources)
+    return config
+
+
+def loggers(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> list[Any]:
+    """Return the local log and W&B's, and store the configuration and the source code's hashes (on rank zero)."""
+    if not is_main_process():
+        return []
+    config = store_config(cli, folder, sources)
+    identity = config["identity"]
     # Importing W&B takes longer than the rest of a short run.
     if os.environ.get("WANDB_MODE") == "disabled":
         return [CSVLog(folder.path)]

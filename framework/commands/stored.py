@@ -10,8 +10,7 @@ from framework.hyperparameters import HyperparameterError, as_tuples
 from framework.runs.checkpoints import newest_checkpoint
 from framework.runs.folder import RunError, RunFolder
 from framework.runs.identity import class_of, is_code_of, signature, stored_structure
-
-PARTS = ("experiment", "identity", "model", "data", "trainer", "seed", "provenance")
+from framework.runs.stored_files import PARTS
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from framework.sweeps import halving, slurm, wandb_sweep
 from framework.sweeps.local import LocalLauncher, Task, failures, visible_devices
 from framework.sweeps.record import PlannedRun, write_record
 from framework.sweeps.sweep import Sweep
-from framework.sweeps.table import duration, plan_table, print_failures, progress_table
+from framework.sweeps.table import duration, plan_table, print_damages, print_failures, progress_table
 
 if TYPE_CHECKING:
     from framework.sweeps.plan import Plan
@@ -174,6 +174,7 @@ def show_plan(plan: "Plan", jobs: int, devices: int, console: Console) -> None:
     }
     console.print(f"{plan.name}: {plan.question}\n", soft_wrap=True)
     console.print(plan_table(plan.runs, states, costs))
+    print_damages(console, plan.runs)
     for label, other in plan.equal.items():
         console.print(f"{label} is the same run as {other}", soft_wrap=True)
     todo = [key for key, state in states.items() if state != "finished"]

@@ -11,6 +11,7 @@ from framework.audio.files import safe_name, save_audio
 from framework.audio.griffin_lim import GriffinLim
 from framework.evaluation.distances import log_mel_error, stft_distance
 from framework.progress import progress
+from framework.runs.liveness import alive
 from framework.writing import Tolerant
 
 TITLES = {"log_mel_error": "log-mel error", "stft_distance": "MR-STFT distance"}
@@ -34,6 +35,7 @@ def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = N
     clips: dict[str, Any] = {}
     tolerant = Tolerant("audio of held-out clips")
     for number, batch in enumerate(progress(batches, "generating held-out clips", unit="clips")):
+        alive()
         batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         system.on_validation_batch_start(batch, number)
         key = batch["key"][0]

@@ -26,6 +26,7 @@ from framework.lightning import LightningDataModule, LightningModule
 from framework.paradigms.batches import complete, count, split
 from framework.paradigms.hooks import adopt_configure_optimizers, check_hooks
 from framework.paradigms.optimizers import NetworkOptimizers
+from framework.runs.checkpoints import begins_with_validation
 from framework.runs.loop_state import before_next_batch
 from framework.trainer_arguments import check_trainer
 
@@ -474,7 +475,8 @@ class System(Hyperparameters, LightningModule):
         differences = [f"{n} {stored[n]} (here {own[n]})" for n in own if n in stored and stored[n] != own[n]]
         if differences:
             raise InvalidValueError(f"the checkpoint was trained on another mel front end: {', '.join(differences)}")
-        if "loops" in checkpoint:
+        # One that was saved before a validation is restored exactly as it is: at the end of a batch.
+        if "loops" in checkpoint and not begins_with_validation(checkpoint):
             data = checkpoint.get(type(getattr(getattr(self, "_trainer", None), "datamodule", None)).__qualname__, {})
             position = (data["epoch"], data["step"]) if {"epoch", "step"} <= data.keys() else None
             checkpoint["loops"] = before_next_batch(checkpoint["loops"], position)

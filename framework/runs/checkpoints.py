@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loops.evaluation_loop import RestartStage
 from lightning.pytorch.trainer.states import TrainerFn
 
 from framework.errors import OstinatoError
@@ -22,6 +23,8 @@ from framework.runs.released import as_checkpoint, is_released
 from framework.writing import ErrorKeeper, Tolerant, part_of, replacing
 
 PREVIOUS, BEST = "previous.ckpt", "best.ckpt"
+LONG = 5.0
+"""Seconds of a validation from which on a signal does not wait for its end, and the state before it is saved."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -103,6 +106,9 @@ def keep_previous(last: Path) -> None:
 class Checkpoints(Callback):
     """Keeps `last.ckpt` (and the one before it) every so many steps or minutes and at the end, and `best.ckpt`.
 
+    A validation that takes long (longer than `LONG`, as far as the last one tells) is saved before as well as after, so
+    that a run which is stopped or killed there loses no step: it begins with that validation when it continues.
+
     Lightning's own ModelCheckpoint counts optimiser steps and, with manual optimisation, saves at other steps than
     asked for and warns about it.
 
@@ -125,10 +131,17 @@ class Checkpoints(Callback):
         self.saved_at = -1
         self.failed = False
         """Whether `last.ckpt` could not be written at the last attempt, so that it is of an earlier step."""
+        self.validating = False
+        """Whether this is the state before a validation, which a run that continues from here begins with."""
+        self.saved_validating = False
+        self.validation_began = 0.0
+        self.validation_seconds = float("inf")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take note of what a resumed run has saved already."""
-        self.saved_at = trainer.global_step
+        """Take note of what a resumed run has saved already; let it begin with a validation that was not completed."""
+        self.saved_at, self.saved_validating = trainer.global_step, self.validating
+        if self.validating:
+            trainer.fit_loop.epoch_loop.val_loop._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save every so many steps: before the next one, since only then Lightning has counted and logged the last."""
@@ -137,12 +150,23 @@ class Checkpoints(Callback):
         if late or trainer.global_step % self.every == 0:
             self.save_last(trainer)
 
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save what the validation is of, if it may take long; of the last step it is saved with its validation."""
+        if not is_training(trainer):
+            return
+        is_last_step = 0 < trainer.max_steps <= trainer.global_step
+        if trainer.strategy.broadcast(self.validation_seconds) > LONG and not is_last_step:
+            self.validating = True
+            self.save_last(trainer)
+        self.validation_began = time.monotonic()
+
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the best."""
-        value = trainer.callback_metrics.get(self.monitor)
-        if trainer.sanity_checking or trainer.state.fn != TrainerFn.FITTING or value is None:
+        if not is_training(trainer):
             return
-        if float(value) < self.best:
+        self.validating, self.validation_seconds = False, time.monotonic() - self.validation_began
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is not None and float(value) < self.best:
             before, self.best = self.best, float(value)
             if not self.save(trainer, BEST):
                 self.best = before
@@ -153,9 +177,9 @@ class Checkpoints(Callback):
 
     def save_last(self, trainer: L.Trainer) -> None:
         """Save `last.ckpt`, keeping the one before it."""
-        if self.saved_at == trainer.global_step:
+        if (self.saved_at, self.saved_validating) == (trainer.global_step, self.validating) and not self.failed:
             return
-        self.saved_at, self.saved_when = trainer.global_step, time.monotonic()
+        self.saved_at, self.saved_when, self.saved_validating = trainer.global_step, time.monotonic(), self.validating
         self.failed = not self.save(trainer, LAST)
 
     def save(self, trainer: L.Trainer, name: str) -> bool:
@@ -165,11 +189,21 @@ class Checkpoints(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the best value so far, so that a resumed run does not overwrite a better checkpoint."""
-        return {"best": self.best}
+        return {"best": self.best, "validating": self.validating}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the best value so far."""
-        self.best = state_dict["best"]
+        self.best, self.validating = state_dict["best"], state_dict.get("validating", False)
+
+
+def is_training(trainer: L.Trainer) -> bool:
+    """Say whether a validation is one during a training."""
+    return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
+
+
+def begins_with_validation(checkpoint: Mapping[str, Any]) -> bool:
+    """Say whether a checkpoint was saved before a validation, which a run that continues from it begins with."""
+    return bool(checkpoint.get("callbacks", {}).get(Checkpoints.__qualname__, {}).get("validating"))
 
 
 class CheckpointError(OstinatoError, ValueError):

@@ -5,7 +5,7 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,11 @@ class RunFolder:
     def config(self) -> Path:
         """The resolved configuration with the run's identity and provenance."""
         return self.path / "config.yaml"
+
+    @property
+    def lock_file(self) -> Path:
+        """The file whose lock the process has that trains."""
+        return self.path / ".lock"
 
     @property
     def metrics(self) -> Path:
@@ -109,10 +114,14 @@ class RunFolder:
     def damages(self) -> list[str]:
         """Return what is damaged of the run's configuration, metrics and summary, and what to do: a line each."""
         found = []
-        readers = ((read_config, self.config), (read_metrics, self.metrics), (read_summary, self.summary_file))
-        for read, path in readers:
+        readers: list[Callable[[], Any]] = [
+            lambda: self.stored_config(("identity",)),
+            lambda: read_metrics(self.metrics),
+            self.summary,
+        ]
+        for read in readers:
             try:
-                read(path)
+                read()
             except DamagedFileError as error:
                 found.append(str(error))
         return found
@@ -163,7 +172,7 @@ class RunFolder:
             RunError: when another process trains this very run.
             WriteError: when the folder cannot be made.
         """
-        path = self.path / ".lock"
+        path = self.lock_file
         with contextlib.ExitStack() as stack:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)

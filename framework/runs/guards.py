@@ -4,13 +4,13 @@ import faulthandler
 import os
 import sys
 import threading
-import time
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from framework.runs.folder import RunError
+from framework.runs.liveness import alive, processor_seconds, seconds_since_alive
+from framework.runs.stored_files import RunError
 
 
 class SkippedSteps(Callback):
@@ -68,46 +68,71 @@ class SkippedSteps(Callback):
         self.total, self.in_a_row = state_dict["total"], state_dict["in_a_row"]
 
 
-class StallWatchdog(Callback):
-    """Ends a run in which nothing has happened for too long, showing where every thread of every rank stood.
+class Watchdog:
+    """Ends a process in which nothing has happened for too long, showing where every thread of it stands.
 
     A collective that waits for a rank that is gone, or a file system that does not answer, would otherwise hold its
-    devices until somebody looks.
+    devices until somebody looks. To be entered when the process starts. What is done reports by `alive`. Until
+    `Liveness` says that the training begins, the time of the processor counts as well: data may be prepared by code
+    that reports nothing.
 
     Args:
-        minutes: How long a step or a held-out clip may take; 0 for ever.
+        minutes: How long a step, a held-out clip or a part of the preparation may take; 0 for ever.
+        name: What the process is called, such as `rank 1`.
     """
 
     STATUS = 75  # EX_TEMPFAIL: the same command may go on
+    WORKING = 0.02
+    """Share of one processor from which on a process that prepares data counts as working."""
 
-    def __init__(self, minutes: float) -> None:
-        self.seconds = 60 * minutes
-        self.last = time.monotonic()
+    def __init__(self, minutes: float, name: str) -> None:
+        self.seconds, self.name = 60 * minutes, name
+        self.preparing = True
         self.stopped = threading.Event()
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def __enter__(self) -> "Watchdog":
         """Begin to watch."""
-        self.alive()
+        alive()
         if self.seconds:
-            threading.Thread(target=self.watch, args=(trainer.global_rank,), daemon=True).start()
+            threading.Thread(target=self.watch, name="watchdog", daemon=True).start()
+        return self
 
-    def watch(self, rank: int) -> None:
-        """Look at the clock until training ends."""
-        while not self.stopped.wait(min(self.seconds / 10, 10.0)):
-            still = time.monotonic() - self.last
+    def __exit__(self, *_: Any) -> None:
+        """Watch no more."""
+        self.stopped.set()
+
+    def watch(self) -> None:
+        """Look at the clock."""
+        interval = min(self.seconds / 10, 10.0)
+        worked = processor_seconds()
+        while not self.stopped.wait(interval):
+            before, worked = worked, processor_seconds()
+            if self.preparing and worked - before > self.WORKING * interval:
+                alive()
+            still = seconds_since_alive()
             if still > self.seconds:
-                print(f"rank {rank}: nothing has happened for {still / 60:.1f} minutes; its threads:", file=sys.stderr)
+                print(f"{self.name}: nothing has happened for {still / 60:.1f} minutes; its threads:", file=sys.stderr)
                 faulthandler.dump_traceback(sys.stderr, all_threads=True)
                 sys.stderr.flush()
                 os._exit(self.STATUS)
 
-    def alive(self, *_: Any) -> None:
-        """Take note that something has happened."""
-        self.last = time.monotonic()
 
-    on_train_batch_start = on_train_batch_end = on_train_epoch_end = alive  # type: ignore[assignment]
-    on_validation_batch_start = on_validation_batch_end = on_validation_end = alive  # type: ignore[assignment]
+class Liveness(Callback):
+    """Reports to the watchdog whatever Lightning gets done.
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Watch no more."""
-        self.stopped.set()
+    Args:
+        watchdog: The watchdog.
+    """
+
+    def __init__(self, watchdog: Watchdog) -> None:
+        self.watchdog = watchdog
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Tell the watchdog that the preparation is over."""
+        alive()
+        self.watchdog.preparing = False
+
+    setup = on_fit_start = staticmethod(alive)  # type: ignore[assignment]
+    on_train_batch_start = on_train_batch_end = on_train_epoch_end = on_train_end = staticmethod(alive)  # type: ignore[assignment]
+    on_validation_start = on_validation_batch_start = staticmethod(alive)  # type: ignore[assignment]
+    on_validation_batch_end = on_validation_end = staticmethod(alive)  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import multiprocessing
+import multiprocessing.util
 import os
 import signal
 import subprocess
@@ -91,9 +92,32 @@ def leave_signals_to_parent() -> None:
     def once(number: int, frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # Not SIG_IGN, which a program that is started from here would keep.
+    signal.signal(signal.SIGINT, lambda number, frame: None)
+    signal.signal(signal.SIGUSR1, lambda number, frame: None)
     signal.signal(signal.SIGTERM, once)
+
+
+@contextlib.contextmanager
+def killed_at_exit() -> Iterator[None]:
+    """Kill the processes that `multiprocessing` starts in this block when this process exits, if they are there still.
+
+    It would ask them to end, which they leave to their parent by `leave_signals_to_parent`, and wait for them.
+    """
+    others = set(multiprocessing.active_children())
+    yield
+    started = set(multiprocessing.active_children()) - others
+    owner = os.getpid()
+
+    def kill() -> None:
+        if os.getpid() == owner and any(process.is_alive() for process in started):
+            # PyTorch's handler takes the end of a worker for an error.
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for process in started:
+                process.kill()
+
+    # Before `multiprocessing` waits for them, also in a process that it has started itself.
+    multiprocessing.util.Finalize(None, kill, exitpriority=1)
 
 
 @contextlib.contextmanager

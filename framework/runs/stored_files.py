@@ -29,6 +29,8 @@ CONFIG: dict[str, Any] = {
     "provenance": dict,
 }
 """Parts of a config.yaml, and their types."""
+PARTS = (*CONFIG, "seed")
+"""What a config.yaml needs for a run to be built again."""
 
 
 class RunError(OstinatoError, RuntimeError):
@@ -123,7 +125,7 @@ def read_metrics(path: Path, size: int | None = None) -> list[dict[str, str]]:
     Raises:
         DamagedFileError: it is not such a file.
     """
-    remedy = "`ostinato fit` sets it aside and begins another"
+    remedy = "restore it, or remove it: only its curves are lost"
     try:
         header, body = _ends(path, size)
         columns = next(csv.reader([header.decode()]), [])
@@ -183,4 +185,8 @@ def _text(path: Path, remedy: str) -> str | None:
 
 
 def _reason(error: Exception, text: str) -> str:
-    return " ".join(str(error).split())[:80] if text.strip() else "it is empty"
+    if not text.strip():
+        return "it is empty"
+    mark = getattr(error, "problem_mark", None)
+    said = f"line {mark.line + 1}: {error.problem}" if mark else str(error)  # type: ignore[attr-defined]
+    return " ".join(said.split())[:80]

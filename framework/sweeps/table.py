@@ -73,6 +73,13 @@ def print_failures(console: Console, failed: Sequence[tuple[PlannedRun, str, lis
         console.print(Text(f"    whole log: {run.log}"), soft_wrap=True)
 
 
+def print_damages(console: Console, runs: Sequence[PlannedRun]) -> None:
+    """Print which files of runs are damaged, and what to do."""
+    for run in runs:
+        for damage in run.folder.damages():
+            console.print(Text(f"{run.label}: {damage}", style="red"), soft_wrap=True)
+
+
 def duration(hours: float) -> str:
     """Return hours as a person says them."""
     if hours < 1 / 60:

@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import ProgressBar
 
 from framework.audio.files import safe_name, save_audio
 from framework.progress import LATER_LINE_EVERY, Progress, print_above
+from framework.runs.checkpoints import Checkpoints
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.media import log_mel_picture, save_picture
 from framework.tracking.wandb_log import WandbLog
@@ -25,9 +26,11 @@ class StepCount(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Drop the rows that an interrupted run logged after the checkpoint it now continues from."""
+        checkpoints = [callback for callback in trainer.callbacks if isinstance(callback, Checkpoints)]  # type: ignore[attr-defined]
+        begins_with_validation = any(callback.validating for callback in checkpoints)
         for logger in trainer.loggers:
             if isinstance(logger, CSVLog):
-                logger.rewind(trainer.global_step)
+                logger.rewind(trainer.global_step, validated=not begins_with_validation)
         # Lightning places validations by batches begun, and a resumed run has begun one twice.
         trainer.fit_loop.epoch_loop.batch_progress.total.ready = trainer.global_step
 

@@ -39,7 +39,7 @@ class CSVLog(Logger):
         self._columns: list[str] | None = None
         self._waiting: deque[dict[str, Any]] = deque(maxlen=WAITING)
         self._tolerant = Tolerant("rows of metrics.csv")
-        self._rewind_to: int | None = None
+        self._rewind_to: tuple[int, bool] | None = None
 
     @property
     def name(self) -> str:
@@ -101,16 +101,23 @@ class CSVLog(Logger):
                 raise
 
     @rank_zero_only
-    def rewind(self, step: int) -> None:
-        """Drop the rows after a step: what a run logged between its last checkpoint and its interruption."""
-        self._rewind_to = step
+    def rewind(self, step: int, validated: bool = True) -> None:
+        """Drop the rows after a step: what a run logged between its last checkpoint and its interruption.
+
+        Args:
+            step: The checkpoint's step.
+            validated: Whether the validation of that very step is kept.
+        """
+        self._rewind_to = step, validated
         self._write()
 
     def _rewind(self) -> None:
         if self._rewind_to is None:
             return
-        rows, step = self.rows(), self._rewind_to
+        rows, (step, validated) = self.rows(), self._rewind_to
         kept = [row for row in rows if not row["step"] or float(row["step"]) <= step]
+        if not validated:
+            kept = [row for row in kept if not (_is_validation(row) and row["step"] and float(row["step"]) == step)]
         if len(kept) < len(rows):
             self._rewrite(self._open(), kept)
         self._rewind_to = None
@@ -149,6 +156,10 @@ class CSVLog(Logger):
         with replacing(self.path) as part, part.open("w", newline="") as file:
             file.writelines(lines)
         self._columns = columns
+
+
+def _is_validation(row: Mapping[str, str]) -> bool:
+    return any(value and name.startswith("validation/") for name, value in row.items())
 
 
 def _line(values: Any) -> str:

@@ -37,21 +37,37 @@ def test_skipped_steps_are_counted_and_end_the_run_in_a_row(capsys):
     assert guard.state_dict() == {"total": 5, "in_a_row": 3}
 
 
+def watched(body):
+    """Run code under a watchdog of half a second; return its status and what it said."""
+    code = f"""if True:
+        import time
+        from types import SimpleNamespace
+        from framework.runs.guards import Liveness, Watchdog
+        def the_step_that_hangs():
+            time.sleep(60)
+        def work(seconds):
+            began = time.process_time()
+            while time.process_time() - began < seconds:
+                pass
+        with Watchdog(0.5 / 60, "rank 3") as watchdog:
+            lightning = Liveness(watchdog)
+            {body}
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100)
+    return done.returncode, done.stderr
+
+
 def test_watchdog_ends_what_stalls_and_shows_where_it_stood():
-    code = """
-import time
-from types import SimpleNamespace
-from framework.runs.guards import StallWatchdog
-def the_step_that_hangs():
-    time.sleep(60)
-watchdog = StallWatchdog(minutes=0.5 / 60)
-watchdog.on_train_start(SimpleNamespace(global_rank=3), None)
-for _ in range(8):
-    time.sleep(0.1)
-    watchdog.on_train_batch_end()
-the_step_that_hangs()
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=50)
-    assert done.returncode == 75
-    assert "rank 3: nothing has happened" in done.stderr
-    assert "the_step_that_hangs" in done.stderr
+    reports = "[(time.sleep(0.1), lightning.on_train_batch_start(None, None, batch_idx=1)) for _ in range(8)]"
+    status, said = watched(f"lightning.on_train_start(None, None); {reports}; the_step_that_hangs()")
+    assert status == 75
+    assert "rank 3: nothing has happened" in said
+    assert "the_step_that_hangs" in said
+
+
+def test_watchdog_lets_data_be_prepared_for_long_but_not_a_step_compute():
+    assert watched("work(1.5)") == (0, "")
+    assert watched("time.sleep(0.1)") == (0, "")
+    assert watched("the_step_that_hangs()")[0] == 75
+    # What waits for another device may keep a processor busy.
+    assert watched("lightning.on_train_start(None, None); work(30)")[0] == 75

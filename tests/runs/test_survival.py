@@ -127,7 +127,7 @@ def test_two_ranks_stopped_in_every_way_are_the_same_run_bit_for_bit(tmp_path):
         return lambda process: (began.append(time.monotonic()), os.kill(rank_one(process), number))
 
     assert run.stop_at(8, to_rank_one(signal.SIGTERM)) == 128 + signal.SIGTERM, run.said
-    assert "the same command goes on from there" in run.said
+    assert "the same command continues the run" in run.said
     assert run.stop_at(20, to_rank_one(signal.SIGKILL)) not in (0, None), "a dead rank takes the others with it"
     assert time.monotonic() - began[-1] < 60
     same(run.finish(), reference)
