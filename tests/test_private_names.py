@@ -6,8 +6,10 @@ import lightning as L
 import torch
 from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.core.optimizer import LightningOptimizer
+from lightning.pytorch.loops.evaluation_loop import RestartStage
 from lightning.pytorch.loops.training_epoch_loop import _TrainingEpochLoop
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 
 
 def parameters():
@@ -35,11 +37,18 @@ def test_fused_optimizers_skip_a_step_that_found_inf_marks():
 
 
 def test_names_that_are_assigned_or_overridden_exist():
-    loop = L.Trainer(logger=False, accelerator="cpu").fit_loop.epoch_loop
+    trainer = L.Trainer(logger=False, accelerator="cpu")
+    loop = trainer.fit_loop.epoch_loop
     assert isinstance(loop.batch_progress.total.ready, int)
+    assert callable(trainer._signal_connector.register_signal_handlers)
+    assert "_launcher" in vars(trainer.strategy)
+    loop.val_loop._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
+    assert loop.val_loop.restarted_mid_evaluation
+    assert "self.val_loop.restarted_mid_evaluation" in inspect.getsource(_TrainingEpochLoop.advance)
     assert callable(_TrainingEpochLoop._broadcast_sigterm_tensor)
     for owner, names in (
         (DDPStrategy, ("_setup_model", "configure_ddp")),
+        (_SubprocessScriptLauncher, ("_call_children_scripts", "launch")),
         (LightningCLI, ("_parse_ckpt_path", "_set_seed", "before_instantiate_classes", "instantiate_trainer")),
     ):
         assert all(callable(getattr(owner, name)) for name in names)

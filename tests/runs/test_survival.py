@@ -1,9 +1,11 @@
 """A real run is stopped in every way there is, and has to end as if nothing had happened, bit for bit."""
 
+import contextlib
 import csv
 import os
 import random
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -142,3 +144,40 @@ def test_a_full_disk_costs_checkpoints_and_not_the_run(one):
     assert run.rows() == one.rows()
     # It does not count as finished.
     same(run.finish(), one)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder on a file system of 3 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this user may not mount a file system")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_disk_that_is_full_again_and_again_changes_nothing(one, small_disk):
+    """Logs, checkpoints, sound, pictures and what is printed go to the same disk."""
+    (small_disk.parent / "data").symlink_to(one.folder.parent / "data")
+    run = Run(small_disk / "run")
+    process, levels = run.start(), 0
+    while process.poll() is None and levels < 12:
+        time.sleep(0.1)
+        left = random.randrange(300_000) * (levels % 3 > 0)
+        with open(small_disk / "filler", "wb", buffering=0) as filler, contextlib.suppress(OSError):
+            free = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+            filler.write(bytes(max(free - left, 0)))
+        time.sleep(0.2)
+        (small_disk / "filler").unlink()
+        levels += run.steps() > 0
+    status = process.wait(120)
+    assert "Traceback" not in run.said, run.said
+    # If it was full when the training ended, the run says so and does not count as finished.
+    assert status == 0 or (status == 2 and "could not be written" in run.said), run.said
+    assert levels > 3
+    if status:
+        run.finish()
+    same(run, one)
+    assert [path for path in small_disk.rglob("*") if path.name.endswith(".part")] == []
