@@ -235,13 +235,13 @@ class Tolerant:
         """Enter."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> bool:
-        """Keep an `OSError` from ending the run."""
+        """Keep an `OSError` of a file from ending the run; one of a network connection is raised."""
         if error is None:
             if self.failed:
                 print(f"{self.what} can be written again", file=sys.stderr)
                 self.error, self._said, self._silent = None, -float("inf"), 0
             return False
-        if not isinstance(error, OSError):
+        if not isinstance(error, OSError) or isinstance(error, (ConnectionError, TimeoutError)):
             return False
         self.error = error
         self._warn(error)

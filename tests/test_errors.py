@@ -13,7 +13,7 @@ import framework
 from framework import cli
 from framework.errors import OstinatoError
 
-INTERNAL = {"ReachedError", "OverError", "BuildError"}
+INTERNAL = {"ReachedError", "OverError", "BuildError", "DamageError"}
 """Caught where they are raised; no user sees them."""
 
 

@@ -226,7 +226,7 @@ def test_a_run_that_cannot_be_built_again_is_one_line(there, capsys):
         (lambda c: c.update(experiment="experiments.gone"), "another version of the code .*gone"),
         (lambda c: c["identity"]["model"].update(iterations=64), "model.iterations was 64 and is 32"),
         (lambda c: c["identity"]["data"].update(manifest="0"), "trained on other data"),
-        (lambda c: c.pop("identity"), "cut short"),
+        (lambda c: c.pop("identity"), "is damaged"),
     )
     for change, message in changes:
         changed = yaml.safe_load(config)
