@@ -73,13 +73,16 @@ def run(arguments: list[str]) -> int:
     Raises:
         UnknownCommandError: there is no such command.
     """
-    from framework.commands.usage import COMMANDS, HELP, known_help, overview
+    from framework.commands.usage import COMMANDS, HELP, VERSION, known_help, overview, version_line
     from framework.hyperparameters import nearest
     from framework.progress import busy
 
     command, *rest = arguments or HELP
     if command in HELP:
         print(overview(), end="")
+        return 0
+    if command == VERSION:
+        print(version_line())
         return 0
     if command not in COMMANDS:
         raise UnknownCommandError(f"no command {command!r}: {nearest(command, COMMANDS)}")

@@ -6,6 +6,7 @@ None of it imports torch, except the first help of an experiment, whose text is 
 import contextlib
 import hashlib
 import io
+import platform
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from framework.progress import busy
 from framework.writing import write_atomically
 
 HELP = ("-h", "--help")
+VERSION = "--version"
 
 
 @dataclass(frozen=True)
@@ -206,9 +208,15 @@ def overview() -> str:
         "`ostinato COMMAND --help` explains a command; `ostinato COMMAND NAME --help` also lists all hyperparameters.",
         "Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices 2 --seed 3",
         "NAME is a file below experiments/, as hifigan_v3 or ablations.hifigan_without_mpd (the last part is enough).",
-        "--debug, anywhere on the command line, shows the traceback of any error.",
+        "--debug, anywhere on the command line, shows the traceback of any error; --version prints the versions.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def version_line() -> str:
+    """Return the versions of the project, of Python and of what it is built on, as a report of a fault needs them."""
+    packages = ", ".join(f"{package} {version(package)}" for package in ("torch", "lightning"))
+    return f"ostinato {version('ostinato')} (Python {platform.python_version()}, {packages}, {platform.system()})"
 
 
 def usage_line(command: str, name: str = "") -> str:

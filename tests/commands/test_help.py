@@ -1,6 +1,7 @@
 """Help: of every command, complete, and without the seconds that torch takes to import."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -38,11 +39,12 @@ def printed(lines, cache):
 
 
 def test_every_command_explains_itself_without_torch(tmp_path):
-    lines = [[], ["--help"], *([command, flag] for command in COMMANDS for flag in ("--help", "-h"))]
+    lines = [[], ["--help"], ["--version"], *([command, flag] for command in COMMANDS for flag in ("--help", "-h"))]
     heavy, texts, _ = printed(lines, tmp_path)
     assert heavy == []
     assert all(status == 0 for status, _ in texts.values())
     assert all(f"  {command} " in texts["--help"][1] for command in COMMANDS)
+    assert re.fullmatch(r"ostinato \d+\.\d+\S* \(Python 3\..*torch \d.*lightning \d.*\)\n", texts["--version"][1])
     for command in COMMANDS:
         text = texts[f"{command} --help"][1]
         assert text.startswith(f"usage: ostinato {command} ")
