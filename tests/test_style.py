@@ -1,4 +1,4 @@
-"""Lint, format and types, with the project's own settings."""
+"""Lint, format, types and the direction of imports, with the project's own settings."""
 
 import subprocess
 import sys
@@ -14,4 +14,11 @@ ROOT = Path(__file__).parents[1]
 )
 def test_clean(command):
     done = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_imports_run_one_way():
+    pytest.importorskip("importlinter")
+    script = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
