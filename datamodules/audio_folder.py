@@ -21,6 +21,7 @@ from framework.audio.folders import list_folder
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.os_errors import refused
+from framework.runs.stored_commands import COMMAND, check_command
 
 
 class AudioFolder(Mixture):
@@ -152,7 +153,7 @@ def _split_of(url: str) -> str:
 
 def _is_shards(url: str) -> bool:
     """Say whether a path or URL names shards, rather than a folder or a recording."""
-    if url.startswith("pipe:"):
+    if url.startswith(COMMAND):
         return True
     if is_remote(url):
         return urllib.parse.urlsplit(url).path.lower().endswith(".tar")
@@ -172,6 +173,7 @@ def _has_tar_magic(path: Path) -> bool:
 
 def _expanded(part: str) -> list[str]:
     """Return the shards that a pattern with braces or stars means; a file of that very name is meant by itself."""
+    check_command(part)
     if is_remote(part):
         return list(braceexpand(part))
     if local_path(part).expanduser().is_file():
@@ -179,6 +181,8 @@ def _expanded(part: str) -> list[str]:
     found: list[str] = []
     for pattern in braceexpand(part):
         found += sorted(glob.glob(str(Path(pattern).expanduser()))) if "*" in pattern else [pattern]
+    if remote := next(filter(is_remote, found), None):
+        raise InvalidValueError(f"{part}: means {remote!r}, no local file: write its beginning without braces")
     return found
 
 

@@ -19,6 +19,7 @@ from datamodules.tar import TarDamage, members
 from framework.errors import OstinatoError
 from framework.runs.liveness import alive
 from framework.runs.processes import output_of
+from framework.runs.stored_commands import COMMAND, check_command
 from framework.writing import FULL, part_of, remove_leftovers
 
 TIMEOUT = 60.0
@@ -119,7 +120,7 @@ class RemoteCache:
 
 def is_remote(url: str) -> bool:
     """Say whether a shard is anywhere else than in a local file."""
-    return url.startswith("pipe:") or ("://" in url and not url.startswith("file:"))
+    return url.startswith(COMMAND) or ("://" in url and not url.startswith("file:"))
 
 
 def local_path(url: str) -> Path:
@@ -153,8 +154,9 @@ def _copy(url: str, target: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def _stream(url: str) -> Iterator[IO[bytes]]:
-    if url.startswith("pipe:"):
-        with output_of(url[5:]) as output:
+    if url.startswith(COMMAND):
+        check_command(url)
+        with output_of(url.removeprefix(COMMAND)) as output:
             yield output
     elif url.startswith(("http://", "https://")):
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:

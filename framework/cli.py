@@ -12,6 +12,7 @@ from importlib import import_module
 
 from framework.errors import OstinatoError
 from framework.interrupts import interruptible
+from framework.runs.stored_commands import forget_commands, give_commands
 
 LIGHT = ("list", "sweep", "status", "pack", "bench")
 """Commands that import torch late or not at all."""
@@ -90,6 +91,8 @@ def run(arguments: list[str]) -> int:
     if text is not None:
         print(text, end="")
         return 0
+    forget_commands()
+    give_commands(rest)
     # Torch and Lightning take seconds to import.
     is_quick = command in LIGHT or "lightning.pytorch" in sys.modules or bool(set(HELP) & set(rest))
     with nullcontext() if is_quick else busy("loading PyTorch", at_once=True):

@@ -27,6 +27,7 @@ from framework.progress import busy
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
+from framework.runs.stored_commands import give_commands, refuse_commands
 from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values, validation_interval
 
 SHOWN_TRAINER_ARGUMENTS = (
@@ -64,6 +65,7 @@ class ExperimentCLI(LightningCLI):
     def __init__(self, command: str, experiment: Any, arguments: list[str]) -> None:
         self.command, self.experiment = command, experiment
         self.stored = stored_hyperparameters(arguments)
+        give_commands(arguments)
         defaults = {n: getattr(experiment, n) for n, p in experiment.hyperparameters.items() if p.kind == "trainer"}
         self.seed_default = defaults.pop("seed")
         quieten()
@@ -120,10 +122,23 @@ class ExperimentCLI(LightningCLI):
             for name, value in vars(self.config[part]).items():
                 if said := complaint(as_tuples(value), cls.hyperparameters[name].annotation):
                     raise UsageError(f"{part}.{name} = {in_yaml(value)}: {said}")
+        self.check_commands()
         self.check_seed()
         check_values(self.trainer_settings)
         if self.command in ("fit", "doctor"):
             check_arguments(self.trainer_settings, plain(self.parser.get_defaults()["trainer"].as_dict()))
+
+    def check_commands(self) -> None:
+        """Refuse a command to run that neither the command line nor the code names, but a file of settings.
+
+        Raises:
+            StoredCommandError: naming the file.
+        """
+        files = self.config.get("config") or []
+        own = {n: p.default for n, p in self.experiment.data.hyperparameters.items()}
+        changed = {n: value for n, value in vars(self.config["data"]).items() if value != own.get(n)}
+        if files:
+            refuse_commands({"data": changed}, ", ".join(map(str, files)))
 
     def instantiate_classes(self) -> None:
         """Make the system and the data module.
@@ -228,6 +243,7 @@ def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]
     known, rest = parser.parse_known_args(overrides)
     if known.data is None:
         return experiment, overrides
+    give_commands([known.data])
     data = getattr(experiment, "data", AudioFolder)
     if (written := getattr(data, "of_folder", data if "path" in data.hyperparameters else None)) and not issubclass(
         written, AudioData

@@ -10,6 +10,7 @@ from framework.hyperparameters import HyperparameterError, as_tuples
 from framework.runs.checkpoints import newest_checkpoint
 from framework.runs.folder import RunError, RunFolder
 from framework.runs.identity import class_of, is_code_of, signature, stored_structure
+from framework.runs.stored_commands import distrust_commands
 from framework.runs.stored_files import PARTS
 
 
@@ -50,6 +51,8 @@ class StoredRun:
             own_data = hasattr(found, "data") and is_code_of(found.data, identity, "data")
             data = found.data if own_data else _imported(identity["data"]["class"])
             values = {n: v for n, v in self.config["data"].items() if n != "class"}
+            own = {n: p.default for n, p in data.hyperparameters.items()}
+            distrust_commands({"data": {n: v for n, v in values.items() if v != own.get(n)}}, self.folder.config)
             trainer = self.config["trainer"]
             own = {n: trainer[n] for n, p in found.hyperparameters.items() if p.kind == "trainer" and n in trainer}
             return found.variant(

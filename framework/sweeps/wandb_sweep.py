@@ -11,6 +11,7 @@ import yaml
 
 from framework.catalogue import find, name_of
 from framework.hyperparameters import nearest
+from framework.runs.stored_commands import refuse_commands
 from framework.sweeps.sweep import Sweep, SweepError, Uniform
 
 KEYS = {"program", "command", "method", "metric", "parameters", "name", "description", "project", "entity", "run_cap"}
@@ -43,6 +44,7 @@ def read(path: Path) -> Sweep:
         raise SweepError(f"{path}: say how many random runs by run_cap")
     try:
         values = dict(_flat(content["parameters"]))
+        refuse_commands(values, path)
         experiments = values.pop("experiment", None) or [_experiment_of(content.get("command") or [])]
         seeds = values.pop("seed", 1)
         if isinstance(seeds, Uniform) or isinstance(experiments, Uniform):
