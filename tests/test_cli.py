@@ -268,7 +268,7 @@ def test_doctor_looks_before_a_long_run(finished, place, monkeypatch, capsys):
     ]  # fmt: skip
     assert main([*arguments, "--trainer.devices=3", "--model.learning_rate=1e30"]) == 1
     shown = capsys.readouterr().out
-    assert "FAIL  devices    a batch of 2 cannot be shared by 3 devices" in shown
+    assert "FAIL  devices    trainer.devices = 3: a batch of 2 cannot be shared by 3 devices" in shown
     assert "lower the learning rate" in shown
     assert "2 of 7 checks failed" in shown
 

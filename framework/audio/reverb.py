@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from framework.annotations import Decay, PositiveInt
+from framework.annotations import NonNegativeFloat, PositiveInt
 from framework.audio.checks import check_shape
 from framework.audio.convolution import convolve
 from framework.checks import checked
@@ -42,7 +42,9 @@ class DecayReverb(nn.Module):
     t: Tensor
 
     @checked
-    def __init__(self, length: PositiveInt, sample_rate: PositiveInt, wet: float = 0.0, decay: Decay = 5.0) -> None:
+    def __init__(
+        self, length: PositiveInt, sample_rate: PositiveInt, wet: float = 0.0, decay: NonNegativeFloat = 5.0
+    ) -> None:
         super().__init__()
         self.noise = nn.Parameter(torch.rand(length, 1) * 2 - 1)
         self.decay = nn.Parameter(torch.tensor(decay))

@@ -21,7 +21,7 @@ class GriffinLimVocoder(System):
     iterations: NonNegativeInt = 32
     momentum: NonNegativeFloat = 0.99
     random_phase: bool = False
-    mel_consistency_steps: int = added(0)
+    mel_consistency_steps: NonNegativeInt = added(0)
 
     def build_generator(self) -> GriffinLim:
         return GriffinLim(self.preset, self.iterations, self.momentum, self.random_phase, self.mel_consistency_steps)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from framework.annotations import NonNegativeFloat, NonNegativeInt, PositiveInt
 from framework.audio.griffin_lim import griffin_lim_stages
 from framework.audio.mel import MelPreset
 from framework.audio.mel_consistency import MelBands, MelConsistency, magnitude_scale
@@ -207,16 +208,16 @@ class MelInversion(System):
     weight_decay = 0.01
     schedule = "cosine"
     gradient_clip = 5.0
-    channels: int = 512
-    hidden: int = 1536
-    layers: int = 8
-    magnitude_updates: int = 2
+    channels: PositiveInt = 512
+    hidden: PositiveInt = 1536
+    layers: PositiveInt = 8
+    magnitude_updates: NonNegativeInt = 2
     initial_phase: InitialPhase = "spsi"
-    iterations: int = 32
-    momentum: float = 0.99
-    mel_consistency_steps: int = 8
-    log_magnitude_weight: float = 1.0
-    spectral_convergence_weight: float = 0.5
+    iterations: NonNegativeInt = 32
+    momentum: NonNegativeFloat = 0.99
+    mel_consistency_steps: NonNegativeInt = 8
+    log_magnitude_weight: NonNegativeFloat = 1.0
+    spectral_convergence_weight: NonNegativeFloat = 0.5
 
     def build_generator(self) -> MelInversionNetwork:
         backbone = VocosBackbone(self.preset.n_mels, self.channels, self.hidden, self.layers)

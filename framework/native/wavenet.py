@@ -160,7 +160,7 @@ class CompiledSteps:
         else:
             with ThreadPoolExecutor(len(shares)) as pool:
                 list(pool.map(lambda arguments: share(*arguments), shares))
-        audio = decode(drawn, len(self.weights.first)) if len(self.weights.first) > 1 else drawn
+        audio = decode(drawn.long(), len(self.weights.first)) if len(self.weights.first) > 1 else drawn
         return audio, None if outputs is None else outputs[:, : self.weights.outputs]
 
     def _chances(self, uniforms: Tensor) -> Tensor:

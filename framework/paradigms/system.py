@@ -26,8 +26,7 @@ from framework.lightning import LightningDataModule, LightningModule
 from framework.paradigms.batches import complete, count, split
 from framework.paradigms.hooks import adopt_configure_optimizers, check_hooks
 from framework.paradigms.optimizers import NetworkOptimizers
-from framework.runs.checkpoints import begins_with_validation
-from framework.runs.loop_state import before_next_batch
+from framework.runs.loop_state import before_next_batch, begins_with_validation
 from framework.trainer_arguments import check_trainer
 
 LONG = 30.0

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,11 +199,6 @@ class Checkpoints(Callback):
 def is_training(trainer: L.Trainer) -> bool:
     """Say whether a validation is one during a training."""
     return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
-
-
-def begins_with_validation(checkpoint: Mapping[str, Any]) -> bool:
-    """Say whether a checkpoint was saved before a validation, which a run that continues from it begins with."""
-    return bool(checkpoint.get("callbacks", {}).get(Checkpoints.__qualname__, {}).get("validating"))
 
 
 class CheckpointError(OstinatoError, ValueError):

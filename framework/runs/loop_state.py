@@ -15,6 +15,15 @@ CONTINUED = (
 """Parts of a checkpoint that can be used on other data: not the position in the data, nor what was best on them."""
 
 
+CHECKPOINTS = "Checkpoints"
+"""The callback `framework.runs.checkpoints.Checkpoints` in a checkpoint."""
+
+
+def begins_with_validation(checkpoint: Mapping[str, Any]) -> bool:
+    """Say whether a checkpoint was saved before a validation, which a run that continues from it begins with."""
+    return bool(checkpoint.get("callbacks", {}).get(CHECKPOINTS, {}).get("validating"))
+
+
 def before_next_batch(loops: Mapping[str, Any], position: tuple[int, int] | None) -> dict[str, Any]:
     """Return the state of Lightning's loops as it is before the next training batch, whenever it was stored.
 

@@ -32,8 +32,8 @@ def started_from(
         limit = limits.get(name)
         if limit is not None and 0 <= limit <= done:
             raise RunError(
-                f"{path} has made {done} {name.removeprefix('max_')} and --trainer.{name} is {limit}: pass "
-                f"--trainer.{name} with more than {done} to train it further"
+                f"{path} has made {done} {name.removeprefix('max_')} and trainer.{name} is {limit}: set "
+                f"trainer.{name} to more than {done} to train it further"
             )
     if reason := other_order(checkpoint, data):
         if is_main_process():

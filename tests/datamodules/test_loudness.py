@@ -67,6 +67,6 @@ def test_packing_to_a_loudness_never_clips_and_says_so(tmp_path, capsys):
     assert np.ptp(clips["two-0001"]) / np.ptp(clips["two-0000"]) == pytest.approx(4, rel=0.01)
     assert measured(np.concatenate([clips["two-0000"], clips["two-0001"]]), rate) == pytest.approx(-23, abs=0.1)
     assert manifest["quieter"] == ["click.wav"]
-    assert "1 stay quieter than -23 LUFS" in capsys.readouterr().out
+    assert "1 stay quieter than -23 LUFS" in capsys.readouterr().err
     with pytest.raises(ValueError, match="loudness"):
         pack(tmp_path / "in", tmp_path / "else", loudness=3.0)

@@ -234,7 +234,7 @@ def test_a_run_that_cannot_be_built_again_is_one_line(there, capsys):
         (run / "config.yaml").write_text(yaml.safe_dump(changed))
         assert re.search(message, complaint(capsys, run, *FEW)), message
     (run / "config.yaml").write_text(config[: len(config) // 2] + "\n\t{")
-    assert "cut short" in complaint(capsys, run, *FEW)
+    assert "is damaged" in complaint(capsys, run, *FEW)
     (run / "config.yaml").unlink()
     assert "no run folder" in complaint(capsys, run, *FEW)
     assert "does not exist" in complaint(capsys, "runs/nothing", *FEW)

@@ -292,7 +292,7 @@ def test_balanced_losses_have_the_share_of_the_gradient_that_their_weights_say()
 
 
 def test_a_codec_of_nothing_is_refused():
-    with pytest.raises(ValueError, match="at least one"):
+    with pytest.raises(ValueError, match="must be from 1"):
         TinyDAC(codebooks=0)
     with pytest.raises(ValueError, match="there are 3 codebooks"):
         TinyEncodec(trained_books=(4,))

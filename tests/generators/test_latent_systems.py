@@ -319,7 +319,7 @@ def test_prompts_that_cannot_be_continued_are_refused(runs):
         TinyModel(autoencoder=target, prompt_seconds=15 * 16 / 22050).generate(batch(20 * 16))
     with pytest.raises(ValueError, match="top_p = 0"):
         TinyModel(autoencoder=target, top_p=0.0)
-    with pytest.raises(ValueError, match="no less than 0 can be kept"):
+    with pytest.raises(ValueError, match="must be at least 0"):
         TinyModel(autoencoder=target, prompt_seconds=-0.1)
     with pytest.raises(ValueError, match="need more steps"):
         TinyModel(autoencoder=target, context=2)
