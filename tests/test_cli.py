@@ -269,7 +269,7 @@ def test_doctor_looks_before_a_long_run(finished, place, monkeypatch, capsys):
     assert main([*arguments, "--trainer.devices=3", "--model.learning_rate=1e30"]) == 1
     shown = capsys.readouterr().out
     assert "FAIL  devices    trainer.devices = 3: a batch of 2 cannot be shared by 3 devices" in shown
-    assert "lower the learning rate" in shown
+    assert "lower --model.learning_rate" in shown
     assert "2 of 7 checks failed" in shown
 
 
