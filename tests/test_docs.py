@@ -1,0 +1,229 @@
+"""What README and the pages of docs/ show is true: commands parse, paths exist, code runs, figures have a command."""
+
+import ast
+import functools
+import importlib
+import re
+import shlex
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from noise_clips import Noise
+
+from datamodules.audio_folder import AudioFolder
+from framework.audio.files import save_audio
+from framework.catalogue import UnknownExperimentError, find, find_sweep, sweep_modules
+from framework.commands.options import OF_EXPERIMENTS, add_experiment_options
+from framework.commands.parser import OneLineParser
+from framework.commands.usage import COMMANDS, parser
+from framework.trainer_arguments import ARGUMENTS
+
+ROOT = Path(__file__).parents[1]
+TOP = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
+PAGES = [path for path in (*TOP, *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
+README = (ROOT / "README.md").read_text()
+FOLDERS = ("framework/", "datamodules/", "experiments/", "tests/", "scripts/", "docs/", "ostinato/")
+MEASURED = [page for page in PAGES if page.name not in ("benchmarks.md", "CHANGELOG.md", "midi.md")]
+
+EXAMPLES = ("mine", "framewise")
+"""Experiments that the pages tell the reader to write."""
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+def blocks(text, language):
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def inline(text):
+    """Return the code spans of a page, each on one line."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+
+
+def commands(text):
+    """Return the command lines of ours in a page's blocks and code spans, without the comments behind them."""
+    lines = [line.partition(" #")[0].strip() for block in blocks(text, "sh") for line in block.splitlines()]
+    parts = [part.strip() for line in [*lines, *inline(text)] for part in line.split("&&")]
+    return [part for part in parts if part.partition(" ")[0].rpartition("/")[2] == "ostinato" and " " in part]
+
+
+@functools.cache
+def experiment_parser(command, name, data=None):
+    """Return a parser with the types of all options of a command with an experiment, and with other data."""
+    experiment = find(name)
+    made = OneLineParser(prog=f"ostinato {command} {name}", exit_on_error=False)
+    made.add_argument("--seed", type=int)
+    add_experiment_options(command, made)
+    for prefix, cls in (("model", experiment), ("data", data or experiment.data)):
+        for option, parameter in cls.hyperparameters.items():
+            if parameter.kind != "trainer" and (prefix, option) != ("data", "seed"):
+                made.add_argument(f"--{prefix}.{option}", type=parameter.annotation)
+    for option in ARGUMENTS:
+        made.add_argument(f"--trainer.{option}")
+    return made
+
+
+def parse(line):
+    """Parse a command line as far as that needs neither files nor runs.
+
+    Raises:
+        Exception: it does not parse.
+    """
+    _, command, *arguments = shlex.split(line)
+    if command.startswith("--"):
+        return
+    assert command in COMMANDS, f"no command {command}"
+    if not arguments or arguments == ["NAME"]:
+        return
+    if arguments[0] == "--verify":
+        assert command == "pack"
+        assert len(arguments) == 2
+    elif command in OF_EXPERIMENTS:
+        name, *rest = arguments
+        if name in ("NAME", "RUN", *EXAMPLES) or "/" in name:
+            return
+        if "--data" in rest:
+            place = rest.index("--data")
+            rest[place] = "--data.path"
+        experiment_parser(command, name, AudioFolder if "--data.path" in rest else None).parse_args(rest)
+    elif command == "sweep":
+        if arguments[0] != "NAME":
+            find_sweep(arguments[0])
+        _, others = parser(command).parse_known_args(arguments[1:])
+        known = {f"--trainer.{option}" for option in ARGUMENTS} | {"--data", "--runs", "--seed"}
+        assert {word for word in others if word.startswith("--")} <= known
+    else:
+        parser(command).parse_args(arguments)
+        for name in arguments if command in ("compare", "listen") else ():
+            if name[0].isalpha() and name.islower() and "/" not in name and name not in ("mushra", "mos", "ab"):
+                assert name.rpartition(".")[2] in {m.rpartition(".")[2] for m in sweep_modules()} or find(name)
+
+
+@every_page
+def test_every_command_parses(page):
+    wrong = []
+    for line in commands(page.read_text()):
+        try:
+            parse(line)
+        except (Exception, SystemExit) as error:
+            wrong.append(f"{line}: {error}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_there_are_commands_to_parse_and_wrong_ones_do_not():
+    assert len(commands(README)) >= 8
+    for line in (
+        "ostinato fitt hifigan_v3",
+        "ostinato fit hifigan_v33",
+        "ostinato fit hifigan_v3 --model.mel_wight 3",
+        "ostinato fit hifigan_v3 --model.mel_weight loud",
+        "ostinato compose --from ABA",
+        "ostinato sweep hifigan_table4",
+    ):
+        with pytest.raises((Exception, SystemExit)):
+            parse(line)
+
+
+@every_page
+def test_every_path_exists(page):
+    text = page.read_text()
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link]
+    missing = [link for link in links if link and not (page.parent / link).exists()]
+    words = [word.rstrip(".,:;") for span in inline(text) for word in span.split()]
+    own = [
+        word
+        for word in words
+        if word.startswith(FOLDERS) and not re.search(rf"[*{{}}<>]|NAME|{'|'.join(EXAMPLES)}", word)
+    ]
+    assert not missing + [path for path in own if not (ROOT / path).exists()]
+
+
+@every_page
+def test_every_name_of_an_experiment_is_one(page):
+    """Of code spans that begin as an experiment's file does and are no argument or file."""
+    families = {path.stem.partition("_")[0] for path in (ROOT / "experiments").glob("[a-z]*.py")}
+    named = {span for span in inline(page.read_text()) if re.fullmatch(r"[a-z]+\d*(_[a-z0-9]+)+", span)}
+    wrong = []
+    for name in sorted(name for name in named if name.partition("_")[0] in families):
+        try:
+            find(name)
+        except UnknownExperimentError:
+            if name not in {module.rpartition(".")[2] for module in sweep_modules()} | {"generator_v1"}:
+                wrong.append(name)
+    assert not wrong
+
+
+@every_page
+def test_python_is_valid(page):
+    for block in blocks(page.read_text(), "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in ("framework", "datamodules"):
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, name.name) for name in node.names)
+
+
+@pytest.mark.parametrize("page", MEASURED, ids=lambda page: page.name)
+def test_every_figure_stands_in_a_table_with_a_command(page):
+    text = page.read_text()
+    assert not re.search(r"\b1 ?/ ?\d", text), "ratios stand in tables"
+    for before, table in re.findall(r"((?:^(?!\|).*\n)*)((?:^\|.*\n)+)", text, re.MULTILINE):
+        measured = [line for line in table.splitlines() if re.search(r"\|[^|`a-z]*\d\.\d+[^|`a-zA-Z]*(?=\|)", line)]
+        paragraph = " ".join(before.strip().split("\n\n")[-2:])
+        shown = "`ostinato " in table or "ostinato " in paragraph or "paper" in table.partition("\n")[0]
+        assert not measured or shown, f"no command with {measured[0]}"
+
+
+def test_ci_runs_the_test_command_to_the_letter():
+    (block,) = re.findall(r"<!-- test command -->\s*```sh\n(.*?)```", README, re.DOTALL)
+    assert block.strip() == '.venv/bin/pip install -e ".[test]" && .venv/bin/python -m pytest'
+    assert "<!-- test command -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_readme_can_be_scanned():
+    (first,) = re.findall(r"<!-- first command -->\s*```sh\n(.*?)```", README, re.DOTALL)
+    assert "ostinato fit" in first
+    lines = README.splitlines()
+    assert len(lines) <= 120
+    assert lines.index("<!-- test command -->") < 45
+    assert {page.name for page in PAGES if page != ROOT / "README.md"} <= set(re.findall(r"([\w]+\.md)\)", README))
+
+
+def trainer(**settings):
+    return L.Trainer(
+        logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        accelerator="cpu", **settings,
+    )  # fmt: skip
+
+
+def test_the_notebook_runs_on_recordings(tmp_path, monkeypatch):
+    (code,) = re.findall(r"<!-- notebook -->\n```python\n(.*?)```", README, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OSTINATO_CACHE", str(tmp_path / "cache"))
+    for name in ("recordings/a.wav", "recordings/b.wav", "recordings/c.wav", "recordings/d.wav", "song.wav"):
+        Path(name).parent.mkdir(exist_ok=True)
+        save_audio(Path(name), 0.1 * torch.randn(1, 12_000), 22050)
+    code = code.replace("song.mp3", "song.wav").replace("channels=96", "channels=8, hidden=8, layers=1, iterations=1")
+    code = code.replace("batch_size=4", "batch_size=2, validation_share=0.0, test_share=0.0")
+    code = code.replace("L.Trainer(max_steps=500)", "trainer(max_steps=1)")
+    found = {"trainer": trainer}
+    exec(code, found)
+    assert found["audio"].shape == (1, 1, 12_000)
+    assert found["system"].trainer.global_step == 1
+
+
+def test_the_generator_of_the_example_trains(tmp_path, monkeypatch):
+    page = (ROOT / "docs" / "experiments.md").read_text()
+    (code,) = re.findall(r"<!-- own generator -->\n```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "framewise.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    system = importlib.import_module("framewise").Framewise()
+    before = [p.detach().clone() for p in system.generator.parameters()]
+    used = trainer(max_steps=2)
+    used.fit(system, datamodule=Noise())
+    assert {"train/mel", "train/adversarial", "train/feature_matching"} <= set(used.callback_metrics)
+    assert all(not torch.equal(b, p) for b, p in zip(before, system.generator.parameters(), strict=True))
+    clip = {"audio": 0.1 * torch.randn(1, 1, 2000)}
+    assert system.eval().synthesize(clip).shape == clip["audio"].shape
