@@ -17,7 +17,8 @@ from framework.audio.files import save_audio
 from framework.catalogue import UnknownExperimentError, find, find_sweep, sweep_modules
 from framework.commands.options import OF_EXPERIMENTS, add_experiment_options
 from framework.commands.parser import OneLineParser
-from framework.commands.usage import COMMANDS, parser
+from framework.commands.usage import COMMANDS, examples, parser
+from framework.evaluation.metrics.shelf import metrics_named
 from framework.trainer_arguments import ARGUMENTS
 
 ROOT = Path(__file__).parents[1]
@@ -88,7 +89,8 @@ def parse(line):
         if "--data" in rest:
             place = rest.index("--data")
             rest[place] = "--data.path"
-        experiment_parser(command, name, AudioFolder if "--data.path" in rest else None).parse_args(rest)
+        parsed = experiment_parser(command, name, AudioFolder if "--data.path" in rest else None).parse_args(rest)
+        metrics_named(parsed.get("metrics") or ())
     elif command == "sweep":
         if arguments[0] != "NAME":
             find_sweep(arguments[0])
@@ -96,21 +98,30 @@ def parse(line):
         known = {f"--trainer.{option}" for option in ARGUMENTS} | {"--data", "--runs", "--seed"}
         assert {word for word in others if word.startswith("--")} <= known
     else:
-        parser(command).parse_args(arguments)
-        for name in arguments if command in ("compare", "listen") else ():
-            if name[0].isalpha() and name.islower() and "/" not in name and name not in ("mushra", "mos", "ab"):
-                assert name.rpartition(".")[2] in {m.rpartition(".")[2] for m in sweep_modules()} or find(name)
+        parsed = parser(command).parse_args(arguments)
+        named = [*getattr(parsed, "runs_or_sweeps", ()), *getattr(parsed, "comparison", ())]
+        for name in (name for name in named if "/" not in name and name != "COMPARISON"):
+            assert name in {module.rpartition(".")[2] for module in sweep_modules()} or find(name)
+
+
+def errors(lines):
+    """Return the lines that do not parse, each with the reason."""
+    found = []
+    for line in lines:
+        try:
+            parse(line)
+        except (Exception, SystemExit) as error:
+            found.append(f"{line}: {error}")
+    return "\n".join(found)
 
 
 @every_page
 def test_every_command_parses(page):
-    wrong = []
-    for line in commands(page.read_text()):
-        try:
-            parse(line)
-        except (Exception, SystemExit) as error:
-            wrong.append(f"{line}: {error}")
-    assert not wrong, "\n".join(wrong)
+    assert not errors(commands(page.read_text()))
+
+
+def test_every_example_of_the_help_parses():
+    assert not errors([line for command in COMMANDS for line in examples(command)])
 
 
 def test_there_are_commands_to_parse_and_wrong_ones_do_not():

@@ -91,7 +91,10 @@ COMMANDS: dict[str, Usage] = {
         "many metrics on the held-out clips, stored for comparison",
         "Generate the held-out clips with a trained run, measure them with many metrics, and print a table with "
         "confidence intervals. Audio and values are stored in the run's folder, where `ostinato compare` finds them.",
-        ("ostinato evaluate {name} --data recordings/", "ostinato evaluate {name} --clips 4 --metrics mr_stft lsd"),
+        (
+            "ostinato evaluate {name} --data recordings/",
+            "ostinato evaluate {name} --clips 4 --metrics stft_distance log_mel_error",
+        ),
     ),
     "compare": Usage(
         "SWEEP|RUN...",
