@@ -52,17 +52,21 @@ class HeldOut:
 
     def __iter__(self) -> Iterator[Batch]:
         given = 0
+        if self.reader:
+            self.labels.check(self.reader)
         for clip in self._order:
             if given == self.clips:
                 return
             assert self.reader is not None
             try:
                 audio = self.reader.clip(clip, self.longest)
+                length = max(len(audio), self.shortest)
+                labels = self.labels.read(self.reader, clip, 0, length)
             except BadClipError as error:
                 self.bad.add({self.reader.key(clip): (error.kind, str(error))})
                 continue
             given += 1
             audio = audio * peak_scale(self.reader.peaks(np.array([clip])), self.peak).astype(np.float32)
-            audio = np.pad(audio, (0, max(0, self.shortest - len(audio))))
+            audio = np.pad(audio, (0, length - len(audio)))
             batch = {"audio": torch.from_numpy(audio)[None, None], "key": [self.reader.key(clip)]}
-            yield batch | self.labels.read(self.reader, [clip], [0], len(audio))
+            yield batch | self.labels.stacked([labels])

@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from datamodules.bad_clips import BadClips
+from datamodules.bad_clips import BadClips, TooManyBadClipsError
 from datamodules.downloads import Downloads
+from datamodules.index import BadClipError
 from datamodules.labels import Labels
 from datamodules.plan import Plan
 from datamodules.reader import Reader, as_float
@@ -62,9 +63,13 @@ class Batches(Dataset):
         drawn = self._draw(*position)
         audio, starts, errors = self.reader.segments(drawn.clips, drawn.crops, self.segment)
         bad: dict[str, tuple[str, str]] = {}
+        labels: list[dict[str, Any]] = [{}] * len(starts)
+        if not self.labels.empty:
+            labels, more = self._read_labels(drawn.clips.tolist(), starts.tolist())
+            errors = more | errors
         for slot, error in errors.items():
             bad[self.reader.key(int(drawn.clips[slot]))] = error.kind, str(error)
-            audio, starts[slot] = self._replace(position[0], slot, drawn, audio, bad)
+            audio, starts[slot], labels[slot] = self._replace(position[0], slot, drawn, audio, bad)
         scale = drawn.gains * peak_scale(self.reader.peaks(drawn.clips), self.scaling.peak)
         scale = scale.astype(np.float32) / np.float32(FULL_SCALE if audio.dtype == np.int16 else 1)
         return {
@@ -75,7 +80,7 @@ class Batches(Dataset):
             "start": torch.from_numpy(starts),
             "position": position,
             "bad": bad,
-        } | self.labels.read(self.reader, drawn.clips.tolist(), starts.tolist(), self.segment)
+        } | self.labels.stacked(labels)
 
     def _draw(self, epoch: int, step: int) -> "_Drawn":
         # Working out many batches at a time costs hardly more than one.
@@ -93,21 +98,46 @@ class Batches(Dataset):
         gains = low + (high - low) * self.plan.gain(epoch, clips, passes)
         return _Drawn(clips, passes, self.plan.crop(epoch, clips, passes), gains)
 
+    def _read_labels(self, clips: list[int], starts: list[int]) -> tuple[list[dict[str, Any]], dict[int, BadClipError]]:
+        """Return the labels of segments, and by its place what is wrong with a clip."""
+        rows: list[dict[str, Any]] = [{}] * len(clips)
+        errors: dict[int, BadClipError] = {}
+        for slot, (clip, start) in enumerate(zip(clips, starts, strict=True)):
+            try:
+                rows[slot] = self.labels.read(self.reader, clip, start, self.segment)
+            except BadClipError as error:
+                errors[slot] = error
+        return rows, errors
+
     def _replace(
         self, epoch: int, slot: int, drawn: "_Drawn", audio: np.ndarray, bad: dict[str, tuple[str, str]]
-    ) -> tuple[np.ndarray, int]:
-        """Read another clip in place of a bad one: which one depends on the position alone, not on rank or worker."""
+    ) -> tuple[np.ndarray, int, dict[str, Any]]:
+        """Read another clip in place of a bad one: which one depends on the position alone, not on rank or worker.
+
+        Returns:
+            The audio with the other clip's segment, where that begins, and its labels.
+
+        Raises:
+            TooManyBadClipsError: so many others are bad, too.
+        """
         wanted, passed = int(drawn.clips[slot]), int(drawn.passes[slot])
         for attempt in range(_ATTEMPTS):
             clip = self.plan.replacement(epoch, wanted, passed, attempt)
             found = self.reader.segments(np.array([clip]), drawn.crops[slot : slot + 1], self.segment)
-            if not found.errors:
+            start = int(found.starts[0])
+            (row,), errors = self._read_labels([clip], [start])
+            if not (errors := errors | found.errors):
                 break
-            bad[self.reader.key(clip)] = found.errors[0].kind, str(found.errors[0])
+            bad[self.reader.key(clip)] = errors[0].kind, str(errors[0])
+        else:
+            raise TooManyBadClipsError(
+                f"no clip can be used in the place of {self.reader.key(wanted)}: {_ATTEMPTS} others were tried, the "
+                f"last of them is {self.reader.key(clip)} ({errors[0]})"
+            )
         if audio.dtype != found.audio.dtype:
             audio, found = as_float(audio), found._replace(audio=as_float(found.audio))
         audio[slot], drawn.clips[slot] = found.audio[0], clip
-        return audio, int(found.starts[0])
+        return audio, start, row
 
 
 class _Drawn(NamedTuple):

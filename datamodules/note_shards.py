@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from datamodules.arrays import load_array
 from datamodules.shards import ShardWriter, read_manifest
 from framework.errors import InvalidValueError
+from framework.json_text import parse_json
 
 TICKS = 48
 """Of a beat, in which notes are stored: sixteenths have 12, those of triplets 8."""
@@ -79,9 +81,11 @@ def read_pieces(folder: Path, split: str) -> Iterator[Piece]:
                 for member in shard:
                     contents = shard.extractfile(member).read()  # type: ignore[union-attr]
                     if member.name.endswith(".json"):
-                        facts = json.loads(contents)
+                        facts = dict(parse_json(contents))
                         continue
-                    notes = np.load(io.BytesIO(contents), allow_pickle=False)
+                    notes = load_array(contents)
+                    if notes.ndim != 2 or notes.shape[1] != len(COLUMNS) or notes.dtype.kind not in "iu":
+                        raise InvalidValueError(f"{member.name} holds {notes.dtype} {notes.shape}")
                     yield Piece(member.name.removesuffix(".notes.npy"), notes, facts)
-        except (OSError, tarfile.TarError, ValueError) as error:
+        except (OSError, tarfile.TarError, TypeError, ValueError) as error:
             raise InvalidValueError(f"{path}: damaged ({error}): pack it again") from None

@@ -14,7 +14,7 @@ from datamodules.shards import FULL_SCALE
 from datamodules.stretches import Stretch, read_plain, read_stretches
 from framework.audio.resample import resample, resampled_length, source_window
 from framework.errors import InvalidValueError
-from framework.json_text import parse_json
+from framework.json_text import LARGEST, parse_json
 from framework.os_errors import refused
 
 
@@ -151,24 +151,44 @@ class Reader:
             for known, shard, row in zip(names, shards.tolist(), rows, strict=True)
         ]
 
-    def member(self, clip: int, suffix: str) -> bytes | None:
-        """Return the bytes of a further member of a clip (`f0.npy`, `alto.flac`), or None if it has no such member."""
+    def member(self, clip: int, suffix: str, largest: int | None = None) -> bytes | None:
+        """Return the bytes of a further member of a clip (`f0.npy`, `alto.flac`), or None if it has no such member.
+
+        Raises:
+            BadClipError: it cannot be read whole, or has more bytes than `largest`.
+        """
         shard, row = self._locate(clip)
         self.load(shard)
         index = self._indices.get(shard)
         if index is None or row >= len(index) or suffix not in index.suffixes:
             return None
         offset, size = index.members[row, index.suffixes.index(suffix)].tolist()
+        if largest is not None and size > largest:
+            raise BadClipError("unreadable", f"{suffix} has {size:,} bytes")
         return None if offset < 0 else self._files.contents(shard, offset, size)
 
     def metadata(self, clip: int) -> dict[str, Any]:
-        """Return what a clip's json says; nothing, if it has none."""
-        facts = parse_json(self.member(clip, "json") or "{}")
+        """Return what a clip's json says; nothing, if it has none.
+
+        Raises:
+            BadClipError: it is no JSON.
+        """
+        try:
+            facts = parse_json(self.member(clip, "json", LARGEST) or "{}")
+        except BadClipError:
+            raise
+        except ValueError as error:
+            raise BadClipError("unreadable json", str(error)) from None
         return facts if isinstance(facts, dict) else {}
 
     def lengths(self) -> np.ndarray:
         """Return the samples of all clips at the reader's rate; 0 for damaged clips and those not yet known."""
         return self._lengths.copy()
+
+    def seconds(self, clip: int) -> float:
+        """Return the length of a clip (s); 0 for a damaged one."""
+        row = self._clips[clip]
+        return float(row["samples"] / max(row["sample_rate"], 1))
 
     def peaks(self, clips: np.ndarray) -> np.ndarray:
         """Return the greatest absolute value of each clip, in [0, 1]."""

@@ -75,7 +75,7 @@ def test_recordings_are_packed_with_their_pitch(tmp_path, monkeypatch, capsys):
     plain = AudioFolder(path=str(own), sample_rate=16_000, segment=8_000, batch_size=1)
     assert plain.folder != packed_itself.folder
     pack(own, tmp_path / "without", sample_rate=16_000)
-    with pytest.raises(ValueError, match="ostinato pack --f0"):
+    with pytest.raises(ValueError, match=r"ostinato pack .*--f0"):
         AudioFolder(path=str(tmp_path / "without"), sample_rate=16_000, segment=8_000, f0_hop=80).train_dataloader()
     capsys.readouterr()
 
