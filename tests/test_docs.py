@@ -28,8 +28,8 @@ README = (ROOT / "README.md").read_text()
 FOLDERS = ("framework/", "datamodules/", "experiments/", "tests/", "scripts/", "docs/", "ostinato/")
 MEASURED = [page for page in PAGES if page.name not in ("benchmarks.md", "CHANGELOG.md", "midi.md")]
 
-EXAMPLES = ("mine", "framewise")
-"""Experiments that the pages tell the reader to write."""
+EXAMPLES = ("mine", "framewise", "my_metrics")
+"""Files that the pages tell the reader to write."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
@@ -90,7 +90,7 @@ def parse(line):
             place = rest.index("--data")
             rest[place] = "--data.path"
         parsed = experiment_parser(command, name, AudioFolder if "--data.path" in rest else None).parse_args(rest)
-        metrics_named(parsed.get("metrics") or ())
+        metrics_named([metric for metric in parsed.get("metrics") or () if not metric.startswith(EXAMPLES)])
     elif command == "sweep":
         if arguments[0] != "NAME":
             find_sweep(arguments[0])
