@@ -23,6 +23,7 @@ from framework.json_text import parse_json
 from framework.writing import replacing
 
 MAGIC, VERSION = b"OSTI", 1
+SUFFIX = ".ost"
 BLOCK = 512
 """Frames of a block."""
 START, CHECKSUM = struct.Struct("<4sBH"), struct.Struct("<I")

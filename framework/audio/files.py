@@ -20,6 +20,8 @@ from framework.errors import OstinatoError
 from framework.os_errors import explain
 from framework.writing import ErrorKeeper, replacing
 
+WRITABLE_SUFFIXES = (".wav", ".flac", ".aiff", ".au", ".caf", ".w64", ".rf64")
+"""Endings of the files that `save_audio` writes."""
 LONGEST_NAME = 200
 """Bytes of a file's name that `safe_name` makes; file systems allow 255, with what is put before and behind."""
 

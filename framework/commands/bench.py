@@ -11,9 +11,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 from framework.commands import usage
+from framework.commands.options import BENCH_OUTPUT
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 from framework.progress import busy
+from framework.writing import check_outputs, output_folder, write_atomically
 
 PACKAGE = "framework.bench"
 DOCUMENT = Path("docs/benchmarks.md")
@@ -32,12 +34,17 @@ def run(arguments: list[str]) -> None:
     if parsed.rounds < 1 or parsed.seconds < 0:
         raise InvalidValueError("--rounds must be at least 1 and --seconds not negative")
     peers = dict(map(_peer, parsed.peer))
+    output = output_folder(parsed.output or BENCH_OUTPUT)
+    check_outputs(
+        [output / f"{name}.{kind}" for name in parsed.names for kind in ("json", "md")],
+        parsed.overwrite or not parsed.output,
+    )
     command = shlex.join(["ostinato", "bench", *arguments])
     # Where a checkout lies is nobody else's matter.
     for peer in parsed.peer:
         command = command.replace(shlex.quote(peer), f"{peer.partition('=')[0]}=DIR")
     for name in parsed.names:
-        hold_bench(name, known[name], peers, parsed, command)
+        hold_bench(name, known[name], peers, parsed, output, command)
 
 
 def benches() -> dict[str, str]:
@@ -57,7 +64,9 @@ def listed(known: dict[str, str]) -> list[str]:
     return [f"{name:14} {summary}" for name, summary in known.items()]
 
 
-def hold_bench(name: str, summary: str, peers: dict[str, Path], parsed: argparse.Namespace, command: str) -> None:
+def hold_bench(
+    name: str, summary: str, peers: dict[str, Path], parsed: argparse.Namespace, output: Path, command: str
+) -> None:
     """Hold a bench's contests, print each when it is over, and write all of them."""
     with busy("loading PyTorch", at_once=True):
         from framework.bench.harness import hold
@@ -73,11 +82,10 @@ def hold_bench(name: str, summary: str, peers: dict[str, Path], parsed: argparse
         print(f"\n{text(results[-1])}", flush=True)
     date = datetime.date.today().isoformat()
     written = section(name, summary, facts, command, date, results)
-    parsed.output.mkdir(parents=True, exist_ok=True)
     record = {"bench": name, "command": command, "date": date, "machine": facts, "contests": list(map(asdict, results))}
-    (parsed.output / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n")
-    (parsed.output / f"{name}.md").write_text(written)
-    print(f"\nwritten to {parsed.output / name}.json and .md", flush=True)
+    write_atomically(output / f"{name}.json", json.dumps(record, indent=1) + "\n")
+    write_atomically(output / f"{name}.md", written)
+    print(f"\nwritten to {output / name}.json and .md", flush=True)
     if parsed.save:
         keep(DOCUMENT, name, written)
         print(f"kept in {DOCUMENT}", flush=True)

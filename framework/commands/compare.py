@@ -25,7 +25,7 @@ from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
 from framework.runs.provenance import few
 from framework.sweeps.record import read_record, record_path, sweep_command
 from framework.tracking.comparison_log import log_comparison
-from framework.writing import write_atomically
+from framework.writing import check_outputs, output_folder, write_atomically
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,8 @@ def run(arguments: list[str]) -> None:
 def compared(settings: Any) -> Path:
     """Compare what a command line names; return the comparison's folder."""
     settings.metrics = [FORMER_NAMES.get(metric, metric) for metric in settings.metrics]
+    if settings.output:
+        check_output(output_folder(settings.output), settings.overwrite)
     sweeps = [name for name in settings.runs_or_sweeps if is_sweep(name, settings.runs)]
     targets = [target for name in settings.runs_or_sweeps for target in targets_of(name, settings.runs)]
     evaluations = evaluated(targets, settings)
@@ -70,6 +72,20 @@ def compared(settings: Any) -> Path:
     log_comparison(comparison, output, sweeps[0] if sweeps else name)
     print(f"listen:  {page} (opens from the disk)\nnumbers: {output}/comparison.json and comparison.md")
     return output
+
+
+def check_output(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that has a comparison already, or that cannot be written to.
+
+    Raises:
+        OutputError: naming it.
+    """
+    page = folder / "page"
+    files = [folder / "comparison.json", folder / "comparison.md", page / "index.html"]
+    if not overwrite and page.is_dir():
+        # An earlier page is replaced as a whole.
+        files += [path for path in page.iterdir() if not path.is_dir()]
+    check_outputs(files, overwrite)
 
 
 def warn_of_code(evaluations: Sequence[Evaluation]) -> None:

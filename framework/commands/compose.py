@@ -1,7 +1,7 @@
 """`ostinato compose`: a whole piece, from its form to its sound; every layer can be looked at, or be one's own."""
 
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from framework.music.notes import VOICES, Note
 from framework.progress import busy, progress
 from framework.runs.checkpoints import newest_checkpoint
 from framework.tracking.media import log_mel_picture
+from framework.writing import check_outputs, output_file
 
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")
 LAYERS = ("form.json", "skeleton.json", "outer.json", "voices.json", "song.json", "song.mid")
@@ -47,23 +48,26 @@ _RANGES = {"soprano": (57, 81), "alto": (53, 74), "tenor": (48, 69), "bass": (36
 def run(arguments: list[str]) -> None:
     """Write a piece, or take one; play it; mix it; show it on a page."""
     settings = usage.parser("compose").parse_args(arguments)
-    check(settings)
-    output = Path(settings.output)
+    output = check(settings)
     folder = output.with_suffix("")
     wanted = form_of(settings.form, _LONGEST) if settings.form else ()
-    own = ["--runs", settings.runs]
-    known = {name: open_trained("validate", [name, *own]).cli.model for name in dict.fromkeys(settings.through)}
-    trained = [known[name] for name in settings.through]
     given = own_stems(Path(settings.stems)) if settings.stems else {}
-    layers: tuple[str, ...] = ()
-    song, percussion = None, frozenset[str]()
-    if settings.score:
-        voices, tempo, percussion = scored(Path(settings.score))
+    score = scored(Path(settings.score)) if settings.score else None
+    song = started(Path(settings.start)) if settings.start else None
+    layers = () if score else LAYERS[made_levels(song) :]
+    source = settings.start or settings.score
+    check_outputs([output, *replaced(folder, layers, source)], settings.overwrite)
+    known = {
+        name: open_trained("validate", [name, "--runs", settings.runs]).cli.model
+        for name in dict.fromkeys(settings.through)
+    }
+    trained = [known[name] for name in settings.through]
+    percussion = frozenset[str]()
+    if score:
+        voices, tempo, percussion = score
         beat = 60 / (settings.tempo or tempo)
         performed = {n: [Note(x.onset * beat, x.duration * beat, x.midi) for x in v] for n, v in voices.items()}
     else:
-        song = started(Path(settings.start)) if settings.start else None
-        layers = LAYERS[made_levels(song) :]
         systems = levels(settings, LEVELS[made_levels(song) :])
         folder.mkdir(parents=True, exist_ok=True)
         song = written(settings, song, systems, wanted, folder)
@@ -73,16 +77,17 @@ def run(arguments: list[str]) -> None:
     with busy(f"mixing and writing {output}"):
         mix, loudness = mixed(list(stems.values()), settings.lufs)
         save_audio(output, torch.from_numpy(mix), RATE)
-        clear(folder, layers, settings.start or settings.score)
+        clear(folder, layers, source)
         finish(output, folder, settings, song, performed, stems, mix)
     print(f"{output}: {len(mix) / RATE:.1f} s at {loudness:.1f} LUFS\npage:    {folder}/index.html")
 
 
-def check(settings: Any) -> None:
-    """Refuse what cannot be, before anything is done.
+def check(settings: Any) -> Path:
+    """Check the arguments; return the file to write.
 
     Raises:
-        UsageError: naming it.
+        UsageError: an argument is wrong.
+        OutputError: the output ends like a file that cannot be written.
     """
     if settings.seed < 0:
         raise UsageError(f"--seed {settings.seed}: a seed is 0 or more")
@@ -95,26 +100,27 @@ def check(settings: Any) -> None:
             raise UsageError(f"--instruments: there is no {name!r}: {nearest(name, SOLOS)}")
     if sum(bool(part) for part in (settings.form, settings.start, settings.score)) > 1:
         raise UsageError("--form, --start and --score are three ways to begin: give one of them")
-    check_places(Path(settings.output), settings.stems)
-
-
-def check_places(output: Path, stems: str) -> None:
-    """Refuse places that cannot be written to, or that one's own recordings are in.
-
-    Raises:
-        UsageError: naming them.
-    """
-    if output.suffix not in (".wav", ".flac"):
-        raise UsageError(f"--output {output}: name a .wav or .flac file")
-    if output.is_dir():
-        raise UsageError(f"--output {output} is a folder: name a file, as {output / 'song.wav'}")
+    output = output_file(settings.output, "song.wav", (".wav", ".flac"))
     folder = output.with_suffix("")
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise UsageError(f"--output {output}: {place} is a file where a folder is to be: name another output")
-    own, written = Path(stems).resolve(), (folder / "stems").resolve()
-    if stems and (own.is_relative_to(written) or written.is_relative_to(own)):
-        raise UsageError(f"--stems {stems}: {folder / 'stems'} is written anew: copy your recordings to another folder")
+    own, written = Path(settings.stems).resolve(), (folder / "stems").resolve()
+    if settings.stems and (own.is_relative_to(written) or written.is_relative_to(own)):
+        raise UsageError(
+            f"--stems {settings.stems}: {folder / 'stems'} is written anew: copy your recordings to another folder"
+        )
+    return output
+
+
+def replaced(folder: Path, layers: Collection[str], source: str) -> Iterator[Path]:
+    """Yield the files in a piece's folder that are written, and those of an earlier piece that are removed.
+
+    Args:
+        folder: Of the piece.
+        layers: Which of `LAYERS` are written.
+        source: Path of what the piece continues from.
+    """
+    names = layers if _is_in(source, folder) else LAYERS
+    yield from (folder / name for name in ("index.html", "spectrogram.png", *names))
+    yield from sorted((folder / "stems").glob("*.wav"))
 
 
 def scored(path: Path) -> Score:
@@ -234,13 +240,17 @@ def clear(folder: Path, layers: Collection[str], source: str) -> None:
         layers: Which of `LAYERS` this piece has written.
         source: Path of what it goes on from: where that is in the folder, the layers beside it are this piece's own.
     """
-    if not (source and Path(source).resolve().parent == folder.resolve()):
+    if not _is_in(source, folder):
         for name in set(LAYERS) - set(layers):
             (folder / name).unlink(missing_ok=True)
     # Behind a link are somebody's own recordings.
     if not (folder / "stems").is_symlink():
         for stem in (folder / "stems").glob("*.wav"):
             stem.unlink()
+
+
+def _is_in(source: str, folder: Path) -> bool:
+    return bool(source) and Path(source).resolve().parent == folder.resolve()
 
 
 def finish(

@@ -9,6 +9,7 @@ from datamodules.recordings import Skipped
 from datamodules.report import Report, report
 from framework.commands import usage
 from framework.errors import InvalidValueError
+from framework.writing import check_outputs, replacing
 
 _LISTED = 10
 _BAR = 30
@@ -21,6 +22,8 @@ def run(arguments: list[str]) -> None:
         raise InvalidValueError(f"--examples {parsed.examples}: must be at least 1")
     if parsed.picture and parsed.picture.suffix.lower() != ".png":
         raise InvalidValueError(f"{parsed.picture}: the picture is a .png file")
+    if parsed.picture:
+        check_outputs([parsed.picture], parsed.overwrite, [parsed.path], option="--picture")
     written = midi_report(parsed.path)
     if written is not None:
         if parsed.picture:
@@ -32,8 +35,8 @@ def run(arguments: list[str]) -> None:
     if parsed.picture and found.examples:
         from framework.tracking.media import contact_sheet
 
-        parsed.picture.parent.mkdir(parents=True, exist_ok=True)
-        contact_sheet(found.examples).save(parsed.picture)
+        with replacing(parsed.picture, durable=False) as part:
+            contact_sheet(found.examples).save(part, "png")
         print(f"\n{len(found.examples)} spectrograms in {parsed.picture}")
 
 

@@ -7,17 +7,24 @@ import torch
 from torch import Tensor
 
 from framework.audio.coded_files import CodedFileError, CodedHeader, read_codes, read_header
-from framework.audio.files import save_pieces
+from framework.audio.files import WRITABLE_SUFFIXES, save_pieces
 from framework.commands.encode import open_codec
 from framework.generators.codec import Codec
 from framework.progress import Progress
+from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:
-    """Decode `--input`, coded by the very codec that is named, into the audio file `--output`."""
+    """Decode `--input`, coded by the very codec that is named, into the audio file `--output`.
+
+    Raises:
+        OutputError: the output exists and `--overwrite` is not given, or it cannot be written.
+    """
     cli = open_codec("decode", arguments)
-    codec, source, output = cli.model, cli.config["input"], Path(cli.config["output"])
+    codec, source = cli.model, cli.config["input"]
     header = read_header(source)
+    output = output_file(cli.config["output"], f"{Path(source).stem}.wav", WRITABLE_SUFFIXES)
+    check_outputs([output], cli.config.get("overwrite", False), [source], 2 * header.samples)
     check_model(source, header, codec)
     save_pieces(output, decoded(codec, source, header), header.sample_rate)
     print(f"{output}: {header.samples / header.sample_rate:.1f} s from {header.bitrate:.2f} kbit/s")

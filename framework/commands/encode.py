@@ -7,27 +7,32 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from framework.audio.coded_files import CodedHeader, write_codes
+from framework.audio.coded_files import SUFFIX, CodedHeader, write_codes
 from framework.audio.files import AudioFileError, load_audio
 from framework.commands.experiment import ExperimentCLI
 from framework.commands.parser import UsageError
 from framework.commands.trained import open_trained
 from framework.generators.codec import Codec
 from framework.progress import progress
+from framework.writing import check_outputs, output_file
 
 PIECE = 2**18
 """About as many samples are coded at once."""
 
 
 def run(arguments: list[str]) -> None:
-    """Code `--input` by a trained codec into `--output`, at `--model.bitrate` kilobits a second."""
+    """Code `--input` by a trained codec into `--output`, at `--model.bitrate` kilobits a second.
+
+    Raises:
+        OutputError: the output exists and `--overwrite` is not given, or it cannot be written.
+    """
     cli = open_codec("encode", arguments)
-    codec, output = cli.model, Path(cli.config["output"])
-    if output.resolve() == Path(cli.config["input"]).resolve():
-        raise UsageError(f"--output {output} is the recording itself: name another file, as {output.stem}.ost")
-    audio = load_audio(cli.config["input"], codec.preset.sample_rate)
+    codec, source = cli.model, Path(cli.config["input"])
+    output = output_file(cli.config["output"], f"{source.stem}{SUFFIX}", [SUFFIX])
+    check_outputs([output], cli.config.get("overwrite", False), [source])
+    audio = load_audio(source, codec.preset.sample_rate)
     if not audio.shape[-1]:
-        raise AudioFileError(f"{cli.config['input']} has no samples at {codec.preset.sample_rate} Hz")
+        raise AudioFileError(f"{source} has no samples at {codec.preset.sample_rate} Hz")
     header = header_of(codec, type(codec).__name__, audio.shape[-1])
     write_codes(output, header, coded(codec, audio[None]))
     size, plain = output.stat().st_size, 2 * audio.shape[-1]

@@ -175,6 +175,11 @@ class ExperimentCLI(LightningCLI):
         return None
 
     @property
+    def name(self) -> str:
+        """Last part of the experiment's name."""
+        return self.experiment.__module__.rpartition(".")[2]
+
+    @property
     def trainer_arguments(self) -> dict[str, Any]:
         """The resolved arguments of Lightning's Trainer, with the objects that it takes."""
         return vars(self.config_init["trainer"]).copy()

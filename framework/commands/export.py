@@ -3,28 +3,39 @@
 from dataclasses import asdict
 from pathlib import Path
 
+from framework.commands.experiment import ExperimentCLI
 from framework.commands.release import facts
 from framework.commands.trained import check_weights, open_trained
 from framework.export.exporting import export
 from framework.export.formats import FORMATS
-from framework.export.programs import ExportError
 from framework.runs.checkpoints import read_checkpoint
+from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:
     """Write the judged generator of a trained system to `--output`, and say how like and how fast it is.
 
     Raises:
-        ExportError: the file's name has another format's ending.
+        OutputError: the output exists and `--overwrite` is not given, or it cannot be written.
     """
-    trained = open_trained("export", arguments, check_weights)
+    trained = open_trained("export", arguments, check)
     system, format = trained.cli.model, trained.cli.config["format"]
-    path = Path(trained.cli.config["output"] or f"{trained.name}{FORMATS[format].suffix}")
-    if path.suffix != FORMATS[format].suffix:
-        raise ExportError(f"{path}: a program of --format {format} is a {FORMATS[format].suffix} file: name it so")
+    path = target(trained.cli)
     known = facts(trained, read_checkpoint(trained.path)) | {"front_end": asdict(system.preset)}
     report = export(system, path, format, known)
     print(f"{path}: {report.bytes / 1e6:.2f} MB, of {trained.path}")
     like = f"differences up to {report.difference:.1e}, SNR at least {report.snr:.0f} dB"
     print(f"checked at three lengths: {like if report.difference else 'the same samples, bit for bit'}")
     print(f"seconds for a second of audio: {report.exported:.3g}, in PyTorch {report.eager:.3g}")
+
+
+def check(cli: ExperimentCLI) -> None:
+    """Refuse systems without weights, and outputs that cannot be written."""
+    check_weights(cli)
+    check_outputs([target(cli)], cli.config["overwrite"])
+
+
+def target(cli: ExperimentCLI) -> Path:
+    """Return the file to write."""
+    suffix = FORMATS[cli.config["format"]].suffix
+    return output_file(cli.config["output"] or ".", f"{cli.name}{suffix}", [suffix])

@@ -14,6 +14,7 @@ from framework.runs.folder import RunFolder
 from framework.runs.identity import family, signature
 from framework.tracking.filters import filter_picture
 from framework.tracking.wandb_log import wandb_logger
+from framework.writing import check_outputs, output_folder, replacing
 
 
 def run(arguments: list[str]) -> None:
@@ -26,6 +27,8 @@ def run(arguments: list[str]) -> None:
     given, output = cli.config["ckpt_path"], cli.config["output"]
     if given and not output:
         raise UsageError("say by --output where the pictures of this checkpoint go")
+    if output:
+        check_outputs([output_folder(output) / "pictures"])
     with busy("preparing the data"):
         cli.datamodule.prepare_data()
     source = load_weights(cli)
@@ -35,6 +38,8 @@ def run(arguments: list[str]) -> None:
         print(explanation(cli))
         return
     folder = None if given else cli.folder()
+    if output:
+        check_outputs(picture_files(banks, Path(output)), cli.config["overwrite"])
     pictures = draw(banks, Path(output) if output or folder is None else folder.path / "filters")
     if folder and list(folder.path.glob("wandb/*run-*")):
         log(cli, folder, pictures, read_checkpoint(source)["global_step"])
@@ -61,14 +66,19 @@ def explanation(cli: ExperimentCLI) -> str:
     return f"no learned layer of {name} sees audio: its networks are given features of it"
 
 
+def picture_files(banks: list[FilterBank], folder: Path) -> list[Path]:
+    """Return the files of the pictures of filters."""
+    return [folder / f"{safe_name(bank.name)}.png" for bank in banks]
+
+
 def draw(banks: list[FilterBank], folder: Path) -> dict[str, Path]:
     """Write a picture a layer and print where its filters lie; return the pictures by their names on W&B."""
-    folder.mkdir(parents=True, exist_ok=True)
     pictures = {}
     print(f"  {'layer':56}{'filters':>9}{'samples':>9}{'rate (Hz)':>11}{'median peak':>13}{'on the mel scale':>18}")
-    for bank in progress(banks, "drawing filters", unit="layers"):
-        path = folder / f"{safe_name(bank.name)}.png"
-        filter_picture(bank).save(path)
+    files = picture_files(banks, folder)
+    for bank, path in zip(progress(banks, "drawing filters", unit="layers"), files, strict=True):
+        with replacing(path, durable=False) as part:
+            filter_picture(bank).save(part, "png")
         pictures[f"filters/{bank.name}"] = path
         filters, taps = bank.kernels.shape
         median, mel = bank.peaks.median(), mel_spaced(filters, bank.sample_rate).median()

@@ -9,8 +9,21 @@ INSTRUMENTS = ("violin", "viola", "viola", "cello")
 """Instruments of the four voices that `compose` plays."""
 PORT = 8420
 """Port of the server of a listening test."""
+BENCH_OUTPUT = "runs/bench"
+"""Folder of the results of `bench`."""
 TEST_KINDS = ("mushra", "mos", "ab")
 """Kinds of listening tests."""
+
+
+def output_option(parser: Any, text: str, **settings: Any) -> None:
+    """Add `--output`, and `--overwrite`, without which nothing is replaced."""
+    parser.add_argument("--output", help=text, **settings)
+    overwrite_option(parser)
+
+
+def overwrite_option(parser: Any) -> None:
+    """Add `--overwrite`."""
+    parser.add_argument("--overwrite", action="store_true", help="Replace files that exist already.")
 
 
 def experiment_options(parser: Any) -> None:
@@ -61,15 +74,22 @@ def evaluate_options(parser: Any) -> None:
     parser.add_argument("--name", type=str | None, default=None, help="Name of the evaluation's folder.")
 
 
-def codec_options(parser: Any) -> None:
-    """Add the options of `encode` and `decode`."""
-    parser.add_argument("--input", type=str, required=True, help="The audio file to encode, or the file to decode.")
-    parser.add_argument("--output", type=str, required=True, help="The file to write.")
+def encode_options(parser: Any) -> None:
+    """Add the options of `encode`."""
+    parser.add_argument("--input", type=str, required=True, help="The audio file to encode.")
+    output_option(parser, "The .ost file to write, or a folder for it.", type=str, required=True)
+
+
+def decode_options(parser: Any) -> None:
+    """Add the options of `decode`."""
+    parser.add_argument("--input", type=str, required=True, help="The file to decode.")
+    output_option(parser, "The audio file (wav, flac) to write, or a folder for it.", type=str, required=True)
 
 
 def release_options(parser: Any) -> None:
     """Add the options of `release`."""
-    parser.add_argument("--output", type=str | None, default=None, help="Output file (default: NAME.safetensors).")
+    text = "The .safetensors file to write, or a folder for it (default: NAME.safetensors)."
+    output_option(parser, text, type=str | None, default=None)
     parser.add_argument(
         "--for-training",
         action="store_true",
@@ -80,18 +100,20 @@ def release_options(parser: Any) -> None:
 def export_options(parser: Any) -> None:
     """Add the options of `export`."""
     parser.add_argument("--format", type=Literal["onnx", "torch"], required=True, help="Format of the program.")
-    parser.add_argument("--output", type=str | None, default=None, help="Output file (default: NAME.onnx or NAME.pt2).")
+    text = "The file to write, or a folder for it (default: NAME.onnx or NAME.pt2)."
+    output_option(parser, text, type=str | None, default=None)
 
 
 def inspect_options(parser: Any) -> None:
     """Add the options of `inspect`."""
-    parser.add_argument("--output", type=str | None, default=None, help="Folder for the pictures.")
+    output_option(parser, "Folder for the pictures.", type=str | None, default=None)
 
 
 def synthesize_options(parser: Any) -> None:
     """Add the options of `synthesize`."""
     parser.add_argument("--input", type=str | None, default=None, help="An audio file, or a folder of them.")
-    parser.add_argument("--output", type=str, required=True, help="Folder for the generated wav files.")
+    text = "Folder for the generated wav files, or, of one recording or clip, the audio file (wav, flac) to write."
+    output_option(parser, text, type=str, required=True)
     parser.add_argument("--seconds", type=float, default=5.0, help="Length of a clip if there is no input.")
     parser.add_argument("--count", type=int, default=1, help="Number of clips if there is no input.")
     parser.add_argument(
@@ -112,7 +134,7 @@ def compare_options(parser: Any) -> None:
     )
     parser.add_argument("--baseline", default="", help="Run that the others are compared with (default: the first).")
     parser.add_argument("--metrics", nargs="+", default=[], help="Metrics to show, in this order (default: all).")
-    parser.add_argument("--output", default=None, help="Output folder (default: RUNS/comparisons/NAME).")
+    output_option(parser, "Output folder (default: RUNS/comparisons/NAME, which is always replaced).", default=None)
     parser.add_argument("--runs", default="runs", help="Folder of all runs.")
     parser.add_argument("--split", default="validation", help="Held-out clips: validation or test.")
     parser.add_argument(
@@ -156,9 +178,8 @@ def compose_options(parser: Any) -> None:
         help="Letters of the phrases, as ABA or A8B12A8 (lengths in beats); a letter that returns with the same "
         "length repeats its melody.",
     )
-    parser.add_argument(
-        "--output", type=str, default="song.wav", help="The mix; its layers and page go to a folder next to it."
-    )
+    text = "The mix (wav, flac), or a folder for it; its layers and page go to a folder next to it."
+    output_option(parser, text, type=str, default="song.wav")
     parser.add_argument(
         "--tempo", type=float | None, default=None, help="Beats per minute (default: 76, or that of --score)."
     )
@@ -190,6 +211,7 @@ def sweep_options(parser: Any) -> None:
     add("--metric", help="Metric of the table and of --halving; lower is better (default: the experiment's own).")
     add("--slurm", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help="Options of sbatch, as time=240.")
     add("--wandb_yaml", type=Path, metavar="FILE", help="Write the sweep for `wandb sweep FILE`, and do nothing.")
+    add("--overwrite", action="store_true", help="Replace the file of --wandb_yaml if it exists already.")
 
 
 def status_options(parser: Any) -> None:
@@ -219,6 +241,7 @@ def data_options(parser: Any) -> None:
         "--picture", type=Path | None, default=None, help="Draw log-mel spectrograms into this png file."
     )
     parser.add_argument("--examples", type=int, default=16, help="Number of spectrograms.")
+    overwrite_option(parser)
 
 
 def bench_options(parser: Any) -> None:
@@ -227,10 +250,11 @@ def bench_options(parser: Any) -> None:
     options: list[tuple[str, Any, Any, str]] = [
         ("--rounds", int, 5, "Turns of each candidate"),
         ("--seconds", float, 1.0, "Minimum length of a turn in seconds"),
-        ("--output", Path, Path("runs/bench"), "Folder for the results as JSON and Markdown"),
     ]
     for flag, kind, default, text in options:
         parser.add_argument(flag, type=kind, default=default, help=f"{text} (default: {default}).")
+    text = f"Folder for the results as JSON and Markdown (default: {BENCH_OUTPUT}, where they are always replaced)."
+    output_option(parser, text, default=None)
     parser.add_argument(
         "--peer",
         action="append",
@@ -253,8 +277,8 @@ OF_EXPERIMENTS: dict[str, Callable[[Any], None] | None] = {
     "validate": None,
     "evaluate": evaluate_options,
     "synthesize": synthesize_options,
-    "encode": codec_options,
-    "decode": codec_options,
+    "encode": encode_options,
+    "decode": decode_options,
     "release": release_options,
     "export": export_options,
     "inspect": inspect_options,

@@ -6,9 +6,11 @@ from typing import Any
 
 from datamodules.midi_files import is_written_music, pack_midi
 from datamodules.pack import pack, verify
+from datamodules.shards import MANIFEST
 from framework.commands import usage
 from framework.commands.parser import OneLineParser
 from framework.errors import InvalidValueError
+from framework.writing import check_outputs
 
 
 def run(arguments: list[str]) -> None:
@@ -18,6 +20,8 @@ def run(arguments: list[str]) -> None:
         return
     parsed = vars(usage.parser("pack").parse_args(arguments))
     source, destination = (Path(parsed[name]).expanduser() for name in ("source", "destination"))
+    # What is packed already is refused by name below.
+    check_outputs([destination / MANIFEST], overwrite=True, option="DESTINATION")
     if is_written_music(source):
         show_written(pack_midi(source, destination), destination)
         return

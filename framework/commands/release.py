@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+from framework.commands.experiment import ExperimentCLI
 from framework.commands.trained import Trained, check_weights, open_trained
 from framework.progress import busy
 from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.identity import family, signature
 from framework.runs.released import SUFFIX, ReleaseError
 from framework.runs.releasing import release
+from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:
@@ -16,10 +18,11 @@ def run(arguments: list[str]) -> None:
 
     Raises:
         ReleaseError: the checkpoint has nothing to train on from.
+        OutputError: the output exists and `--overwrite` is not given, or it cannot be written.
     """
-    trained = open_trained("release", arguments, check_weights)
+    trained = open_trained("release", arguments, check)
     settings, checkpoint = trained.cli.config, read_checkpoint(trained.path)
-    path = Path(settings["output"] or f"{trained.name}{SUFFIX}")
+    path = target(trained.cli)
     if settings["for_training"] and not is_ours(checkpoint):
         raise ReleaseError(f"{trained.path} has no discriminators and optimisers: release a run's own checkpoint")
     with busy(f"writing {path}"):
@@ -29,6 +32,18 @@ def run(arguments: list[str]) -> None:
     print(f'use it:    framework.release.load("{path}").synthesize(audio)')
     print(f"or:        ostinato synthesize {name} --ckpt_path {path} --input FILE_OR_DIR --output DIR")
     print(f"fine-tune: ostinato fit {name} --ckpt_path {path} --data FOLDER")
+
+
+def check(cli: ExperimentCLI) -> None:
+    """Refuse systems without weights, and outputs that cannot be written."""
+    check_weights(cli)
+    size = sum(value.nbytes for value in cli.model.network.state_dict().values())
+    check_outputs([target(cli)], cli.config["overwrite"], size=size)
+
+
+def target(cli: ExperimentCLI) -> Path:
+    """Return the file to write."""
+    return output_file(cli.config["output"] or ".", f"{cli.name}{SUFFIX}", [SUFFIX])
 
 
 def facts(trained: Trained, checkpoint: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from framework.sweeps.local import LocalLauncher, Task, failures, visible_device
 from framework.sweeps.record import PlannedRun, write_record
 from framework.sweeps.sweep import Sweep
 from framework.sweeps.table import duration, plan_table, print_damages, print_failures, progress_table
+from framework.writing import check_outputs
 
 if TYPE_CHECKING:
     from framework.sweeps.plan import Plan
@@ -43,6 +44,7 @@ def run(arguments: list[str]) -> int | None:
     with busy(f"reading {name}", at_once=True):
         name, sweep, question = open_sweep(name)
     if own.wandb_yaml:
+        check_outputs([own.wandb_yaml], own.overwrite, option="--wandb_yaml")
         wandb_sweep.write(own.wandb_yaml, name, sweep)
         print(f"{own.wandb_yaml} written: `wandb sweep {own.wandb_yaml}`, then `wandb agent` wherever there is room")
         return None

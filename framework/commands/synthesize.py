@@ -4,13 +4,14 @@ from pathlib import Path
 
 import torch
 
-from framework.audio.files import AudioFileError, audio_files, load_audio, save_audio
+from framework.audio.files import WRITABLE_SUFFIXES, AudioFileError, audio_files, load_audio, save_audio
 from framework.commands.experiment import ExperimentCLI, open_experiment
 from framework.commands.parser import UsageError
 from framework.commands.weights import load_weights
 from framework.errors import OstinatoError
 from framework.paradigms.system import seed_all
 from framework.progress import print_above, progress
+from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:
@@ -23,7 +24,9 @@ def run(arguments: list[str]) -> None:
     source = cli.config["input"]
     if source is None and cli.model.copies:
         raise UsageError(f"{cli.experiment.__name__} generates recordings again: name one, or a folder, by --input")
-    targets = {} if source is None else targets_of(Path(source), Path(cli.config["output"]))
+    targets = {} if source is None else targets_of(Path(source), cli.config["output"])
+    clips = [] if source else clips_of(cli)
+    check_outputs(targets.values() or clips, cli.config["overwrite"], targets)
     checkpoint = load_weights(cli)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cli.model.to(device).eval()
@@ -32,27 +35,29 @@ def run(arguments: list[str]) -> None:
     print(f"{checkpoint}: {what} at {cli.model.preset.sample_rate} Hz on {device} in {precision}")
     with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
         if source is None:
-            generate(cli)
+            generate(cli, clips)
         else:
             regenerate(cli, Path(source), targets)
 
 
-def targets_of(source: Path, output: Path) -> dict[Path, Path]:
-    """Return for each recording of a folder, or for one, the file that is written: its name as wav, in `output`.
+def targets_of(source: Path, output: str) -> dict[Path, Path]:
+    """Return for each recording of a folder, or for one, the file that is written.
+
+    That is its name as wav in the folder `output`; of one recording, also the audio file `output`.
 
     Raises:
         AudioFileError: when there is nothing to read.
-        UsageError: when a file would be written over a recording, or over another.
+        UsageError: when a file would be written over another.
+        OutputError: `output` ends like a file that cannot be written.
     """
     targets: dict[Path, Path] = {}
     origins: dict[Path, Path] = {}
-    files = audio_files(source)
-    recordings = {path.resolve() for path in files}
-    for path in files:
-        target = output / (path.relative_to(source) if source.is_dir() else Path(path.name)).with_suffix(".wav")
-        if target.resolve() in recordings:
-            raise UsageError(f"{target} is one of the recordings: name another folder by --output")
+    for path in audio_files(source):
+        name = (path.relative_to(source) if source.is_dir() else Path(path.name)).with_suffix(".wav")
+        target = output_file(output, str(name), WRITABLE_SUFFIXES)
         if target in origins:
+            if target == Path(output):
+                raise UsageError(f"--output {output} is one file, {source} has several recordings: name a folder")
             raise UsageError(f"{origins[target]} and {path} would both become {target}: rename one of them")
         origins[target], targets[path] = path, target
     return targets
@@ -85,19 +90,29 @@ def regenerate(cli: ExperimentCLI, source: Path, targets: dict[Path, Path]) -> N
     print(f"{written} written to {cli.config['output']}" + (f", {skipped} skipped" if skipped else ""))
 
 
-def generate(cli: ExperimentCLI) -> None:
-    """Write clips of the system's own; `--seed` with a clip's number gives the same one again.
+def clips_of(cli: ExperimentCLI) -> list[Path]:
+    """Return the files of the clips that a system generates without input.
 
     Raises:
-        UsageError: when there would be none, or clips without length.
+        UsageError: there would be none, or clips without length, or several in one file.
+        OutputError: `--output` ends like a file that cannot be written.
     """
-    system, count, output = cli.model, cli.config["count"], Path(cli.config["output"])
-    rate = system.preset.sample_rate
-    time = round(cli.config["seconds"] * rate)
-    if count < 1 or time < 1:
+    count, output = cli.config["count"], cli.config["output"]
+    if count < 1 or round(cli.config["seconds"] * cli.model.preset.sample_rate) < 1:
         raise UsageError("nothing to generate: --count and --seconds have to be positive")
-    for number in progress(range(count), "synthesizing", unit="clips"):
+    name = cli.experiment.__name__
+    files = [output_file(output, f"{name}_{number:03d}.wav", WRITABLE_SUFFIXES) for number in range(count)]
+    if count > 1 and files[0] == files[1]:
+        raise UsageError(f"--output {output} is one file, --count {count} are several: name a folder")
+    return files
+
+
+def generate(cli: ExperimentCLI, files: list[Path]) -> None:
+    """Write clips of the system's own; `--seed` with a clip's number gives the same one again."""
+    system = cli.model
+    time = round(cli.config["seconds"] * system.preset.sample_rate)
+    for number, file in enumerate(progress(files, "synthesizing", unit="clips")):
         seed_all("synthesize", cli.config["seed"], number)
         batch = system.analyse(torch.zeros(1, 1, time, device=system.device))
-        system.write(batch, output / f"{cli.experiment.__name__}_{number:03d}.wav")
-    print(f"{count} written to {output}")
+        system.write(batch, file)
+    print(f"{len(files)} written to {cli.config['output']}")

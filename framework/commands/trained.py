@@ -30,7 +30,7 @@ class Trained:
     @property
     def name(self) -> str:
         """Last part of the experiment's name."""
-        return self.cli.experiment.__module__.rpartition(".")[2]
+        return self.cli.name
 
 
 def open_trained(command: str, arguments: list[str], check: Callable[[ExperimentCLI], None] | None = None) -> Trained:

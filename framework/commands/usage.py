@@ -131,7 +131,7 @@ COMMANDS: dict[str, Usage] = {
         "NAME|RUN",
         "decode a file of codes to audio",
         "Decode a file that `ostinato encode` wrote with the same codec. Memory does not grow with the length.",
-        ("ostinato decode {name} --input song.ost --output song.wav",),
+        ("ostinato decode {name} --input song.ost --output decoded.wav",),
         "codec_bach",
     ),
     "compose": Usage(

@@ -54,6 +54,8 @@ def make_test(comparison: Path, kind: str, clips: int | None, seed: int, match_l
             raise ListeningError(
                 f"{folder} has answers to a test of other clips, sounds or settings: rename that folder to begin anew"
             )
+    elif folder.exists() and any(path.name != "page" for path in folder.iterdir()):
+        raise ListeningError(f"{folder} is in use for something else, or its {FILE} was lost: rename that folder")
     plan = make_plan(kind, made_of, list(made_of["columns"]), made_of["anchors"])
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "page" / "sounds").mkdir(parents=True)

@@ -13,6 +13,7 @@ from framework.catalogue import find, name_of
 from framework.hyperparameters import nearest
 from framework.runs.stored_commands import refuse_commands
 from framework.sweeps.sweep import Sweep, SweepError, Uniform
+from framework.writing import write_atomically
 
 KEYS = {"program", "command", "method", "metric", "parameters", "name", "description", "project", "entity", "run_cap"}
 PARAMETER_KEYS = {"value", "values", "min", "max", "distribution", "parameters"}
@@ -146,7 +147,7 @@ def write(path: Path, name: str, sweep: Sweep) -> None:
         "parameters": parameters,
         **cap,
     }
-    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    write_atomically(path, yaml.safe_dump(content, sort_keys=False))
 
 
 def _plain(value: Any) -> Any:

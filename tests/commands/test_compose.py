@@ -61,7 +61,7 @@ def untrained(monkeypatch, four):
 
 
 def composed(output, *arguments):
-    assert main(["compose", "--output", str(output), *map(str, arguments)]) == 0
+    assert main(["compose", "--overwrite", "--output", str(output), *map(str, arguments)]) == 0
     return output.with_suffix("")
 
 
@@ -138,9 +138,9 @@ def test_every_layer_can_be_ones_own(tmp_path, monkeypatch):
         (["--score", "none.mid"], "none.mid"),
         (["--start", "none.json"], "none.json"),
         (["--stems", "none"], "none"),
-        (["--output", "taken.wav"], "taken is a file where a folder is to be"),
-        (["--output", "taken/song.wav"], "taken is a file where a folder is to be"),
-        (["--output", "folder.wav"], "folder.wav is a folder: name a file"),
+        (["--output", "taken.wav"], "taken is a file where a folder is needed"),
+        (["--output", "taken/song.wav"], "taken is a file where a folder is needed"),
+        (["--output", "folder.wav"], "folder.wav is a folder where a file is needed"),
         (["--output", ".wav"], "name a .wav or .flac file"),
         (["--stems", "song/stems"], "song/stems is written anew"),
         (["--stems", "song/stems/mine"], "song/stems is written anew"),

@@ -10,8 +10,8 @@ from framework.audio.files import AudioFileError, save_pieces
 from framework.cli import main
 from framework.commands import decode, encode
 from framework.commands.encode import coded, header_of
-from framework.commands.parser import UsageError
 from framework.generators.dac import DAC
+from framework.writing import OutputError
 
 
 class TinyDAC(DAC):
@@ -67,7 +67,7 @@ def test_what_is_decoded_is_what_the_codec_makes_of_the_whole(codec, recording, 
 def test_a_recording_is_not_written_over(codec, recording, monkeypatch):
     before = recording.read_bytes()
     monkeypatch.setattr(encode, "open_codec", lambda *_: Opened(codec, input=recording, output=recording))
-    with pytest.raises(UsageError, match=r"in.wav is the recording itself: name another file, as in.ost"):
+    with pytest.raises(OutputError, match=r"in.wav: such a file cannot be written: name a .ost file, or a folder"):
         encode.run([])
     assert recording.read_bytes() == before
 
