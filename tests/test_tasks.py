@@ -15,6 +15,7 @@ from noise_clips import Noise
 from framework.audio.files import load_audio, save_audio
 from framework.audio.mel import preset
 from framework.cli import main
+from framework.commands import options, usage
 from framework.evaluation.metrics.metric import Clip
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.generators.mel_inversion import MelInversion
@@ -84,6 +85,18 @@ def test_a_metric_is_found_by_its_import_path(place):
     one, other = (Clip(peak * torch.ones(1, 1, 100), preset("hifigan_22k")) for peak in (0.5, 0.25))
     assert metric.measure(one, other) == pytest.approx(0.25)
     assert metric.measure(one, one) == metric.perfect
+
+
+def test_a_command_has_help_and_runs(place, monkeypatch, capsys):
+    monkeypatch.setattr(options, "OTHERS", dict(options.OTHERS))
+    monkeypatch.setattr(usage, "COMMANDS", dict(usage.COMMANDS))
+    exec(code("command line"), {"OTHERS": options.OTHERS, "COMMANDS": usage.COMMANDS, "Usage": usage.Usage})
+    monkeypatch.setitem(sys.modules, "framework.commands.length", module(place, "length", "command"))
+    assert main(["length", "--help"]) == 0
+    assert "Print the total length" in capsys.readouterr().out
+    assert main(["length", "."]) == 0
+    assert capsys.readouterr().out == f"{4 * 12_000 / 22_050:.1f} s\n"
+    assert main(["length"]) == 2
 
 
 def test_the_learning_rate_is_found_and_overridden(place, capsys):
