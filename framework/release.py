@@ -9,7 +9,6 @@ own also needs its experiment's file and what that imports, as mido.
 """
 
 import contextlib
-import copy
 import functools
 import importlib
 import sys
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from framework.errors import InvalidValueError
 from framework.generators.layers import remove_weight_norm
+from framework.private_names.of_torch import with_children
 from framework.runs.identity import of_project
 from framework.runs.released import ReleaseError, read_release
 
@@ -88,8 +88,8 @@ class Released:
         frames = source.shape[-1] - (preset.padding == "center")
         silence = torch.zeros(len(source), 1, frames * preset.hop_length, device=source.device)
         # A system of its own around the same networks: other calls go on with theirs.
-        system, given = copy.copy(self.system), GivenMel(source.float())
-        system._modules = self.system._modules | {"front_end": given}
+        given = GivenMel(source.float())
+        system = with_children(self.system, {"front_end": given})
         audio = system.synthesize({"audio": silence})
         if not given.read:
             raise InvalidValueError(f"{type(system).__name__} does not read log-mels: give it audio (1, 1, time)")

@@ -7,13 +7,13 @@ from typing import Any, Literal
 import torch
 import torch.distributed
 from lightning.pytorch.accelerators import AcceleratorRegistry
-from lightning.pytorch.strategies import DDPStrategy, StrategyRegistry
+from lightning.pytorch.strategies import StrategyRegistry
 from lightning.pytorch.utilities import rank_zero_only
 from torch import nn
-from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
+from framework.private_names.of_lightning import UnwrappedDDPStrategy
 
 BUCKET = 25 * 2**20
 """Bytes of small gradients that are summed over devices at once, as in PyTorch's DistributedDataParallel."""
@@ -21,7 +21,7 @@ LARGE = 2**20
 """Bytes from which on a gradient is summed where it lies: copying it would cost more than another message."""
 
 
-class GradientAveraging(DDPStrategy):
+class GradientAveraging(UnwrappedDDPStrategy):
     """Data parallelism in which a system says when a network's gradient is averaged over the devices.
 
     DistributedDataParallel takes the whole module for one network with one backward pass a step. With networks that
@@ -37,12 +37,6 @@ class GradientAveraging(DDPStrategy):
         super().__init__(**kwargs)
         self.compress = compress
 
-    def _setup_model(self, model: nn.Module) -> nn.Module:  # type: ignore[override]
-        return model
-
-    def configure_ddp(self) -> None:
-        """Wrap nothing."""
-
     def setup(self, trainer: Any) -> None:
         """Let every device begin with the first one's weights."""
         super().setup(trainer)
@@ -56,13 +50,19 @@ class GradientAveraging(DDPStrategy):
         world = torch.distributed.get_world_size()
         sums = []
         for gradients in buckets([p.grad for p in network.parameters() if p.grad is not None]):
-            flat = _flatten_dense_tensors(gradients).div_(world)
+            flat = flattened(gradients).div_(world)
             sent = flat.bfloat16() if self.compress == "bf16" else flat
             sums.append((gradients, sent, torch.distributed.all_reduce(sent, async_op=True)))
         for gradients, sent, work in sums:
             work.wait()
             if sent.data_ptr() != gradients[0].data_ptr():
-                torch._foreach_copy_(gradients, list(_unflatten_dense_tensors(sent.to(gradients[0].dtype), gradients)))
+                for gradient, mean in zip(gradients, sent.split([g.numel() for g in gradients]), strict=True):
+                    gradient.copy_(mean.view_as(gradient))
+
+
+def flattened(tensors: list[torch.Tensor]) -> torch.Tensor:
+    """Return tensors as one of one dimension; a single contiguous tensor is not copied."""
+    return tensors[0].reshape(-1) if len(tensors) == 1 else torch.cat([tensor.reshape(-1) for tensor in tensors])
 
 
 def buckets(tensors: list[torch.Tensor]) -> list[list[torch.Tensor]]:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile
 
+from framework.private_names.of_torch import processor_has_bf16
+
 
 def machine() -> dict[str, Any]:
     """Return processor, cores, load, GPU, threads and versions, by what a reader calls them."""
@@ -33,7 +35,7 @@ def has_bf16() -> bool:
     """Whether what `device` computes on has arithmetic in bf16; processors without it are slow at imitating it."""
     if device().type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return processor_has_bf16()
 
 
 def synchronise() -> None:

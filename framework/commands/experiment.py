@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import seed_everything
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.audio_data import AudioData
 from datamodules.audio_folder import AudioFolder
@@ -23,6 +23,8 @@ from framework.commands.options import add_experiment_options
 from framework.commands.parser import OneLineErrors, UsageError
 from framework.commands.usage import COMMANDS, examples, usage_line
 from framework.hyperparameters import HyperparameterError, as_tuples
+from framework.private_names.of_argparse import actions_of
+from framework.private_names.of_lightning import CommandLine
 from framework.progress import busy
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
@@ -59,7 +61,7 @@ class ExperimentParser(OneLineErrors, LightningArgumentParser):
         return super().error(message, ex)
 
 
-class ExperimentCLI(LightningCLI):
+class ExperimentCLI(CommandLine):
     """LightningCLI in class mode for one experiment; makes the system and the data, and leaves the trainer to `fit`."""
 
     def __init__(self, command: str, experiment: Any, arguments: list[str]) -> None:
@@ -103,7 +105,7 @@ class ExperimentCLI(LightningCLI):
         known = self.experiment.hyperparameters
         parser.expected = expected(self.experiment)
         parser.set_defaults({f"model.{n}": value for n, value in self.stored.items() if n in known})
-        for action in parser._actions:
+        for action in actions_of(parser):
             name = action.dest.removeprefix("trainer.")
             if action.dest.startswith("trainer.") and name not in SHOWN_TRAINER_ARGUMENTS:
                 action.help = argparse.SUPPRESS
@@ -154,9 +156,6 @@ class ExperimentCLI(LightningCLI):
                     raise UsageError(f"{part}{str(error).removeprefix(cls.__qualname__)}") from error
             raise
 
-    def _parse_ckpt_path(self) -> None:
-        """Leave the checkpoint's hyperparameters alone: Lightning lets them beat the command line silently."""
-
     def check_seed(self) -> None:
         """Refuse seeds that PyTorch and NumPy do not have; Lightning sets the seed before it asks for any check.
 
@@ -166,7 +165,8 @@ class ExperimentCLI(LightningCLI):
         if said := complaint(self.config["seed"], Seed):
             raise UsageError(f"seed = {self.config['seed']}: {said}")
 
-    def _set_seed(self) -> None:
+    def seed_everything(self) -> None:
+        """Check the seed, and seed the generators of random numbers."""
         self.check_seed()
         seed_everything(self.config["seed"], workers=True, verbose=False)
 

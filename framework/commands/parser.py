@@ -9,6 +9,7 @@ import jsonargparse
 
 from framework.errors import OstinatoError
 from framework.hyperparameters import nearest
+from framework.private_names.of_argparse import actions_of
 
 
 class UsageError(OstinatoError, ValueError):
@@ -65,4 +66,4 @@ class OneLineParser(OneLineErrors, jsonargparse.ArgumentParser):
 
 def option_strings(parser: Any) -> list[str]:
     """Return all long options of a parser."""
-    return [option for action in parser._actions for option in action.option_strings if option.startswith("--")]
+    return [option for action in actions_of(parser) for option in action.option_strings if option.startswith("--")]

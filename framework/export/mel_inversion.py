@@ -2,7 +2,6 @@
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
 
 from framework.audio.mel_consistency import magnitude_scale
 from framework.audio.modified_stft import transform_of
@@ -10,6 +9,7 @@ from framework.audio.spsi import advance, in_frames, initial_state, sinusoids
 from framework.export.fourier import RealFourier
 from framework.generators.mel_inversion import MelInversionNetwork
 from framework.generators.vocos import ShortTimeFourier
+from framework.private_names.of_torch import scan
 
 
 class RealMelInversion(nn.Module):

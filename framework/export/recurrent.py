@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor, nn
-from torch._higher_order_ops.scan import scan
+
+from framework.private_names.of_torch import scan
 
 
 class ScannedLSTM(nn.Module):

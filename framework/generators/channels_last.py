@@ -1,6 +1,5 @@
 """Convolutional vocoders where no gradient is wanted, fastest first: compiled, or with channels innermost in memory."""
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ from torch import Tensor, nn
 
 from framework.generators.incremental import Incremental, computes_as, incremental, run, too_short
 from framework.native.streams import compiled
+from framework.private_names.of_torch import with_children
 
 
 class Vocoder(nn.Module):
@@ -86,9 +86,7 @@ class ChannelsLast(nn.Module):
         if isinstance(layer, OVER_TIME) and not computes_as(layer, *OVER_TIME):
             return OverTime(layer)
         if not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-            network = copy.copy(layer)
-            network._modules = {name: self.over_images(child) for name, child in layer.named_children()}
-            return network
+            return with_children(layer, {name: self.over_images(child) for name, child in layer.named_children()})
         sizes: dict[str, Any] = {name: (1, getattr(layer, name)[0]) for name in ("kernel_size", "stride", "dilation")}
         sizes |= {"groups": layer.groups, "bias": layer.bias is not None, "padding_mode": layer.padding_mode}
         sizes["padding"] = layer.padding if isinstance(layer.padding, str) else (0, layer.padding[0])

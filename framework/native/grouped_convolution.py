@@ -11,6 +11,7 @@ from torch.nn.functional import pad
 from framework.native import grouped_gradients
 from framework.native.build import library
 from framework.native.grouped_gradients import time_outermost
+from framework.private_names.of_torch import convolve_with
 
 PANELS = (32, 16, 8)
 """Columns that `grouped_convolution.cpp` computes together: the first of these that divides their number."""
@@ -46,7 +47,7 @@ class GroupedConv1d(nn.Conv1d):
                 assert self.bias is not None
                 arguments = self.stride[0], int(self.padding[0]), self.groups
                 return convolve(hidden.float(), weight, self.bias, *arguments, compiled)
-        return self._conv_forward(hidden, weight, self.bias)
+        return convolve_with(self, hidden, weight)
 
     def serves(self, hidden: Tensor, weight: Tensor) -> bool:
         """Whether `convolve` does what this layer is, and does it faster."""

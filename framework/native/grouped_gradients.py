@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from framework.private_names.of_torch import convolution_gradients
+
 ROWS = 24
 """Fewer windows in a matrix do not pay for adding up the products."""
 
@@ -15,8 +17,7 @@ def gradients(
     wanted: Sequence[bool], gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
 ) -> list[Any]:
     """Return the gradients of input, weight and bias as PyTorch has them, None where they are not wanted."""
-    arguments = [len(weight)], [stride], [padding], [1], False, [0], groups, list(wanted)
-    return list(torch.ops.aten.convolution_backward(gradient, hidden, weight, *arguments))
+    return convolution_gradients(gradient, hidden, weight, stride, padding, groups, wanted)
 
 
 def input_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:

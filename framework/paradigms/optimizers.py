@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from framework.errors import InvalidTypeError, InvalidValueError
+from framework.private_names.of_torch import mark_not_finite, skips_by_itself
 
 SEAM = "override build_optimizer(name, network) and learning_rate_at(step, epoch)"
 """What a system overrides to choose its optimisers and their learning rates."""
@@ -201,13 +202,14 @@ class NetworkOptimizers:
 
     def _step(self, optimizer: Any, not_finite: Tensor, counted: bool) -> None:
         own = optimizer.optimizer
-        if _skips_by_itself(own):
-            own.found_inf = not_finite
+        if skips_by_itself(own):
+            mark_not_finite(own, not_finite)
         elif not_finite:
             if counted:
                 # The position in the training does not depend on which steps are skipped.
-                optimizer._on_before_step()
-                optimizer._on_after_step()
+                from framework.private_names.of_lightning import count_step
+
+                count_step(optimizer)
             return
         if counted:
             optimizer.step()
@@ -281,12 +283,6 @@ def _check_step(optimizer: Optimizer) -> None:
         raise InvalidTypeError(
             f"{type(optimizer).__name__}.step {needs}: use an optimiser with step(closure=None), as torch.optim.AdamW"
         )
-
-
-def _skips_by_itself(optimizer: Optimizer) -> bool:
-    """Say whether an optimiser reads `found_inf` on the device: PyTorch's fused ones, not what is derived from them."""
-    fused = getattr(optimizer, "_step_supports_amp_scaling", False)
-    return fused and type(optimizer).__module__.startswith("torch.optim")
 
 
 def _let_own_settings_beat_stored(name: str, optimizer: Optimizer) -> None:

@@ -13,10 +13,10 @@ import lightning as L
 import torch
 from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
-from lightning.pytorch.loops.evaluation_loop import RestartStage
 from lightning.pytorch.trainer.states import TrainerFn
 
 from framework.errors import OstinatoError
+from framework.private_names.of_lightning import begin_with_validation
 from framework.runs.agreement import Vote
 from framework.runs.finished import LAST
 from framework.runs.released import as_checkpoint, is_released
@@ -141,7 +141,7 @@ class Checkpoints(Callback):
         """Take note of what a resumed run has saved already; let it begin with a validation that was not completed."""
         self.saved_at, self.saved_validating = trainer.global_step, self.validating
         if self.validating:
-            trainer.fit_loop.epoch_loop.val_loop._restart_stage = RestartStage.RESTARTED_MID_EVALUATION
+            begin_with_validation(trainer)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save every so many steps: before the next one, since only then Lightning has counted and logged the last."""

@@ -14,10 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
-from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
-
 from framework.interrupts import SIGNALS, descendants, end_processes
+from framework.private_names.of_lightning import RankLauncherBase, default_launcher, set_launcher
 from framework.runs.locks import is_locked
 from framework.runs.processes import end_with_parent
 
@@ -33,7 +31,7 @@ LOOK_AT_LOCK = 5.0
 """Seconds between two looks at the lock of the first process."""
 
 
-class RankLauncher(_SubprocessScriptLauncher):
+class RankLauncher(RankLauncherBase):
     """Starts the other ranks of this machine, and ends this process when one of them has ended before its time.
 
     Lightning's own kills this process without a word that a user sees.
@@ -45,19 +43,16 @@ class RankLauncher(_SubprocessScriptLauncher):
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not environment.creates_processes_externally:
             os.environ[FIRST_PROCESS] = str(os.getpid())
-            self._call_children_scripts()
-            threading.Thread(target=watch, args=(self.procs,), name="watching the ranks", daemon=True).start()
-        _set_num_threads_if_needed(num_processes=self.num_processes)
+            threading.Thread(target=watch, args=(self.start_ranks(),), name="watching the ranks", daemon=True).start()
+        self.limit_threads()
         return function(*args, **kwargs)
 
 
 def use_rank_launcher(trainer: Any) -> None:
     """Have a Trainer start the other ranks by `RankLauncher`, if it starts any as Lightning does by default."""
-    launcher = trainer.strategy.launcher
-    if type(launcher) is _SubprocessScriptLauncher:
-        trainer.strategy._launcher = RankLauncher(
-            launcher.cluster_environment, launcher.num_processes, launcher.num_nodes
-        )
+    launcher = default_launcher(trainer)
+    if launcher is not None:
+        set_launcher(trainer, RankLauncher(launcher.cluster_environment, launcher.num_processes, launcher.num_nodes))
 
 
 def watch(ranks: Sequence[subprocess.Popen]) -> None:

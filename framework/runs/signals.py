@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
 from framework.interrupts import SIGNALS, on_interruption, stops_in_good_order
+from framework.private_names.of_lightning import leave_signals_alone
 from framework.runs.agreement import Vote
 from framework.runs.checkpoints import Checkpoints
 
@@ -43,12 +44,8 @@ class StopSignals(Callback):
         self.has_trained = self.validating = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Keep Lightning's handlers out of the way: its SIGTERM waits for the other ranks, exits with 0, saves nothing.
-
-        At every batch it asks all ranks whether one has been told to stop, and waits for the answers.
-        """
-        trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-        trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None  # type: ignore[method-assign]
+        """Keep Lightning's own handlers out of the way."""
+        leave_signals_alone(trainer)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save and leave, if a signal has come to any rank."""

@@ -36,7 +36,7 @@ class IdentityReader(ExperimentCLI):
         self.model = variant.__new__(variant) if variant.resolved is Hyperparameters.resolved else variant()
         self.datamodule = self.experiment.data(**vars(self.config["data"]))
 
-    def _set_seed(self) -> None:
+    def seed_everything(self) -> None:
         """Leave the random numbers alone: nothing is drawn here."""
 
     def read(self, arguments: list[str]) -> "IdentityReader":

@@ -9,6 +9,7 @@ import torch
 from lightning.pytorch.callbacks import ProgressBar
 
 from framework.audio.files import safe_name, save_audio
+from framework.private_names.of_lightning import set_batches_begun
 from framework.progress import LATER_LINE_EVERY, Progress, print_above
 from framework.runs.checkpoints import Checkpoints
 from framework.tracking.csv_log import CSVLog
@@ -32,7 +33,7 @@ class StepCount(L.Callback):
             if isinstance(logger, CSVLog):
                 logger.rewind(trainer.global_step, validated=not begins_with_validation)
         # Lightning places validations by batches begun, and a resumed run has begun one twice.
-        trainer.fit_loop.epoch_loop.batch_progress.total.ready = trainer.global_step
+        set_batches_begun(trainer, trainer.global_step)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
         """Label the training row."""

@@ -9,6 +9,7 @@ from typing import Any
 from framework.evaluation.columns import run_folder_of
 from framework.evaluation.evaluation import FILE, Evaluation
 from framework.evaluation.page.page import slug
+from framework.private_names.of_wandb import use_offline
 from framework.runs.stored_files import DamagedFileError, read_metrics
 from framework.tracking.wandb_log import WandbLog, flatten
 
@@ -91,7 +92,7 @@ def artifact_name(evaluation: Evaluation) -> str:
 def use(run: Any, artifact: Any) -> None:
     """Make an artifact an input of a run; W&B's own call refuses to offline, where only its record can be written."""
     if run.offline:
-        run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        use_offline(run, artifact)
     else:
         run.use_artifact(artifact)
 

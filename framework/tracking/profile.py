@@ -15,6 +15,7 @@ from torch import nn
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function
 
+from framework.private_names.of_torch import profiler_results
 from framework.writing import Tolerant, WriteError
 
 MARK = "ostinato: "
@@ -238,7 +239,7 @@ def nearest(event: Any) -> Any:
 
 def peak_memory(profiled: Any, parts: Iterable[tuple[Any, str, Any]], on_gpu: bool) -> dict[str, float]:
     """Return the most memory (MiB) that was allocated at any time in each part, beyond what was at the beginning."""
-    results = profiled.profiler.kineto_results
+    results = profiler_results(profiled)
     wanted = DeviceType.CUDA if on_gpu else DeviceType.CPU
     changes = sorted(
         ((event.start_ns() - results.trace_start_ns()) / 1e3, event.nbytes())

@@ -12,9 +12,9 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from lightning.fabric.loggers.logger import rank_zero_experiment
-from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from framework.private_names.of_wandb import WandbLoggerBase
 from framework.progress import busy
 from framework.writing import Tolerant
 
@@ -48,7 +48,7 @@ def wandb_logger(
     )
 
 
-class WandbLog(WandbLogger):
+class WandbLog(WandbLoggerBase):
     """Lightning's W&B logger that goes offline by itself and cannot stop a run.
 
     It is offline without an API key, with `WANDB_MODE=offline` and when the server does not answer within seconds; it
@@ -123,7 +123,7 @@ class WandbLog(WandbLogger):
     def _start(self) -> Any:
         import wandb
 
-        os.environ["WANDB_DATA_DIR"] = str(Path(self._save_dir or ".") / "wandb-data")
+        os.environ["WANDB_DATA_DIR"] = str(Path(self.folder or ".") / "wandb-data")
         mode, reason = wandb_mode()
         if mode == "online":
             try:
@@ -137,7 +137,7 @@ class WandbLog(WandbLogger):
         if mode == "offline":
             try:
                 run = self._init("offline")
-                _say(f"offline ({reason}); to upload later: wandb sync {self._save_dir}/wandb/offline-run-*")
+                _say(f"offline ({reason}); to upload later: wandb sync {self.folder}/wandb/offline-run-*")
                 return run
             except Exception as error:
                 _say(f"off ({_reason(error)}); metrics.csv and audio/ in the run folder have everything")
@@ -154,7 +154,7 @@ class WandbLog(WandbLogger):
             silent=True,
             reinit="create_new",
         )
-        arguments = {name: value for name, value in self._wandb_init.items() if name != "anonymous"}
+        arguments = {name: value for name, value in self.run_arguments.items() if name != "anonymous"}
         return wandb.init(**arguments, mode=mode, settings=settings, allow_val_change=True)
 
 

@@ -160,7 +160,7 @@ def small_disk(tmp_path):
 
 def test_a_disk_that_is_full_again_and_again_changes_nothing(one, small_disk):
     """Logs, checkpoints, sound, pictures and what is printed go to the same disk."""
-    (small_disk.parent / "data").symlink_to(one.folder.parent / "data")
+    (small_disk / "data").symlink_to(one.folder.parent / "data")
     run = Run(small_disk / "run")
     process, levels = run.start(), 0
     while process.poll() is None and levels < 12:
