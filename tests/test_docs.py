@@ -19,6 +19,7 @@ from framework.commands.options import OF_EXPERIMENTS, add_experiment_options
 from framework.commands.parser import OneLineParser
 from framework.commands.usage import COMMANDS, examples, parser
 from framework.evaluation.metrics.shelf import metrics_named
+from framework.sweeps.sweep import Sweep
 from framework.trainer_arguments import ARGUMENTS
 
 ROOT = Path(__file__).parents[1]
@@ -174,6 +175,23 @@ def test_python_is_valid(page):
             if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] in ("framework", "datamodules"):
                 module = importlib.import_module(node.module)
                 assert all(hasattr(module, name.name) for name in node.names)
+
+
+def test_ablations_and_sweeps_of_the_pages_are_valid():
+    """Blocks without imports use the names of the experiments that they are about."""
+    names = vars(importlib.import_module("experiments.ablations.hifigan_table3"))
+    names = names | {"HiFiGANV1": find("hifigan_v1"), "HiFiGANV3": find("hifigan_v3")}
+    ran = 0
+    for page in (ROOT / "README.md", ROOT / "docs" / "experiments.md", ROOT / "docs" / "sweeps.md"):
+        for block in blocks(page.read_text(), "python"):
+            if "import " not in block:
+                found = dict(names)
+                exec(block, found)
+                for value in found.values():
+                    if isinstance(value, Sweep):
+                        assert len(value.choices()) > 1
+                ran += 1
+    assert ran == 4
 
 
 @pytest.mark.parametrize("page", MEASURED, ids=lambda page: page.name)
