@@ -98,7 +98,9 @@ class ShardWriter:
             "peak": int(np.abs(pcm.astype(np.int32)).max()) / FULL_SCALE,
         }
         description = json.dumps(dict(metadata or {}) | facts, sort_keys=True, ensure_ascii=False).encode()
-        contents = {n: v if isinstance(v, bytes) else _encode(n, v, sample_rate) for n, v in (members or {}).items()}
+        contents = {
+            n: v if isinstance(v, bytes) else _encode(f"{key}.{n}", v, sample_rate) for n, v in (members or {}).items()
+        }
         if self._file is None:
             self._open()
         assert self._file is not None
@@ -264,6 +266,8 @@ def _check_names(key: str, known: set[str], members: Mapping[str, Any]) -> None:
 def _encode(name: str, value: np.ndarray, sample_rate: int) -> bytes:
     form = name.rpartition(".")[2]
     if form in ("wav", "flac"):
+        if not np.isfinite(value).all():
+            raise InvalidValueError(f"{name}: the audio has samples that are NaN or infinite")
         return encode_audio(to_pcm(value), sample_rate, form)
     if form != "npy":
         raise InvalidValueError(f"{name}: an array is stored as .npy, .flac or .wav")

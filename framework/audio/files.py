@@ -33,6 +33,10 @@ class AudioFileError(OstinatoError, ValueError):
     """An audio file or folder that cannot be used; the message names it and says what to do."""
 
 
+class NotFiniteError(OstinatoError, ValueError):
+    """Generated audio has NaN or infinite samples and is not written; the message names the file or clip."""
+
+
 def load_audio(path: str | Path, sample_rate: int) -> Tensor:
     """Read an audio file of any usual format, width, rate and channel count.
 
@@ -127,11 +131,12 @@ def resample(audio: Tensor, rate: int, sample_rate: int) -> Tensor:
 def save_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:
     """Write audio `(1, time)` or `(time,)` as a 16-bit file whose format follows from the suffix (wav, flac).
 
-    What exceeds [-1, 1] is clipped and NaN becomes silence, so that what a diverging network makes can still be
-    saved. The file is complete or not there: it is written beside its place and then moved.
+    Samples beyond [-1, 1] are clipped. The file is complete or not there: it is written beside its place and then
+    moved.
 
     Raises:
         AudioFileError: the suffix is that of no format.
+        NotFiniteError: samples are NaN or infinite; no file is written, and an earlier one is as it was.
         WriteError: the file cannot be written.
     """
     save_pieces(path, [audio], sample_rate)
@@ -142,6 +147,7 @@ def save_pieces(path: str | Path, pieces: Iterable[Tensor], sample_rate: int) ->
 
     Raises:
         AudioFileError: the suffix is that of no format.
+        NotFiniteError: samples are NaN or infinite; no file is written, and an earlier one is as it was.
         WriteError: the file cannot be written.
     """
     path = Path(path)
@@ -154,12 +160,30 @@ def save_pieces(path: str | Path, pieces: Iterable[Tensor], sample_rate: int) ->
         try:
             with soundfile.SoundFile(kept, "w", **shape) as file:
                 for piece in pieces:
-                    finite = torch.nan_to_num(piece.detach().reshape(-1).float().cpu(), nan=0, posinf=1, neginf=-1)
-                    file.write((finite * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy())
+                    samples = piece.detach().reshape(-1).float().cpu()
+                    check_finite(samples, str(path))
+                    file.write((samples * 32768).round().clamp(-32768, 32767).to(torch.int16).numpy())
         except (soundfile.LibsndfileError, AssertionError):
             kept.check()
             raise
         kept.check()
+
+
+def check_finite(audio: Tensor, name: str) -> None:
+    """Refuse NaN and infinite samples, which a network that has diverged or overflowed generates.
+
+    Args:
+        audio: Samples of any shape.
+        name: Name of the clip or file, for the message.
+
+    Raises:
+        NotFiniteError: there are some.
+    """
+    if count := int((~torch.isfinite(audio)).sum()):
+        raise NotFiniteError(
+            f"{name}: {count} of {audio.numel()} samples are NaN or infinite, so nothing is written: the network has "
+            "diverged or overflows; use an earlier checkpoint, or a higher precision"
+        )
 
 
 def audio_files(path: str | Path) -> list[Path]:

@@ -14,7 +14,7 @@ from datamodules.song_files import load_song, save_song
 from datamodules.song_midi import Score, save_midi, voices_of
 from datamodules.songs import Song
 from datamodules.soundfont import SOLOS
-from framework.audio.files import save_audio
+from framework.audio.files import check_finite, save_audio
 from framework.audio.mel import PRESETS
 from framework.audio.resample import resample
 from framework.commands import fit, usage
@@ -221,6 +221,9 @@ def play(
     """Return a stem of each voice: one's own, or a sampled instrument's, through a trained system if there is one.
 
     Percussion is always the drum kit's: trained systems play pitches.
+
+    Raises:
+        NotFiniteError: a system makes NaN or infinite samples.
     """
     with busy("playing the sampled instruments"):
         stems = sampled(performed, settings.instruments, percussion)
@@ -229,6 +232,7 @@ def play(
     for name in progress(voices, "playing through trained systems", unit="voices"):
         system = trained[min(order.index(name), len(trained) - 1)]
         stems[name] = through(system, stems[name], performed[name], settings.seed)
+        check_finite(torch.from_numpy(stems[name]), f"{name} played by {type(system).__name__}")
     return stems | given
 
 

@@ -27,7 +27,7 @@ from framework.progress import progress
 from framework.runs.checkpoints import load_weights_of, read_checkpoint
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import family, signature
-from framework.runs.provenance import change_since, sources_of
+from framework.runs.provenance import change_since, few, sources_of
 from framework.runs.stored_files import DamagedFileError, read_metrics
 
 SPEED = "speed/samples_per_second"
@@ -53,7 +53,11 @@ class Opened:
 
 
 def run(arguments: list[str]) -> None:
-    """Evaluate a run, a checkpoint of one, or the run that an experiment's name and values mean; print a table."""
+    """Evaluate a run, a checkpoint of one, or the run that an experiment's name and values mean; print a table.
+
+    Raises:
+        EvaluationError: some of what was generated is not finite; the evaluation of the other clips is stored.
+    """
     by_path = bool(arguments) and is_path(arguments[0])
     opened = open_run(arguments) if by_path else open_named(arguments)
     found = measured(opened)
@@ -62,6 +66,11 @@ def run(arguments: list[str]) -> None:
     beside = ", griffin_lim.wav" if opened.cli.model.copies else ""
     print(f"listen:  {found.folder}/audio/ (a folder a clip: truth.wav, generated.wav{beside})")
     print(f"numbers: {found.folder}/values.json")
+    if clips := found.notes.get("audio"):
+        raise EvaluationError(
+            f"{len(clips)} of {len(found.clips)} clips have NaN or infinite samples, which are not written as audio: "
+            f"{few(list(clips))}; train again with a lower learning rate, or evaluate an earlier checkpoint"
+        )
 
 
 def open_run(arguments: list[str]) -> Opened:

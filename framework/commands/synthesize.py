@@ -4,13 +4,14 @@ from pathlib import Path
 
 import torch
 
-from framework.audio.files import WRITABLE_SUFFIXES, AudioFileError, audio_files, load_audio, save_audio
+from framework.audio.files import WRITABLE_SUFFIXES, AudioFileError, NotFiniteError, audio_files, load_audio, save_audio
 from framework.commands.experiment import ExperimentCLI, open_experiment
 from framework.commands.parser import UsageError
 from framework.commands.weights import load_weights
 from framework.errors import OstinatoError
 from framework.paradigms.system import seed_all
 from framework.progress import print_above, progress
+from framework.runs.provenance import few
 from framework.writing import check_outputs, output_file
 
 
@@ -69,8 +70,9 @@ def regenerate(cli: ExperimentCLI, source: Path, targets: dict[Path, Path]) -> N
     Raises:
         ValueError: when the only recording cannot be used.
         AudioFileError: when none can.
+        NotFiniteError: what the system makes of a recording has NaN or infinite samples; the others are written.
     """
-    system, skipped = cli.model, 0
+    system, skipped, diverged = cli.model, 0, []
     rate = system.preset.sample_rate
     for path, target in progress(targets.items(), "synthesizing", unit="files"):
         relative = path.relative_to(source) if source.is_dir() else Path(path.name)
@@ -79,11 +81,20 @@ def regenerate(cli: ExperimentCLI, source: Path, targets: dict[Path, Path]) -> N
             seed_all("synthesize", cli.config["seed"], str(relative))
             batch = system.analyse(audio[None].to(system.device))
             save_audio(target, system.synthesize(batch)[0], rate)
+        except NotFiniteError:
+            if len(targets) == 1:
+                raise
+            diverged.append(str(path))
         except OstinatoError as error:
             if len(targets) == 1:
                 raise
             skipped += 1
             print_above(f"skipped: {error}" if isinstance(error, AudioFileError) else f"skipped: {path}: {error}")
+    if diverged:
+        raise NotFiniteError(
+            f"of {len(diverged)} of {len(targets)} files {type(system).__name__} makes NaN or infinite samples, which "
+            f"are not written: {few(diverged)}; use an earlier checkpoint, or a higher precision"
+        )
     if skipped == len(targets):
         raise AudioFileError(f"{source}: none of the {len(targets)} files could be used")
     written = len(targets) - skipped

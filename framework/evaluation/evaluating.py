@@ -142,6 +142,8 @@ class _Pass:
         if system.copies:
             audio["griffin_lim"] = self.by_griffin_lim(real)
         for name, made in audio.items():
+            if name == "generated" and not torch.isfinite(made).all():
+                continue  # `score` notes it
             save_audio(found.audio(key) / f"{name}.wav", made[0], found.sample_rate)
         self.measure_itself(key, batch)
         self.score(key, audio)

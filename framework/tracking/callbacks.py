@@ -1,5 +1,6 @@
 """What happens beside the training: one step count for all logs, audio to hear, speed, and progress."""
 
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -86,13 +87,19 @@ class AudioSamples(L.Callback):
     def write(self, clip: dict[str, Any], step: int) -> dict[str, Path]:
         """Write one clip's files and return those that are new, by the name they have on W&B."""
         key, rate, real = clip["key"], clip["sample_rate"], clip["real"]
-        # A network that diverged is to be heard and seen, not to end the run here.
-        fake = torch.nan_to_num(clip["fake"]).clamp(-1, 1)
+        # A network that has diverged does not end the run here.
+        fake, is_finite = torch.nan_to_num(clip["fake"]).clamp(-1, 1), bool(torch.isfinite(clip["fake"]).all())
         folder, name = self.folder / safe_name(key), f"validation/audio/{key}"
         truth, audio, picture = (folder / f for f in ("truth.wav", f"step_{step:08d}.wav", f"step_{step:08d}.png"))
-        written = {name: audio, f"{name}/log_mel": picture}
-        save_audio(audio, fake, rate)
-        save_picture(picture, log_mel_picture({f"generated, step {step:,}": fake, "truth": real}, clip["preset"]))
+        written = {f"{name}/log_mel": picture}
+        title = f"generated, step {step:,}"
+        if is_finite:
+            save_audio(audio, fake, rate)
+            written[name] = audio
+        else:
+            title += ", NaN or infinite samples"
+            print(f"warning: step {step:,}: {key} has NaN or infinite samples: no audio is written", file=sys.stderr)
+        save_picture(picture, log_mel_picture({title: fake, "truth": real}, clip["preset"]))
         for title, drawn in clip["pictures"].items():
             written[f"{name}/{title}"] = folder / f"{safe_name(title)}_{step:08d}.png"
             save_picture(written[f"{name}/{title}"], drawn)

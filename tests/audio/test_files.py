@@ -9,7 +9,15 @@ import pytest
 import soundfile
 import torch
 
-from framework.audio.files import AudioFileError, audio_files, load_audio, resample, save_audio
+from framework.audio.files import (
+    AudioFileError,
+    NotFiniteError,
+    audio_files,
+    load_audio,
+    resample,
+    save_audio,
+    save_pieces,
+)
 
 RATE = 22050
 
@@ -102,12 +110,20 @@ def test_what_decodes_of_a_file_that_is_cut_is_loaded_with_a_warning(tmp_path, c
         caplog.clear()
 
 
-def test_saving_clips_survives_nan_and_leaves_nothing_beside_it(tmp_path):
+def test_saving_clips_what_is_too_loud_and_refuses_what_is_not_finite(tmp_path):
     path = tmp_path / "new" / "out.wav"
-    save_audio(path, torch.tensor([[0.5, 2.0, -3.0, math.nan, math.inf]]), RATE)
+    save_audio(path, torch.tensor([[0.5, 2.0, -3.0, 0.0]]), RATE)
     samples, rate = soundfile.read(path, dtype="int16")
     assert rate == RATE
-    assert samples.tolist() == [16384, 32767, -32768, 0, 32767]
+    assert samples.tolist() == [16384, 32767, -32768, 0]
+    before = path.read_bytes()
+    for bad in (math.nan, math.inf, -math.inf):
+        pieces = [torch.zeros(5), torch.tensor([0.5, bad, bad])]
+        with pytest.raises(NotFiniteError, match=r"new/out\.wav: 2 of 3 samples are NaN or infinite, so nothing"):
+            save_pieces(path, iter(pieces), RATE)
+        with pytest.raises(NotFiniteError, match=r"other\.flac: 2 of 8 samples"):
+            save_audio(path.with_name("other.flac"), torch.cat(pieces)[None], RATE)
+    assert path.read_bytes() == before
     with pytest.raises(ValueError):
         save_audio(tmp_path / "new" / "out.unknown", torch.zeros(1, 4), RATE)
     assert os.listdir(path.parent) == ["out.wav"]
