@@ -14,7 +14,7 @@ from framework.errors import OstinatoError
 from framework.interrupts import interruptible
 from framework.runs.stored_commands import forget_commands, give_commands
 
-LIGHT = ("list", "sweep", "status", "pack", "bench")
+LIGHT = ("list", "runs", "sweep", "status", "pack", "bench")
 """Commands that import torch late or not at all."""
 
 DEBUG = "OSTINATO_DEBUG"

@@ -17,7 +17,7 @@ from framework.hyperparameters import Hyperparameters
 
 ROOT = Path(__file__).parents[1]
 TRAINER = set(inspect.signature(L.Trainer).parameters)
-GENERAL = {"--seed", "--data", "--help", "--debug", "--config"}
+GENERAL = {"--seed", "--data", "--help", "--debug", "--version", "--config"}
 """Options of every command with an experiment, or of `ostinato` itself."""
 OF_OTHERS = {"--force-reinstall", "--requeue", "--signal", "--uid"}
 """Options of pip and Slurm."""

@@ -9,9 +9,8 @@ from typing import Any
 
 from framework.catalogue import UnknownExperimentError, find, is_sweep_name
 from framework.commands import usage
-from framework.commands.evaluate import measured, open_named, open_run
+from framework.commands.evaluate import measured, open_evaluation
 from framework.commands.parser import Parser, UsageError
-from framework.commands.stored import StoredRun, is_path, stored_run
 from framework.evaluation.columns import run_folder_of, short
 from framework.evaluation.comparison import Comparison, compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
@@ -21,10 +20,11 @@ from framework.evaluation.metrics.regeneration import regeneration_metrics
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening
-from framework.runs.checkpoints import newest_checkpoint, read_checkpoint
+from framework.runs.finished import checkpoint_step
 from framework.runs.provenance import few
 from framework.sweeps.record import read_record, record_path, sweep_command
 from framework.tracking.comparison_log import log_comparison
+from framework.workflow.runs import ReleasedRun, is_path, run_named
 from framework.writing import check_outputs, output_folder, write_atomically
 
 
@@ -173,8 +173,7 @@ def evaluated(targets: Sequence[Target], settings: Any) -> list[Evaluation]:
             if other:
                 options += ["--name", of_clips(settings)]
             print(f"evaluating {target.path or target.arguments[0]}", file=sys.stderr, flush=True)
-            opening = open_run if target.path else open_named
-            one = measured(opening([*target.arguments, *options]))
+            one = measured(open_evaluation([*target.arguments, *options]))
         found.append(one)
     return found
 
@@ -185,15 +184,17 @@ def stored(target: Target, settings: Any) -> Evaluation | None:
         return None
     if target.is_evaluation:
         return load_evaluation(target.path)
-    run = stored_run(target.path)
-    checkpoint = run.checkpoint or newest_checkpoint(run.folder.checkpoints)
+    run = run_named(target.path)
+    if run is None or isinstance(run, ReleasedRun):
+        return None
+    checkpoint = run.checkpoint() if run.checkpoints or run.is_given else None
     name = "_".join([settings.split, *([checkpoint.stem] if checkpoint and checkpoint.stem != "last" else [])])
     for known in [of_clips(settings), name] if settings.clips else [name]:
         try:
             found = load_evaluation(run.folder.path / "evaluation" / known)
         except EvaluationError:
             continue
-        if not is_older(found, run, checkpoint):
+        if not is_older(found, checkpoint):
             return found
     return None
 
@@ -203,11 +204,11 @@ def of_clips(settings: Any) -> str:
     return f"{settings.split}_{settings.clips}_clips"
 
 
-def is_older(found: Evaluation, run: StoredRun, checkpoint: Path | None) -> bool:
+def is_older(found: Evaluation, checkpoint: Path | None) -> bool:
     """Say whether a run was trained further since it was evaluated."""
     if checkpoint is None or checkpoint.stat().st_mtime <= (found.folder / FILE).stat().st_mtime:
         return False
-    return read_checkpoint(checkpoint).get("global_step") != found.step
+    return checkpoint_step(checkpoint) != found.step
 
 
 def folder_name(name: str, evaluations: Sequence[Evaluation], is_sweep: bool) -> str:

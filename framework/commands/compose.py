@@ -18,10 +18,9 @@ from framework.audio.files import check_finite, save_audio
 from framework.audio.mel import PRESETS
 from framework.audio.resample import resample
 from framework.commands import fit, usage
-from framework.commands.experiment import open_experiment
+from framework.commands.experiment import ExperimentCLI, open_experiment
 from framework.commands.parser import UsageError
-from framework.commands.trained import open_trained
-from framework.commands.weights import load_weights
+from framework.commands.trained import loaded, open_trained
 from framework.composition.cascade import number_of, write_form, write_level
 from framework.composition.forms import form_of, form_text
 from framework.composition.page import write_page
@@ -32,8 +31,9 @@ from framework.music.midi.reader import read_score
 from framework.music.midi.score import described
 from framework.music.notes import VOICES, Note
 from framework.progress import busy, progress
-from framework.runs.checkpoints import newest_checkpoint
+from framework.runs.finding import RunNotFoundError
 from framework.tracking.media import log_mel_picture
+from framework.workflow.runs import find_run
 from framework.writing import check_outputs, output_file
 
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")
@@ -170,13 +170,22 @@ def levels(settings: Any, names: Sequence[str]) -> list[Any]:
         for name, cli in found.items():
             if cli.folder().summary() is None:
                 fit.run([name, "--runs", settings.runs])
-    elif missing := [n for n, cli in found.items() if newest_checkpoint(cli.folder().checkpoints) is None]:
+    elif missing := [name for name, cli in found.items() if not is_trained(cli)]:
         elsewhere = "" if settings.runs == "runs" else f" --runs {shlex.quote(settings.runs)}"
         commands = ", ".join(f"`ostinato fit {name}{elsewhere}`" for name in missing)
         raise UsageError(f"not trained yet: {commands}; or give --train, which does that first (minutes each)")
     for cli in found.values():
-        load_weights(cli)
+        loaded(cli)
     return [cli.model.eval() for cli in found.values()]
+
+
+def is_trained(cli: ExperimentCLI) -> bool:
+    """Return whether there is a run with a checkpoint."""
+    identity = cli.identity(manifest="")
+    try:
+        return bool(find_run(cli.model, cli.datamodule, identity, cli.config["runs"]).checkpoints)
+    except RunNotFoundError:
+        return False
 
 
 def written(settings: Any, song: Song | None, systems: list[Any], wanted: tuple, folder: Path) -> Song:

@@ -14,21 +14,20 @@ from filelock import FileLock, Timeout
 
 from datamodules.shards import SPLITS
 from framework.audio.files import safe_name
-from framework.commands.experiment import ExperimentCLI, file_hash, on_recordings, open_experiment
-from framework.commands.parser import UsageError
-from framework.commands.stored import StoredRun, is_path, stored_run
-from framework.commands.weights import load_weights
+from framework.commands.experiment import ExperimentCLI, file_hash
+from framework.commands.trained import Trained, open_trained
 from framework.evaluation.evaluating import evaluate
 from framework.evaluation.evaluation import Evaluation, EvaluationError, Subject
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.table import evaluation_table
 from framework.paradigms.system import System
 from framework.progress import progress
-from framework.runs.checkpoints import load_weights_of, read_checkpoint
+from framework.runs.finished import LAST
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, few, sources_of
 from framework.runs.stored_files import DamagedFileError, read_metrics
+from framework.workflow.runs import ReleasedRun, Run
 
 SPEED = "speed/samples_per_second"
 TRAINING_CLIPS, RENDERED_CLIPS = 2_000, 50
@@ -58,8 +57,7 @@ def run(arguments: list[str]) -> None:
     Raises:
         EvaluationError: some of what was generated is not finite; the evaluation of the other clips is stored.
     """
-    by_path = bool(arguments) and is_path(arguments[0])
-    opened = open_run(arguments) if by_path else open_named(arguments)
+    opened = open_evaluation(arguments)
     found = measured(opened)
     print(f"{opened.subject.checkpoint or opened.cli.experiment.__name__}, step {opened.subject.step}")
     print(evaluation_table(found))
@@ -73,48 +71,64 @@ def run(arguments: list[str]) -> None:
         )
 
 
-def open_run(arguments: list[str]) -> Opened:
-    """Return a run by its folder or by one of its checkpoints, with the values of its `config.yaml`.
+def open_evaluation(arguments: list[str]) -> Opened:
+    """Return what a command line means: a run by its path or by its experiment's values, or a single file of weights.
 
     Raises:
-        RunError: the run cannot be built again, or its data are others now.
+        RunError: there is no such run, it cannot be built again, or its data are others now.
     """
-    if any(argument.partition("=")[0] == "--ckpt_path" for argument in arguments):
-        raise UsageError(f"{arguments[0]} has its own checkpoints: name the one to evaluate instead of the folder")
-    stored = stored_run(arguments[0])
-    own = stored.experiment()
-    experiment, overrides = on_recordings(own, arguments[1:])
-    cli = ExperimentCLI("evaluate", experiment, overrides)
-    other_data = experiment is not own or changed(cli.datamodule, "value")
-    stored.check(cli.identity(), data_too=not other_data)
-    warn(stored, sources_of(cli.model, own.data))
-    subject = subject_of(cli, stored.signature, stored.config["identity"])
-    checkpoint = None
-    if cli.model.has_weights:
-        checkpoint = stored.newest()
-        weights = read_checkpoint(checkpoint)
-        load_weights_of(weights, cli.model, checkpoint)
-        subject = replace(subject, checkpoint=str(checkpoint), step=weights["global_step"])
-    subject = replace(subject, seconds_per_step=seconds_per_step(stored.folder.path, own.data))
-    parts = [place_name(Path(cli.datamodule.path))] if experiment is not own else []
-    parts += [checkpoint.stem] if checkpoint and checkpoint.stem != "last" else []
-    parts += [f"{n}={v}" for n, v in changed(cli.datamodule, "value").items()]
-    return Opened(cli, stored.folder, subject, name_of(cli, parts))
+    trained = open_trained("evaluate", arguments, with_data=True)
+    run = None if isinstance(trained.run, ReleasedRun) else trained.run
+    return opened_file(trained) if run is None else opened_run(trained, run)
 
 
-def open_named(arguments: list[str]) -> Opened:
-    """Return the run that an experiment's name and values mean, or such a system with the checkpoint given."""
-    cli = open_experiment("evaluate", arguments)
-    identity, given = cli.identity(), cli.config["ckpt_path"]
+def opened_run(trained: Trained, run: Run) -> Opened:
+    """Return a run as it is evaluated: under its own signature, in its own folder.
+
+    Raises:
+        RunError: its data are others now, and nothing says which else to evaluate on.
+    """
+    cli = trained.cli
+    own = run.experiment().data
+    values = changed(cli.datamodule, "value", own)
+    is_own = trained.has_own_data
+    if cli.run is not None:
+        run.check(cli.identity(), data_too=not (cli.has_other_data or values))
+    elif not is_own:
+        print(f"warning: {run.path} was trained on other data than it is evaluated on", file=sys.stderr)
+    warn(run, sources_of(cli.model, own))
+    subject = subject_of(cli, run.signature, run.identity)
+    subject = replace(subject, seconds_per_step=seconds_per_step(run.path, own))
+    if trained.path is not None:
+        subject = replace(subject, checkpoint=str(trained.path), step=trained.step)
+    other = cli.has_other_data if cli.run is not None else not is_own
+    parts = [place_name(Path(cli.datamodule.path))] if other and hasattr(cli.datamodule, "path") else []
+    parts += [part] if (part := checkpoint_name(run, trained.step)) else []
+    parts += [f"{n}={v}" for n, v in values.items()]
+    return Opened(cli, run.folder, subject, name_of(cli, parts))
+
+
+def opened_file(trained: Trained) -> Opened:
+    """Return weights from elsewhere, or a system without weights: they are evaluated under a signature of their own."""
+    cli, file = trained.cli, trained.path
+    identity = cli.identity()
     # What a checkpoint from elsewhere gives is not the run that has the same values.
-    identity |= {"checkpoint": file_hash(given)} if given else {}
+    identity |= {"checkpoint": file_hash(file)} if file else {}
     folder = run_folder(cli.config["runs"], type(cli.model).system(), signature(identity))
     subject = subject_of(cli, signature(identity), identity)
-    source = load_weights(cli)
-    if cli.model.has_weights:
-        subject = replace(subject, checkpoint=source, step=read_checkpoint(source).get("global_step", 0))
+    if file is not None:
+        subject = replace(subject, checkpoint=str(file), step=trained.step)
     subject = replace(subject, seconds_per_step=seconds_per_step(folder.path, type(cli.datamodule)))
     return Opened(cli, folder, subject, name_of(cli, []))
+
+
+def checkpoint_name(run: Run, step: int) -> str:
+    """Return how the evaluation of another checkpoint than the last one is named; empty for the last one."""
+    if isinstance(run.ckpt, Path):
+        return "" if run.ckpt.stem == "last" else run.ckpt.stem
+    if run.ckpt == "best":
+        return "best"
+    return "" if run.ckpt == "last" or run.checkpoints.get(LAST) == step else f"step_{step}"
 
 
 def subject_of(cli: ExperimentCLI, run: str, identity: dict[str, Any]) -> Subject:
@@ -180,23 +194,30 @@ def place_name(folder: Path) -> str:
     return f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:6]}"
 
 
-def changed(instance: Any, kind: str) -> dict[str, Any]:
-    """Return the hyperparameters of a kind that were overridden on the command line."""
+def changed(instance: Any, kind: str, own: Any = None) -> dict[str, Any]:
+    """Return the hyperparameters of a kind that were overridden on the command line.
+
+    Args:
+        instance: The system or the data module.
+        kind: As of a `Hyperparameter`.
+        own: The class with the values that are not overridden; by default the instance's, or that where it is another.
+    """
+    cls = own if own is not None and own.system() is type(instance).system() else type(instance)
     known = type(instance).hyperparameters.items()
     values = {n: getattr(instance, n) for n, p in known if p.kind == kind and n != "seed"}
-    return {n: value for n, value in values.items() if value != type(instance).hyperparameters[n].default}
+    return {n: value for n, value in values.items() if value != cls.hyperparameters[n].default}
 
 
-def warn(stored: StoredRun, sources: Mapping[str, str]) -> None:
+def warn(run: Run, sources: Mapping[str, str]) -> None:
     """Print a warning if the code has changed since the run was trained, and one if the run is not finished."""
-    if change := change_since(stored.folder, sources):
+    if change := change_since(run.folder, sources):
         print(f"warning: the code has changed since this run was trained: {change}", file=sys.stderr)
-    if earlier := stored.config["provenance"].get("earlier"):
+    if earlier := run.config["provenance"].get("earlier"):
         commits = ", ".join(str(version.get("commit"))[:10] for version in earlier)
         print(f"warning: other code has trained a part of this run (commits {commits})", file=sys.stderr)
     try:
-        if not stored.folder.summary():
-            print(f"warning: {stored.folder.path} is not finished: this is how far it has come", file=sys.stderr)
+        if not run.folder.summary():
+            print(f"warning: {run.path} is not finished: this is how far it has come", file=sys.stderr)
     except DamagedFileError as error:
         print(f"warning: {error}", file=sys.stderr)
 

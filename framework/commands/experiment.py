@@ -9,6 +9,7 @@ import re
 import sys
 import warnings
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ from framework.private_names.of_argparse import actions_of
 from framework.private_names.of_lightning import CommandLine
 from framework.progress import busy
 from framework.runs.checkpoints import read_checkpoint
+from framework.runs.finding import runs_in
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
 from framework.runs.stored_commands import give_commands, refuse_commands
 from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values, validation_interval
+from framework.workflow.runs import ReleasedRun, Run, run_named
 
 SHOWN_TRAINER_ARGUMENTS = (
     "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
@@ -62,14 +65,28 @@ class ExperimentParser(OneLineErrors, LightningArgumentParser):
 
 
 class ExperimentCLI(CommandLine):
-    """LightningCLI in class mode for one experiment; makes the system and the data, and leaves the trainer to `fit`."""
+    """LightningCLI in class mode for one experiment; makes the system and the data, and leaves the trainer to `fit`.
 
-    def __init__(self, command: str, experiment: Any, arguments: list[str]) -> None:
-        self.command, self.experiment = command, experiment
+    Args:
+        command: Name of the command.
+        experiment: The experiment.
+        arguments: Those behind its name.
+        run: The run that stands in the place of the name, whose values the experiment has.
+    """
+
+    has_other_data: bool = False
+    """Whether `--data` names other data than the experiment's or the run's own."""
+
+    def __init__(self, command: str, experiment: Any, arguments: list[str], run: Run | None = None) -> None:
+        self.command, self.experiment, self.run = command, experiment, run
         self.stored = stored_hyperparameters(arguments)
         give_commands(arguments)
         defaults = {n: getattr(experiment, n) for n, p in experiment.hyperparameters.items() if p.kind == "trainer"}
         self.seed_default = defaults.pop("seed")
+        if run is not None and command == "fit":
+            # What else of the Trainer's arguments the run's identity depends on.
+            kept = run.identity.get("trainer", {}).keys() - defaults.keys()
+            defaults |= {name: run.config["trainer"][name] for name in kept if name in run.config["trainer"]}
         quieten()
         super().__init__(
             experiment,
@@ -95,6 +112,8 @@ class ExperimentCLI(CommandLine):
             "--seed", type=int, default=self.seed_default, help="Seed of weights, data order and crops."
         )
         add_experiment_options(self.command, parser)
+        if self.run is not None:
+            parser.set_defaults(defaults_of(self.command, self.run))
         parser.examples = examples(self.command, name_of(self.experiment))
 
     def add_arguments_to_parser(self, parser: Any) -> None:
@@ -149,7 +168,8 @@ class ExperimentCLI(CommandLine):
             UsageError: their values do not fit into memory.
         """
         try:
-            super().instantiate_classes()
+            with runs_in(self.config["runs"]):
+                super().instantiate_classes()
         except HyperparameterError as error:
             for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
                 if str(error).startswith(f"{cls.__qualname__}."):
@@ -195,14 +215,24 @@ class ExperimentCLI(CommandLine):
         """Steps between two validations."""
         return validation_interval(self.trainer_settings, self.datamodule)
 
-    def identity(self) -> dict[str, Any]:
-        """Prepare the data and return the run's identity."""
+    def identity(self, manifest: str | None = None) -> dict[str, Any]:
+        """Return the run's identity.
+
+        Args:
+            manifest: Hash that stands for the data; by default they are prepared and asked for theirs.
+        """
+        if manifest is None:
+            self.prepare_data()
+        found = identity(self.model, self.datamodule, self.trainer_settings, self.config["seed"], manifest)
+        if self.command == "fit":
+            start, run = self.config["ckpt_path"], self.run.identity if self.run else {}
+            found |= {"start": file_hash(start)} if start else {n: run[n] for n in ("start",) if n in run}
+        return found | ({"overfit_one_clip": True} if self.config.get("overfit_one_clip") else {})
+
+    def prepare_data(self) -> None:
+        """Prepare the data: what is packed, rendered or downloaded once."""
         with busy("preparing the data"):
             self.datamodule.prepare_data()
-        start = self.config["ckpt_path"]
-        found = identity(self.model, self.datamodule, self.trainer_settings, self.config["seed"])
-        found |= {"start": file_hash(start)} if start and self.command == "fit" else {}
-        return found | ({"overfit_one_clip": True} if self.config.get("overfit_one_clip") else {})
 
     def folder(self) -> RunFolder:
         """Return the run's folder, which its identity names."""
@@ -221,10 +251,12 @@ class ExperimentCLI(CommandLine):
 def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
     """Return the experiment that a command line names, with its overrides applied.
 
-    W&B's agents can name it nowhere but among the overrides, as `--experiment=NAME`.
+    In the place of its name there may be a run's folder, one of its checkpoints, or a file by `ostinato release`: then
+    the values are those of the run. W&B's agents can name it nowhere but among the overrides, as `--experiment=NAME`.
 
     Raises:
-        UsageError: when the name is missing, or an override is wrong.
+        UsageError: the name is missing, or an override is wrong.
+        RunError, ReleaseError: there is no such run, or the code is another one now.
     """
     if named := [word for word in arguments if word.startswith("--experiment=")]:
         arguments = [named[-1].partition("=")[2], *(word for word in arguments if word not in named)]
@@ -232,10 +264,57 @@ def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
         raise UsageError(f"ostinato {command} needs the name of an experiment (`ostinato list` shows all)")
     name, *overrides = arguments
     with busy(f"opening {name}"):
-        experiment, overrides = on_recordings(find(name), overrides)
+        run = named_run(command, name, overrides)
+        found = find(name) if run is None else run.experiment()
+        experiment, overrides = on_recordings(found, overrides)
         if getattr(experiment, "data", None) is None:
             raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
-        return ExperimentCLI(command, experiment, overrides)
+        cli = ExperimentCLI(command, experiment, overrides, run)
+    cli.has_other_data = experiment is not found
+    ckpt = cli.config.get("ckpt", "last")
+    if ckpt != "last" and cli.config["ckpt_path"]:
+        raise UsageError(f"--ckpt {ckpt} is of a run, --ckpt_path names a file: give one of them")
+    if run is not None and not run.is_given:
+        cli.run = replace(run, ckpt=ckpt)
+    elif run is not None:
+        run.check_ckpt(ckpt)
+    return cli
+
+
+def named_run(command: str, target: str, overrides: list[str]) -> Run | None:
+    """Return the run that stands in the place of an experiment's name; None where that is a name.
+
+    Raises:
+        UsageError: a checkpoint is given twice, or one that cannot be trained.
+        RunError, ReleaseError: there is no such run.
+    """
+    run = run_named(target, runs=option("runs", overrides))
+    if run is None:
+        return None
+    if option("ckpt_path", overrides):
+        raise UsageError(f"{target} has its own checkpoints: name the one to use by --ckpt, or leave --ckpt_path out")
+    if command == "fit" and run.is_given and not isinstance(run, ReleasedRun):
+        raise UsageError(
+            f"{target} is one checkpoint: name the folder {run.folder.path} to continue the run, or an experiment with "
+            f"--ckpt_path {target} to start another run from it"
+        )
+    return run
+
+
+def option(name: str, arguments: list[str]) -> str | None:
+    """Return the value of an option of a command line, None where it is not there."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}")
+    found: str | None = getattr(parser.parse_known_args(arguments)[0], name)
+    return found
+
+
+def defaults_of(command: str, run: Run) -> dict[str, Any]:
+    """Return the options that a run in the place of an experiment's name gives a command."""
+    if isinstance(run, ReleasedRun):
+        return {"ckpt_path": str(run.path)} if command == "fit" else {}
+    found: dict[str, Any] = {"runs": str(run.root)}
+    return found | ({"overfit_one_clip": True} if command == "fit" and run.identity.get("overfit_one_clip") else {})
 
 
 def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]]:
@@ -262,9 +341,7 @@ def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]
 
 def stored_hyperparameters(arguments: list[str]) -> dict[str, Any]:
     """Return the hyperparameters of the checkpoint that a command line names, if it does and it has some."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--ckpt_path")
-    path = parser.parse_known_args(arguments)[0].ckpt_path
+    path = option("ckpt_path", arguments)
     return read_checkpoint(path).get("hyper_parameters", {}) if path else {}
 
 

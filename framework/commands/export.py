@@ -19,11 +19,12 @@ def run(arguments: list[str]) -> None:
         OutputError: the output exists and `--overwrite` is not given, or it cannot be written.
     """
     trained = open_trained("export", arguments, check)
+    assert trained.path is not None
     system, format = trained.cli.model, trained.cli.config["format"]
     path = target(trained.cli)
     known = facts(trained, read_checkpoint(trained.path)) | {"front_end": asdict(system.preset)}
     report = export(system, path, format, known)
-    print(f"{path}: {report.bytes / 1e6:.2f} MB, of {trained.path}")
+    print(f"{path}: {report.bytes / 1e6:.2f} MB, of {trained.source}")
     like = f"differences up to {report.difference:.1e}, SNR at least {report.snr:.0f} dB"
     print(f"checked at three lengths: {like if report.difference else 'the same samples, bit for bit'}")
     print(f"seconds for a second of audio: {report.exported:.3g}, in PyTorch {report.eager:.3g}")

@@ -48,7 +48,7 @@ from framework.tracking.callbacks import AudioSamples, StepCount, StepProgress, 
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.profile import StepProfile
 from framework.tracking.wandb_log import WandbLog, wandb_logger
-from framework.trainer_arguments import listed
+from framework.trainer_arguments import DEFAULTS, listed, settings_in_identity
 from framework.writing import Tolerant, WriteError, keep_output_from_failing
 
 Prepare = Callable[[dict[str, Any]], dict[str, Any]]
@@ -331,13 +331,30 @@ def store_config(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str])
         before = folder.stored_config() or {}
     except RunError:
         before = {}
-    config = {"experiment": cli.experiment.__module__, "identity": identity, **plain(cli.resolved())}
+    config = {"experiment": cli.experiment.__module__, "class": cli.experiment.__name__, "identity": identity}
+    changes = before["changes"] if "changes" in before else plain(changes_of(cli))
+    config |= plain(cli.resolved()) | {"monitor": type(cli.model).monitor, "changes": changes}
     config |= {"family": family(identity), "provenance": provenance(sources, before.get("provenance"))}
     config["wandb_id"] = before.get("wandb_id", wandb_id(folder, signature(identity)))
     with Tolerant("configurations"):
         folder.write_config(config)
         folder.write_sources(sources)
     return config
+
+
+def changes_of(cli: ExperimentCLI) -> dict[str, Any]:
+    """Return the values of a run's identity that were given in place of the experiment's, by option."""
+    experiment = cli.experiment
+    parts = (("model", experiment, cli.model.resolved()), ("data", experiment.data, cli.datamodule.resolved()))
+    changes = {"data": cli.datamodule.path} if cli.has_other_data else {}
+    changes |= {
+        f"{part}.{name}": value
+        for part, cls, values in parts
+        for name, value in values.items()
+        if name in cls.hyperparameters and name != "seed" and value != cls.hyperparameters[name].default
+    }
+    trainer = settings_in_identity(cli.trainer_settings).items()
+    return changes | {f"trainer.{n}": v for n, v in trainer if v != getattr(experiment, n, DEFAULTS.get(n))}
 
 
 def loggers(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str]) -> list[Any]:

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from framework.audio.files import safe_name
-from framework.commands.experiment import ExperimentCLI, open_experiment
+from framework.commands.experiment import open_experiment
 from framework.commands.parser import UsageError
 from framework.commands.show import example
-from framework.commands.weights import load_weights
+from framework.commands.trained import Trained, loaded
 from framework.evaluation.filters import FilterBank, filter_banks, mel_spaced
 from framework.progress import busy, progress
 from framework.runs.checkpoints import is_ours, read_checkpoint
-from framework.runs.folder import RunFolder
-from framework.runs.identity import family, signature
+from framework.runs.identity import family
 from framework.tracking.filters import filter_picture
 from framework.tracking.wandb_log import wandb_logger
+from framework.workflow.runs import ReleasedRun, Run
 from framework.writing import check_outputs, output_folder, replacing
 
 
@@ -24,45 +24,43 @@ def run(arguments: list[str]) -> None:
         UsageError: when there is no run, or no folder for the pictures of a checkpoint.
     """
     cli = open_experiment("inspect", arguments)
-    given, output = cli.config["ckpt_path"], cli.config["output"]
-    if given and not output:
+    output = cli.config["output"]
+    if not output and (cli.config["ckpt_path"] or isinstance(cli.run, ReleasedRun)):
         raise UsageError("say by --output where the pictures of this checkpoint go")
     if output:
         check_outputs([output_folder(output) / "pictures"])
-    with busy("preparing the data"):
-        cli.datamodule.prepare_data()
-    source = load_weights(cli)
-    print(source)
-    banks = learnt(cli)
+    trained = loaded(cli)
+    cli.prepare_data()
+    print(trained.source)
+    banks = learnt(trained)
     if not banks:
-        print(explanation(cli))
+        print(explanation(trained))
         return
-    folder = None if given else cli.folder()
     if output:
         check_outputs(picture_files(banks, Path(output)), cli.config["overwrite"])
-    pictures = draw(banks, Path(output) if output or folder is None else folder.path / "filters")
-    if folder and list(folder.path.glob("wandb/*run-*")):
-        log(cli, folder, pictures, read_checkpoint(source)["global_step"])
+    run = None if isinstance(trained.run, ReleasedRun) else trained.run
+    pictures = draw(banks, Path(output) if output or run is None else run.path / "filters")
+    if run and list(run.path.glob("wandb/*run-*")):
+        log(run, pictures, trained.step)
 
 
-def learnt(cli: ExperimentCLI) -> list[FilterBank]:
+def learnt(trained: Trained) -> list[FilterBank]:
     """Return the filters of the layers whose weights were loaded: official checkpoints hold the generator's alone."""
-    if not cli.model.has_weights:
+    if trained.path is None:
         return []
-    given = cli.config["ckpt_path"]
     with busy("measuring filters"):
-        banks = filter_banks(cli.model, lambda time: example(cli, time))
-    everything = not given or is_ours(read_checkpoint(given))
+        banks = filter_banks(trained.cli.model, lambda time: example(trained.cli, time))
+    everything = is_ours(read_checkpoint(trained.path))
     return [bank for bank in banks if everything or bank.name.startswith("generator.")]
 
 
-def explanation(cli: ExperimentCLI) -> str:
+def explanation(trained: Trained) -> str:
     """Return why there is nothing to draw."""
-    name = cli.experiment.__name__
-    if not cli.model.has_weights:
+    cli, name = trained.cli, trained.cli.experiment.__name__
+    if trained.path is None:
         return f"{name} has learnt nothing: it has no weights"
-    if cli.config["ckpt_path"] and filter_banks(cli.model, lambda time: example(cli, time)):
-        return f"this official checkpoint holds the generator of {name} alone, of which no layer sees audio"
+    if not is_ours(read_checkpoint(trained.path)) and filter_banks(cli.model, lambda time: example(cli, time)):
+        return f"this checkpoint holds the generator of {name} alone, of which no layer sees audio"
     return f"no learned layer of {name} sees audio: its networks are given features of it"
 
 
@@ -87,10 +85,10 @@ def draw(banks: list[FilterBank], folder: Path) -> dict[str, Path]:
     return pictures
 
 
-def log(cli: ExperimentCLI, folder: RunFolder, pictures: dict[str, Path], step: int) -> None:
+def log(run: Run, pictures: dict[str, Path], step: int) -> None:
     """Add the pictures to the run on W&B, at the step of its checkpoint."""
-    identity = cli.identity()
-    name = f"{cli.experiment.__module__.removeprefix('experiments.')} {signature(identity)[:4]}"
-    logger = wandb_logger(folder.path, signature(identity), family(identity), name, folder.stored_config() or {})
+    name = f"{run.config['experiment'].removeprefix('experiments.')} {run.signature[:4]}"
+    run_id = run.config.get("wandb_id", run.signature)
+    logger = wandb_logger(run.path, run_id, family(run.identity), name, run.config)
     logger.log_files(pictures, step)
     logger.finish()

@@ -33,7 +33,18 @@ def experiment_options(parser: Any) -> None:
         "--ckpt_path",
         type=str | None,
         default=None,
-        help="Checkpoint to start from, one of ours or an official one; explicit overrides beat what it stored.",
+        help="A checkpoint file, one of ours, a release or an official one; explicit overrides beat what it stored.",
+    )
+
+
+def checkpoint_options(parser: Any) -> None:
+    """Add what every command takes that uses the weights of a run."""
+    parser.add_argument(
+        "--ckpt",
+        type=str,
+        default="last",
+        metavar="last|best|STEP",
+        help="Checkpoint of the run: the last one, the best one in validation, or that of a step.",
     )
 
 
@@ -265,10 +276,19 @@ def bench_options(parser: Any) -> None:
     parser.add_argument("--save", action="store_true", help="Store the figures in docs/benchmarks.md too.")
 
 
+def runs_options(parser: Any) -> None:
+    """Add the options of `runs`."""
+    parser.add_argument("part", nargs="?", metavar="PART", help="Part of the names of experiments to list.")
+    parser.add_argument("--runs", default="runs", help="Folder of all runs.")
+
+
 def list_options(parser: Any) -> None:
     """Add the options of `list`."""
     parser.add_argument("part", nargs="?", metavar="PART", help="Part of the names to list.")
 
+
+WITHOUT_WEIGHTS = ("show", "doctor", "fit")
+"""Commands with an experiment that use no trained weights."""
 
 OF_EXPERIMENTS: dict[str, Callable[[Any], None] | None] = {
     "show": None,
@@ -287,6 +307,7 @@ OF_EXPERIMENTS: dict[str, Callable[[Any], None] | None] = {
 
 OTHERS: dict[str, Callable[[Any], None]] = {
     "list": list_options,
+    "runs": runs_options,
     "compare": compare_options,
     "listen": listen_options,
     "compose": compose_options,
@@ -305,6 +326,8 @@ TYPED = ("compose", "pack", "data")
 def add_experiment_options(command: str, parser: Any) -> None:
     """Add to a parser all options of a command that opens an experiment, except `--seed` and the hyperparameters."""
     experiment_options(parser)
+    if command not in WITHOUT_WEIGHTS:
+        checkpoint_options(parser)
     if own := OF_EXPERIMENTS[command]:
         own(parser)
 

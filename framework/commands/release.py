@@ -21,13 +21,14 @@ def run(arguments: list[str]) -> None:
         OutputError: the output exists and `--overwrite` is not given, or it cannot be written.
     """
     trained = open_trained("release", arguments, check)
+    assert trained.path is not None
     settings, checkpoint = trained.cli.config, read_checkpoint(trained.path)
     path = target(trained.cli)
     if settings["for_training"] and not is_ours(checkpoint):
         raise ReleaseError(f"{trained.path} has no discriminators and optimisers: release a run's own checkpoint")
     with busy(f"writing {path}"):
         release(trained.cli.model, path, facts(trained, checkpoint), checkpoint if settings["for_training"] else None)
-    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {trained.path}, step {checkpoint.get('global_step', 0)}")
+    print(f"{path}: {path.stat().st_size / 1e6:.2f} MB, {trained.source}")
     name = trained.name
     print(f'use it:    framework.release.load("{path}").synthesize(audio)')
     print(f"or:        ostinato synthesize {name} --ckpt_path {path} --input FILE_OR_DIR --output DIR")
@@ -49,11 +50,13 @@ def target(cli: ExperimentCLI) -> Path:
 def facts(trained: Trained, checkpoint: dict[str, Any]) -> dict[str, Any]:
     """Return what is known of a trained system beside what it is itself."""
     if "header" in checkpoint:
-        return {name: checkpoint["header"][name] for name in ("experiment", "step", "run", "family", "data")}
+        names = ("experiment", "step", "checkpoint", "run", "family", "data")
+        return {name: checkpoint["header"].get(name) for name in names}
     experiment, identity = trained.cli.experiment, trained.identity
     known: dict[str, Any] = {
         "experiment": f"{experiment.__module__}:{experiment.__qualname__}",
-        "step": checkpoint.get("global_step", 0),
+        "step": trained.step,
+        "checkpoint": trained.path and trained.path.name,
         "run": identity and signature(identity),
         "family": identity and family(identity),
         "data": None,

@@ -7,7 +7,7 @@ import torch
 from framework.audio.files import WRITABLE_SUFFIXES, AudioFileError, NotFiniteError, audio_files, load_audio, save_audio
 from framework.commands.experiment import ExperimentCLI, open_experiment
 from framework.commands.parser import UsageError
-from framework.commands.weights import load_weights
+from framework.commands.trained import loaded
 from framework.errors import OstinatoError
 from framework.paradigms.system import seed_all
 from framework.progress import print_above, progress
@@ -28,12 +28,12 @@ def run(arguments: list[str]) -> None:
     targets = {} if source is None else targets_of(Path(source), cli.config["output"])
     clips = [] if source else clips_of(cli)
     check_outputs(targets.values() or clips, cli.config["overwrite"], targets)
-    checkpoint = load_weights(cli)
+    trained = loaded(cli)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     cli.model.to(device).eval()
     what = f"{len(targets)} files" if source else f"{cli.config['count']} clips of {cli.config['seconds']:g} s"
     precision = cli.config["precision"]
-    print(f"{checkpoint}: {what} at {cli.model.preset.sample_rate} Hz on {device} in {precision}")
+    print(f"{trained.source}: {what} at {cli.model.preset.sample_rate} Hz on {device} in {precision}")
     with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
         if source is None:
             generate(cli, clips)

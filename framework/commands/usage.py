@@ -53,15 +53,23 @@ COMMANDS: dict[str, Usage] = {
         "questions. With PART, list the experiments whose name contains it, with what each changes.",
         ("ostinato list", "ostinato list hifigan"),
     ),
+    "runs": Usage(
+        "[PART]",
+        "list runs with their state, step and metric",
+        "List all runs: experiment, identity, seed, last step of those planned, state, newest value of the metric that "
+        "the best checkpoint is chosen by, time of the last change, and the values that differ from the experiment's. "
+        "With PART, list those of the experiments whose name contains it.",
+        ("ostinato runs", "ostinato runs hifigan --runs elsewhere"),
+    ),
     "show": Usage(
-        "NAME",
+        "NAME|RUN",
         "hyperparameters and their origin, parameter counts, memory",
         "Print the hyperparameters of an experiment with the class that sets each of them, the parameter count of its "
         "networks, the receptive field, and an estimate of the memory of a training step. Nothing is trained.",
         ("ostinato show {name}", "ostinato show {name} --model.channels 128"),
     ),
     "doctor": Usage(
-        "NAME",
+        "NAME|RUN",
         "check data, memory, devices and disk before a long run",
         "Check an experiment before a long run: devices, data, batches, a few training steps, the generation of a "
         "held-out clip, disk space and tracking. Each check prints a line when it ends. The exit status is 1 if one of "
@@ -69,7 +77,7 @@ COMMANDS: dict[str, Usage] = {
         ("ostinato doctor {name} --data recordings/",),
     ),
     "fit": Usage(
-        "NAME",
+        "NAME|RUN",
         "train; run the same command again to resume",
         "Train an experiment. All values that can change the result determine the run's folder, so the same command "
         "resumes a run that was interrupted, and reports one that is finished. At the end, held-out clips are "
@@ -80,14 +88,14 @@ COMMANDS: dict[str, Usage] = {
         ),
     ),
     "validate": Usage(
-        "NAME",
+        "NAME|RUN",
         "distances of a run on the held-out clips, next to Griffin-Lim",
         "Generate the held-out clips with a trained run and print the mean distances to the originals, next to those "
         "of Griffin-Lim on the same clips.",
         ("ostinato validate {name} --data recordings/",),
     ),
     "evaluate": Usage(
-        "NAME|RUN|CHECKPOINT",
+        "NAME|RUN",
         "many metrics on the held-out clips, stored for comparison",
         "Generate the held-out clips with a trained run, measure them with many metrics, and print a table with "
         "confidence intervals. Audio and values are stored in the run's folder, where `ostinato compare` finds them.",
@@ -114,7 +122,7 @@ COMMANDS: dict[str, Usage] = {
         ("ostinato listen hifigan_table3 --kind mos", "ostinato listen hifigan_table3 --results"),
     ),
     "synthesize": Usage(
-        "NAME",
+        "NAME|RUN",
         "generate recordings from their conditioning, or new audio",
         "Generate recordings again from their conditioning, such as their mel spectrogram (copy synthesis). Systems "
         "that need no input generate --count clips of --seconds.",
@@ -156,7 +164,7 @@ COMMANDS: dict[str, Usage] = {
         ("ostinato export {name} --format onnx",),
     ),
     "inspect": Usage(
-        "NAME",
+        "NAME|RUN",
         "pictures of the filters of a run's first layers",
         "Draw the filters that the layers of a trained run have learned whose input is audio.",
         ("ostinato inspect {name} --output filters/",),
@@ -211,6 +219,7 @@ def overview() -> str:
         "`ostinato COMMAND --help` explains a command; `ostinato COMMAND NAME --help` also lists all hyperparameters.",
         "Overrides are typed: --model.mel_weight 15 --data.batch_size 8 --trainer.devices 2 --seed 3",
         "NAME is a file below experiments/, as hifigan_v3 or ablations.hifigan_without_mpd (the last part is enough).",
+        "RUN is a run's folder or what `ostinato runs` calls it, a checkpoint, or a file by `ostinato release`.",
         "--debug, anywhere on the command line, shows the traceback of any error; --version prints the versions.",
     ]
     return "\n".join(lines) + "\n"

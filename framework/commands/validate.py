@@ -1,15 +1,12 @@
 """`ostinato validate`: measure a run on the held-out clips, beside Griffin-Lim."""
 
-from framework.commands.experiment import open_experiment
-from framework.commands.weights import load_weights
+from framework.commands.trained import open_trained
 from framework.evaluation.judge import judge, table
-from framework.progress import busy
 
 
 def run(arguments: list[str]) -> None:
     """Print the mean distances of a run, or of the checkpoint given, on the held-out clips."""
-    cli = open_experiment("validate", arguments)
-    with busy("preparing the data"):
-        cli.datamodule.prepare_data()
-    checkpoint = load_weights(cli)
-    print(f"{checkpoint}\n{table(judge(cli.model, cli.datamodule.val_dataloader()))}")
+    trained = open_trained("validate", arguments, with_data=True)
+    print(trained.source)
+    trained.warn_of_data()
+    print(table(judge(trained.cli.model, trained.cli.datamodule.val_dataloader())))

@@ -9,12 +9,10 @@ from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.autoencoder import Autoencoder
 from framework.release import load_autoencoder
+from framework.runs.finding import run_at, runs_of, runs_root
 from framework.runs.folder import RunFolder
 from framework.runs.identity import system_of
 from framework.runs.released import is_released
-from framework.runs.stored_files import DamagedFileError
-
-RUNS = Path("runs")
 
 
 class NotTrainedError(OstinatoError, ValueError):
@@ -25,8 +23,9 @@ class Pretrained(nn.Module):
     """A trained autoencoder that stays as it is, and has its weights in its own run's checkpoint alone.
 
     Args:
-        target: Folder of its run, one of its checkpoints, the name of its experiment, which means the run of it that
-            was trained last; or a file by `ostinato release`, of it or of a system that works on its codes.
+        target: Folder of its run, one of its checkpoints, or the name of its experiment, which means the run of it that
+            was trained last in the folder of all runs (see `runs_in`); or a file by `ostinato release`, of it or of a
+            system that works on its codes.
 
     Raises:
         NotTrainedError: there is no such run, or its system is no autoencoder.
@@ -85,30 +84,16 @@ def located(target: str) -> tuple[RunFolder, Path]:
     path = Path(target)
     if path.is_file():
         return RunFolder(path.parent.parent), path
-    folders = [path] if "/" in target or path.is_dir() else runs_of(target)
-    for folder in folders:
-        checkpoint = newest_checkpoint(RunFolder(folder).checkpoints)
+    folder = run_at(target) if target else None
+    for found in [folder] if folder else runs_of(target):
+        checkpoint = newest_checkpoint(found.checkpoints)
         if checkpoint is not None:
-            return RunFolder(folder), checkpoint
-    where = target if folders and "/" in target else f"a run of {target} under {RUNS}/"
+            return found, checkpoint
+    where = target if folder or "/" in target else f"a run of {target} under {runs_root()}/"
     raise NotTrainedError(
         f"{where} has no checkpoint, or is not there: `ostinato fit` an autoencoder first, and name its experiment or "
         "the folder of its run by --model.autoencoder"
     )
-
-
-def runs_of(experiment: str) -> list[Path]:
-    """Return the runs of an experiment, the one that was trained last first."""
-    found = [c.parent for c in RUNS.glob("*/*/config.yaml") if experiment_of(c.parent).rpartition(".")[2] == experiment]
-    return sorted(found, key=lambda folder: (folder / "config.yaml").stat().st_mtime, reverse=True)
-
-
-def experiment_of(folder: Path) -> str:
-    """Return the module of the experiment that a run is of."""
-    try:
-        return str((RunFolder(folder).stored_config() or {}).get("experiment", ""))
-    except DamagedFileError:
-        return ""
 
 
 def built(folder: RunFolder) -> Autoencoder:

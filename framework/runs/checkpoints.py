@@ -15,10 +15,12 @@ from lightning.fabric.plugins.io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.trainer.states import TrainerFn
 
-from framework.errors import OstinatoError
+from framework.errors import InvalidValueError, OstinatoError
 from framework.private_names.of_lightning import begin_with_validation
 from framework.runs.agreement import Vote
+from framework.runs.finding import RunNotFoundError, checkpoints_of
 from framework.runs.finished import LAST
+from framework.runs.folder import RunFolder
 from framework.runs.released import as_checkpoint, is_released
 from framework.writing import ErrorKeeper, Tolerant, part_of, replacing
 
@@ -216,6 +218,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if is_released(path):
         return as_checkpoint(path)
+    if path.is_dir():
+        raise CheckpointError(f"{path} is a folder: name a checkpoint in it, as {path / 'checkpoints' / LAST}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
@@ -284,3 +288,35 @@ def newest_checkpoint(folder: Path) -> Path | None:
     if present:
         raise CheckpointError(f"{folder}: no checkpoint can be read: restore one, or remove the run to begin anew")
     return None
+
+
+def chosen_checkpoint(folder: RunFolder, ckpt: str | int = "last") -> Path:
+    """Return a checkpoint of a run.
+
+    Args:
+        folder: The run's folder.
+        ckpt: `last` for the newest that can be read, `best` for the one with the lowest validation metric, or a step.
+
+    Raises:
+        RunNotFoundError: there is none; the message names those there are.
+        CheckpointError: none can be read.
+    """
+    if ckpt == "last":
+        path = newest_checkpoint(folder.checkpoints)
+        if path is None:
+            raise RunNotFoundError(
+                f"{folder.path} has no checkpoint yet: `ostinato fit` with the values of the run continues it"
+            )
+        return path
+    known = checkpoints_of(folder)
+    if ckpt == "best":
+        names = [BEST] if BEST in known else []
+    elif str(ckpt).isdecimal():
+        names = [name for name in (LAST, PREVIOUS, BEST, *known) if known.get(name) == int(ckpt)]
+    else:
+        raise InvalidValueError(f"--ckpt {ckpt}: must be last, best or a step; a file is named by --ckpt_path")
+    if not names:
+        held = ", ".join(f"{name} of step {step}" for name, step in known.items()) or "none"
+        wanted = "best checkpoint" if ckpt == "best" else f"checkpoint of step {ckpt}"
+        raise RunNotFoundError(f"{folder.path} has no {wanted}: choose among those it has ({held})")
+    return folder.checkpoints / names[0]

@@ -4,18 +4,22 @@ import contextlib
 import itertools
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
+from framework.hyperparameters import Hyperparameters
 from framework.runs.finished import LAST, checkpoint_step, has_ended, holds_end, is_whole
-from framework.runs.locks import lock, owner
+from framework.runs.locks import is_locked, lock, owner
 from framework.runs.stored_files import DamagedFileError, RunError, read_config, read_metrics, read_summary
 from framework.writing import WriteError, remove_leftovers, write_atomically
+
+State = Literal["finished", "running", "stopped", "failed", "damaged", "new"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,32 @@ class RunFolder:
     def summary_file(self) -> Path:
         """The final distances; what it says of the end of the run is compared with `last.ckpt`."""
         return self.path / "summary.json"
+
+    @property
+    def failure_file(self) -> Path:
+        """Why the last attempt of a sweep to make the run failed; the next attempt removes it."""
+        return self.path / "failure.json"
+
+    @property
+    def is_set_aside(self) -> bool:
+        """Whether this is an earlier run that `fit --rerun` has kept beside the present one."""
+        return "." in self.path.name
+
+    def state(self) -> State:
+        """Return the state of the run."""
+        try:
+            if self.summary() is not None:
+                return "finished"
+            lost = self.claimed_summary() is not None
+        except DamagedFileError:
+            return "damaged"
+        if is_locked(self.lock_file):
+            return "running"
+        if self.failure_file.exists():
+            return "failed"
+        if any(self.checkpoints.glob("*.ckpt")):
+            return "stopped"
+        return "damaged" if lost else "new"
 
     def summary(self, parts: Iterable[str] = ("steps",)) -> dict[str, Any] | None:
         """Return the final distances, or `None` while the run is not finished.
@@ -195,5 +225,34 @@ class RunFolder:
 
 
 def run_folder(root: str | Path, system: type, signature: str) -> RunFolder:
-    """Return the folder of the run with this signature; a system is named after its module."""
-    return RunFolder(Path(root) / system.__module__.rpartition(".")[2] / signature)
+    """Return the folder of the run with this signature.
+
+    Args:
+        root: Folder of all runs.
+        system: The class that the run's system is made of, which names the folder (see `folder_names`).
+        signature: Short hash of the run's identity.
+    """
+    paths = [Path(root) / name / signature for name in folder_names(system)]
+    return RunFolder(next((path for path in paths if (path / "config.yaml").exists()), paths[0]))
+
+
+def folder_names(system: type) -> list[str]:
+    """Return the name of the folder that holds the runs of a system, and the name that earlier versions gave it.
+
+    It is the last part of the module's name. A module of one's own that defines several systems has a folder for each,
+    `module.Class`; in a notebook or a script that was started by itself the class alone gives the name.
+    """
+    module = system.__module__.rpartition(".")[2]
+    if system.__module__ == "__main__":
+        return [system.__name__, module]
+    if system.__module__.startswith("framework.") or len(_systems_beside(system)) < 2:
+        return [module]
+    return [f"{module}.{system.__name__}", module]
+
+
+def _systems_beside(system: type) -> list[type]:
+    """Return the systems that the module of one defines methods of, that one included."""
+    shared = {base for base in system.__mro__ if issubclass(base, Hyperparameters)} - {Hyperparameters, system}
+    classes = {id(v): v for v in vars(sys.modules[system.__module__]).values() if isinstance(v, type)}.values()
+    own = (cls for cls in classes if cls.__module__ == system.__module__ and issubclass(cls, Hyperparameters))
+    return [cls for cls in own if cls.system() is cls and shared & set(cls.__mro__)]

@@ -36,11 +36,19 @@ VERSION = 2
 """Of identities that tell combined overrides apart; those without a version name the nearest class alone."""
 
 
-def identity(system: Hyperparameters, data: Hyperparameters, trainer: Mapping[str, Any], seed: int) -> dict[str, Any]:
+def identity(
+    system: Hyperparameters, data: Hyperparameters, trainer: Mapping[str, Any], seed: int, manifest: str | None = None
+) -> dict[str, Any]:
     """Return everything that a run's result depends on.
 
-    `trainer` are the arguments of Lightning's Trainer, of which those count that can change a result
-    (see `framework.trainer_arguments`). The data enters by the hash of its manifest, not by its path.
+    Args:
+        system: The system.
+        data: Its data module, which has to be prepared unless `manifest` is given.
+        trainer: The arguments of Lightning's Trainer, of which those count that can change a result (see
+            `framework.trainer_arguments`).
+        seed: The run's seed.
+        manifest: Hash of the data's manifest, which stands for the data instead of their path; by default the data
+            module is asked.
 
     The code enters as the nearest class that defines more than values. Where other classes define something that does
     not follow from that one, as with `class Both(WithoutMPD, WithCQT)`, all of them stand under `combined`, and the
@@ -57,7 +65,7 @@ def identity(system: Hyperparameters, data: Hyperparameters, trainer: Mapping[st
             "model": system.resolved(),
             "data": {
                 "class": type(data).system(),
-                "manifest": data.fingerprint(),  # type: ignore[attr-defined]
+                "manifest": data.fingerprint() if manifest is None else manifest,  # type: ignore[attr-defined]
                 **{name: value for name, value in data.resolved().items() if name != "seed"},
             },
             "trainer": settings_in_identity(trainer),
@@ -65,6 +73,15 @@ def identity(system: Hyperparameters, data: Hyperparameters, trainer: Mapping[st
             **({"version": VERSION, "combined": combined} if combined else {}),
         }
     )
+
+
+def same_but_data(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Return whether two identities are equal apart from the data's manifest."""
+    return _without_manifest(one) == _without_manifest(other)
+
+
+def _without_manifest(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return canonical({**identity, "data": {**identity["data"], "manifest": ""}})  # type: ignore[no-any-return]
 
 
 def structure_of(cls: type[Hyperparameters]) -> list[str]:

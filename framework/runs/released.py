@@ -1,9 +1,10 @@
 """The file of a released system: weights as safetensors, and in its header what they are, as JSON."""
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,21 +58,47 @@ def write_release(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
 
 
 def read_release(path: str | Path, training: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of a released system and what is said of them; with `training`, also what training needs.
+    """Return the weights of a released system and what is said of it; with `training`, also what training needs.
 
     No code is run from the file.
 
     Raises:
         ReleaseError: it is missing, damaged, of another program or of another version.
     """
+    with _opened(path) as file:
+        header = _facts(path, file)
+        names = [name for name in file.keys() if training or not name.startswith(TRAINING)]  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in names}
+    if content_hash({n: v for n, v in tensors.items() if not n.startswith(TRAINING)}) != header.get("sha256"):
+        raise ReleaseError(f"{path} is damaged, its weights are not those that were released: get it again")
+    return tensors, header
+
+
+def read_facts(path: str | Path) -> dict[str, Any]:
+    """Return what is said of a released system, without reading its weights.
+
+    Raises:
+        ReleaseError: it is missing, no safetensors file, of another program or of another version.
+    """
+    with _opened(path) as file:
+        return _facts(path, file)
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
     if not Path(path).is_file():
         raise ReleaseError(f"{path}: no such file")
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get(KEY, "null"))
-            names = [name for name in file.keys() if training or not name.startswith(TRAINING)]  # noqa: SIM118
-            tensors = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, ValueError) as error:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise ReleaseError(f"{path} is cut short or no safetensors file ({error}): get it again") from error
+
+
+def _facts(path: str | Path, file: Any) -> dict[str, Any]:
+    try:
+        header = json.loads((file.metadata() or {}).get(KEY, "null"))
+    except ValueError as error:
         raise ReleaseError(f"{path} is cut short or no safetensors file ({error}): get it again") from error
     if not isinstance(header, dict):
         raise ReleaseError(f"{path} was not written by `ostinato release`: load it by the program that wrote it")
@@ -80,9 +107,7 @@ def read_release(path: str | Path, training: bool = False) -> tuple[dict[str, Te
             f"{path} has format {header.get('format')}, this version of ostinato reads format {FORMAT}: "
             "install the version that is named in it, or release the run again"
         )
-    if content_hash({n: v for n, v in tensors.items() if not n.startswith(TRAINING)}) != header.get("sha256"):
-        raise ReleaseError(f"{path} is damaged, its weights are not those that were released: get it again")
-    return tensors, header
+    return header
 
 
 def as_checkpoint(path: str | Path) -> dict[str, Any]:

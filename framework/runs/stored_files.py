@@ -14,6 +14,8 @@ import yaml
 
 from framework.errors import OstinatoError
 
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The fast one where PyYAML was built with it: many runs are looked at to find one."""
 TAIL = 1 << 18
 """Bytes at the end of a metrics.csv that are read for the newest values."""
 SUMMARY: dict[str, Any] = {"steps": int, "minutes": (int, float), "clips": dict}
@@ -94,7 +96,7 @@ def read_config(path: Path, parts: Iterable[str] = ()) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        config = yaml.safe_load(text)
+        config = _parsed(text)
     except yaml.YAMLError as error:
         raise DamagedFileError(path, _reason(error, text), remedy) from None
     if not isinstance(config, dict):
@@ -102,6 +104,14 @@ def read_config(path: Path, parts: Iterable[str] = ()) -> dict[str, Any] | None:
         raise DamagedFileError(path, damage, remedy)
     _check_parts(path, config, parts, CONFIG, remedy)
     return config
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=LOADER)
+    except yaml.YAMLError:
+        # This one says better what is wrong.
+        return yaml.safe_load(text)
 
 
 def _check_parts(path: Path, found: dict[str, Any], parts: Iterable[str], kinds: dict[str, Any], remedy: str) -> None:

@@ -11,7 +11,7 @@ from framework.catalogue import UnknownExperimentError, find, name_of
 from framework.commands.experiment import ExperimentCLI, on_recordings
 from framework.commands.parser import UsageError
 from framework.hyperparameters import Hyperparameters, as_tuples
-from framework.runs.folder import RunError, run_folder
+from framework.runs.folder import RunError, folder_names, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, sources_of
 from framework.runs.sources import Sources
@@ -185,10 +185,10 @@ def _relatives(run: PlannedRun, root: Path, system: Path) -> Iterator[tuple[str,
     kin = [folder for folder in same if _family(folder) == run.family]
     yield "the same, other seeds", kin
     yield "the same system", same
-    for base in find(run.experiment).__mro__[1:]:
-        module = base.__module__.rpartition(".")[2]
-        if (root / module).is_dir() and module != system.name:
-            yield f"roughly, from {module}", _newest(root / module)
+    parents = (base for base in find(run.experiment).__mro__[1:] if issubclass(base, Hyperparameters))
+    for name in dict.fromkeys(name for base in parents for name in folder_names(base)):
+        if (root / name).is_dir() and name != system.name:
+            yield f"roughly, from {name}", _newest(root / name)
 
 
 def _newest(system: Path) -> list[Path]:

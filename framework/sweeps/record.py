@@ -10,17 +10,16 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from framework.catalogue import is_sweep_name
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
-from framework.runs.folder import RunFolder
-from framework.runs.locks import is_locked, lock
+from framework.runs.folder import RunFolder, State
+from framework.runs.locks import lock
 from framework.runs.stored_files import TAIL, DamagedFileError, read_metrics
 from framework.writing import write_atomically
 
-State = Literal["finished", "running", "stopped", "failed", "damaged", "new"]
 ATTEMPT = "=== "
 """What the line begins with that says in a log by which command an attempt was made."""
 
@@ -74,7 +73,7 @@ class PlannedRun:
     @property
     def failure_file(self) -> Path:
         """Why the last attempt failed; it goes with the next attempt."""
-        return self.path / "failure.json"
+        return self.folder.failure_file
 
     def command(self, program: Sequence[str] = ("ostinato",)) -> list[str]:
         """Return the command that makes the run, or goes on with it."""
@@ -82,19 +81,7 @@ class PlannedRun:
 
     def state(self) -> State:
         """Return what has become of the run."""
-        try:
-            if self.folder.summary() is not None:
-                return "finished"
-            lost = self.folder.claimed_summary() is not None
-        except DamagedFileError:
-            return "damaged"
-        if is_locked(self.path / ".lock"):
-            return "running"
-        if self.failure_file.exists():
-            return "failed"
-        if any(self.folder.checkpoints.glob("*.ckpt")):
-            return "stopped"
-        return "damaged" if lost else "new"
+        return self.folder.state()
 
     def fail(self, status: str) -> None:
         """Keep why the run failed."""

@@ -258,7 +258,7 @@ def test_a_song_has_been_through_the_levels_whose_voices_it_has():
 def test_training_goes_on_where_a_level_was_interrupted(tmp_path, monkeypatch):
     fitted = []
     monkeypatch.setattr(compose.fit, "run", lambda arguments: fitted.append(arguments[0]))
-    monkeypatch.setattr(compose, "load_weights", lambda cli: None)
+    monkeypatch.setattr(compose, "loaded", lambda cli: None)
     monkeypatch.setattr(compose, "LEVELS", compose.LEVELS[:2])
     for name in compose.LEVELS:
         folder = open_experiment("fit", [name, "--runs", str(tmp_path)]).folder()

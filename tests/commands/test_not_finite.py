@@ -64,7 +64,7 @@ def test_synthesizing_several_recordings_writes_the_others(place, capsys, diverg
 
 
 def test_sampling(place, capsys, monkeypatch):
-    monkeypatch.setattr("framework.commands.synthesize.load_weights", lambda cli: "weights")
+    monkeypatch.setattr("framework.commands.synthesize.loaded", lambda cli: SimpleNamespace(source="weights"))
     monkeypatch.setattr(WaveNet, "synthesize", lambda self, batch: torch.full((1, 1, 500), math.nan))
     said = failed(capsys, "synthesize", "wavenet_notes", "--seconds", "0.1", "--output", "out")
     assert "out/WaveNetNotes_000.wav: 500 of 500 samples are NaN or infinite" in said

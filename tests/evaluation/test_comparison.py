@@ -202,7 +202,7 @@ def test_only_what_has_no_evaluation_that_serves_is_evaluated(tmp_path, monkeypa
     run = store(tmp_path, "full", "aaaa", audio=False)
     folder = run.folder.parents[1]
     asked = []
-    monkeypatch.setattr(command, "open_run", asked.append)
+    monkeypatch.setattr(command, "open_evaluation", asked.append)
     monkeypatch.setattr(command, "measured", lambda opened: run)
 
     def needs(*options):

@@ -6,7 +6,6 @@ import pytest
 import torch
 import yaml
 
-from framework.generators import pretrained
 from framework.generators.code_language_model import CodeLanguageModel, PromptError
 from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
 from framework.generators.dac import DAC
@@ -16,6 +15,7 @@ from framework.generators.vae import VAE
 from framework.paradigms.adversarial import Turn
 from framework.release import Released, load
 from framework.runs.checkpoints import read_checkpoint
+from framework.runs.finding import runs_in
 from framework.runs.identity import canonical
 from framework.runs.releasing import load_judged, release
 
@@ -100,12 +100,12 @@ def test_the_vae_codes_means_and_pays_for_what_it_tells():
     torch.testing.assert_close(torch.cat(list(pieces), -1), system.decode(system.encode(audio)), atol=1e-5, rtol=0)
 
 
-def test_a_trained_autoencoder_is_found_by_path_and_by_name(runs, monkeypatch):
+def test_a_trained_autoencoder_is_found_by_path_and_by_name(runs):
     root, vae, _ = runs
-    monkeypatch.setattr(pretrained, "RUNS", root)
     folder = root / "tiny_vae" / "a"
     for target in (str(folder), str(folder / "checkpoints" / "last.ckpt"), "tiny_vae"):
-        found = Pretrained(target).train()
+        with runs_in(root):
+            found = Pretrained(target).train()
         assert found.fingerprint == vae.fingerprint()
         assert not any(module.training for module in found.network.modules())
         assert not any(p.requires_grad for p in found.network.parameters())

@@ -1,0 +1,431 @@
+"""Opening runs: by folder, by checkpoint, by a file that was released, or by the name of an experiment.
+
+This is the one place that finds a run and builds its system again; every command that takes a run calls it. Neither
+finding nor opening a run prepares its data.
+"""
+
+import functools
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from datamodules.audio_folder import AudioFolder
+from framework.catalogue import experiments_of, name_of
+from framework.errors import OstinatoError
+from framework.hyperparameters import HyperparameterError, as_tuples
+from framework.runs.checkpoints import chosen_checkpoint
+from framework.runs.finding import (
+    RunNotFoundError,
+    checkpoints_of,
+    run_at,
+    run_folders,
+    runs_in,
+    runs_like,
+    runs_of,
+    runs_root,
+    stored,
+)
+from framework.runs.finished import checkpoint_step
+from framework.runs.folder import RunError, RunFolder, State, folder_names
+from framework.runs.identity import class_of, is_code_of, signature, stored_structure
+from framework.runs.released import ReleaseError, is_released, read_facts
+from framework.runs.stored_commands import distrust_commands
+from framework.runs.stored_files import PARTS
+from framework.workflow.weights import load_into
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on the disk.
+
+    Args:
+        folder: The run's folder.
+        config: Content of `config.yaml`: resolved hyperparameters, identity, versions of the code.
+        ckpt: Which checkpoint is used: `last`, `best`, a step, or the path of one that was named.
+    """
+
+    folder: RunFolder
+    config: dict[str, Any] = field(repr=False)
+    ckpt: str | int | Path = "last"
+
+    @property
+    def path(self) -> Path:
+        """The run's folder."""
+        return self.folder.path
+
+    @property
+    def root(self) -> Path:
+        """The folder of all runs, of which this is one."""
+        parents = self.path.parents
+        return parents[1] if len(parents) > 1 else self.path.absolute().parents[1]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Everything that the run's result depends on; empty where it is not known."""
+        found: dict[str, Any] = self.config["identity"]
+        return found
+
+    @property
+    def signature(self) -> str:
+        """Short hash of the identity."""
+        return signature(self.identity)
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return int(self.config["seed"])
+
+    @property
+    def state(self) -> State:
+        """Whether the run is `finished`, `running`, `stopped`, `failed`, `damaged` or `new`."""
+        return self.folder.state()
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """The final distances on the held-out clips; None while the run is not finished."""
+        return self.folder.summary()
+
+    @property
+    def checkpoints(self) -> dict[str, int]:
+        """Training step of each checkpoint, by the name of its file."""
+        return checkpoints_of(self.folder)
+
+    @property
+    def is_given(self) -> bool:
+        """Whether one checkpoint was named by its path."""
+        return isinstance(self.ckpt, Path)
+
+    def checkpoint(self, ckpt: str | int | None = None) -> Path:
+        """Return a checkpoint.
+
+        Args:
+            ckpt: `last`, `best` or a step; by default what the run was opened with.
+
+        Raises:
+            RunError: there is none; the message names those there are.
+        """
+        chosen = self.ckpt if ckpt is None else ckpt
+        return chosen if isinstance(chosen, Path) else chosen_checkpoint(self.folder, chosen)
+
+    def check_ckpt(self, ckpt: str | int) -> None:
+        """Refuse to choose among checkpoints where one was named.
+
+        Raises:
+            RunNotFoundError: it is not the one that is wanted.
+        """
+        path = self.checkpoint()
+        if ckpt != "last" and str(ckpt) != str(step_of(path)):
+            raise RunNotFoundError(
+                f"{path} is one file, of step {step_of(path)}: leave --ckpt {ckpt} out, or name the run's folder"
+            )
+
+    def load(self, ckpt: str | int | None = None) -> Any:
+        """Return the system with its weights, on the CPU and in evaluation.
+
+        Args:
+            ckpt: `last`, `best` or a step; by default what the run was opened with.
+
+        Raises:
+            RunError: the code has changed so that it cannot be built, or there is no such checkpoint.
+        """
+        with runs_in(self.root):
+            system = self.experiment()()
+        if system.has_weights:
+            load_into(system, self.checkpoint(ckpt))
+        return system.eval()
+
+    def experiment(self) -> Any:
+        """Return the experiment with the run's values as its own.
+
+        Raises:
+            RunError: the code has no such experiment, or other hyperparameters.
+        """
+        try:
+            found = self._class()
+            own_data = hasattr(found, "data") and is_code_of(found.data, self.identity, "data")
+            data = found.data if own_data else _imported(self.identity["data"]["class"])
+            values = {n: v for n, v in self.config["data"].items() if n != "class"}
+            own = {n: p.default for n, p in data.hyperparameters.items()}
+            distrust_commands({"data": {n: v for n, v in values.items() if v != own.get(n)}}, self.folder.config)
+            trainer = self.config["trainer"]
+            own = {n: trainer[n] for n, p in found.hyperparameters.items() if p.kind == "trainer" and n in trainer}
+            return found.variant(
+                **as_tuples(self.config["model"]),
+                **own | {"seed": self.seed},
+                data=data.variant(**as_tuples(values)),
+            )
+        except (ImportError, AttributeError, HyperparameterError) as error:
+            raise RunError(f"{self._unlike}{error}") from None
+
+    def check(self, identity: Mapping[str, Any], data_too: bool = True) -> None:
+        """Refuse a system that was built again and is not the run's.
+
+        Args:
+            identity: What it is now.
+            data_too: Whether the data have to be the same.
+
+        Raises:
+            RunError: a value, or the data, differ.
+        """
+        own = self.identity
+        if own["data"]["manifest"] != identity["data"]["manifest"] and data_too:
+            raise RunError(
+                f"{self.path} was trained on other data than are there now ({own['data']['class']}): "
+                "put them back, or name others by --data"
+            )
+        # An identity without a version names one class where there may have been several.
+        was, now = stored_structure(own), stored_structure(identity)
+        if own["system"] != identity["system"] or ("version" in own and was != now):
+            raise RunError(f"{self._unlike}its system was {' with '.join(was)}, here it is {' with '.join(now)}")
+        old, new = own["model"], identity["model"]
+        for name in [*old, *new]:
+            if old.get(name) != new.get(name):
+                before, here = (repr(values[name]) if name in values else "not there" for values in (old, new))
+                raise RunError(f"{self._unlike}model.{name} was {before} and is {here}")
+
+    @property
+    def _unlike(self) -> str:
+        """Beginning of a message that the code, or a value, is not that of the run."""
+        commit = self.config["provenance"].get("commit") or "unknown"
+        return f"{self.path} was made with other values or another version of the code (commit {commit[:10]}): "
+
+    def _class(self) -> Any:
+        module = importlib.import_module(self.config["experiment"])
+        found = class_of(experiments_of(module).values(), self.identity)  # type: ignore[arg-type]
+        if found is None:
+            raise AttributeError(f"{module.__name__} has no experiment with {self.identity['system']}")
+        return found
+
+
+@dataclass(frozen=True)
+class ReleasedRun(Run):
+    """A system that was released as one file, opened as a run that has neither a folder nor metrics."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        assert isinstance(self.ckpt, Path)
+        return self.ckpt
+
+    @property
+    def root(self) -> Path:
+        """The folder of all runs that names are looked up in."""
+        return runs_root()
+
+    @property
+    def signature(self) -> str:
+        """Signature of the run that was released; empty where it is not known."""
+        return self.config["release"].get("run") or ""
+
+    @property
+    def state(self) -> State:
+        """A release can be used as it is."""
+        return "finished"
+
+    @property
+    def checkpoints(self) -> dict[str, int]:
+        """Training step of the file."""
+        return {self.path.name: self.config["release"]["step"]}
+
+    def checkpoint(self, ckpt: str | int | None = None) -> Path:
+        """Return the file.
+
+        Raises:
+            RunNotFoundError: another checkpoint than the one it holds is wanted.
+        """
+        if ckpt is not None:
+            self.check_ckpt(ckpt)
+        return self.path
+
+    def experiment(self) -> Any:
+        """Return the experiment with the values of the release as its own, or the system by itself.
+
+        The experiment's file need not be there; one's own recordings are then the data.
+
+        Raises:
+            ReleaseError: the code has no such system, or other hyperparameters.
+        """
+        release = self.config["release"]
+        values = as_tuples(release["hyperparameters"])
+        if "autoencoder" in release:
+            values["autoencoder"] = str(self.path)
+        try:
+            found = _imported(release["experiment"])
+        except (ImportError, AttributeError):
+            found = None
+        try:
+            system = found or _imported(release["system"]).variant(data=AudioFolder)
+            return system.variant(**values)
+        except (ImportError, AttributeError, HyperparameterError) as error:
+            raise ReleaseError(
+                f"{self.path} was released by ostinato {release['packages']['ostinato']}, and this is another version: "
+                f"{error}"
+            ) from None
+
+    def check(self, identity: Mapping[str, Any], data_too: bool = True) -> None:
+        """Do nothing: the weights themselves say whether they fit."""
+
+
+def open_run(where: str | Path, ckpt: str | int = "last", runs: str | Path | None = None) -> Run:
+    """Return a run, or a system that was released as one file. Nothing is rendered, downloaded or loaded yet.
+
+    Args:
+        where: A run's folder, or its name below the folder of all runs; one of its checkpoints; a file by
+            `ostinato release`; or the name of an experiment, which means the run of it that was trained last.
+        ckpt: Which checkpoint is used: `last`, which `Run.summary` is of, `best` or a step.
+        runs: Folder of all runs.
+
+    Raises:
+        RunNotFoundError: there is no such run.
+        DamagedFileError: its configuration is damaged.
+        ReleaseError: the file is no release.
+    """
+    if is_released(where):
+        return opened_release(where, ckpt)
+    run = run_named(where, ckpt, runs)
+    if run is None:
+        if is_path(where):
+            raise RunNotFoundError(_not_there(Path(where)))
+        root = runs_root() if runs is None else Path(runs)
+        found = runs_of(str(where), root)
+        if not found:
+            raise RunNotFoundError(f"no run of {where} in {root}/: `ostinato fit {where}` trains one")
+        run = opened(found[0], ckpt)
+    if not run.is_given and ckpt != "last":
+        run.checkpoint()
+    return run
+
+
+def run_named(where: str | Path, ckpt: str | int = "last", runs: str | Path | None = None) -> Run | None:
+    """Return the run that a path, or a name below the folder of all runs, stands for; None if it is neither.
+
+    Raises:
+        RunNotFoundError: the path is of something else.
+        DamagedFileError: the run's configuration is damaged.
+    """
+    path = Path(where)
+    if is_released(path):
+        return opened_release(path, ckpt)
+    folder = run_at(where, runs)
+    if folder is not None:
+        return opened(folder, ckpt)
+    if not is_path(where):
+        return None
+    if not path.is_file():
+        raise RunNotFoundError(_not_there(path))
+    folder = RunFolder(path.parent.parent)
+    if not folder.config.exists():
+        raise RunNotFoundError(f"{path} lies in no run folder: name its experiment, with --ckpt_path {path}")
+    run = replace(opened(folder), ckpt=path)
+    run.check_ckpt(ckpt)
+    return run
+
+
+def find_run(system: Any, data: Any, identity: Mapping[str, Any], root: str | Path, ckpt: str | int = "last") -> Run:
+    """Return the run that an experiment's values mean, on whatever data, which are not prepared.
+
+    Where there are several, trained on different data, it is the one that was trained on the data module's.
+
+    Args:
+        system: The system, which need not be built.
+        data: Its data module.
+        identity: The identity, with any manifest.
+        root: Folder of all runs.
+        ckpt: Which checkpoint is used.
+
+    Raises:
+        RunNotFoundError: there is none, or several and the data are not there to tell which; the message names them.
+    """
+    found = runs_like(root, type(system).system(), identity)
+    if len(found) > 1:
+        manifest = manifest_of(data)
+        found = [f for f in found if stored(f)["identity"]["data"]["manifest"] == manifest] or found
+    if len(found) == 1:
+        return opened(found[0], ckpt)
+    name = type(system).__name__
+    if found:
+        raise RunNotFoundError(
+            f"{len(found)} runs of {name} have these values and were trained on different data: name one by its folder "
+            f"({_few([folder.path for folder in found])})"
+        )
+    others = [folder.path for n in folder_names(type(system).system()) for folder in run_folders(root, n)]
+    held = f"those there are: {_few(others)}" if others else f"there is none of it in {root}/"
+    raise RunNotFoundError(
+        f"no run of {name} with these values: `ostinato fit {name_of(type(system))}` with them trains one, or name "
+        f"another by its folder ({held})"
+    )
+
+
+def manifest_of(data: Any) -> str | None:
+    """Return the hash of the data's manifest if they are there, without preparing them."""
+    try:
+        return str(data.fingerprint())
+    except (OstinatoError, OSError):
+        return None
+
+
+def _few(paths: Sequence[Path]) -> str:
+    newest = sorted(paths, key=lambda path: (path / "config.yaml").stat().st_mtime, reverse=True)
+    more = f" and {len(newest) - 3} more" if len(newest) > 3 else ""
+    return ", ".join(map(str, newest[:3])) + more
+
+
+def opened(folder: RunFolder, ckpt: str | int = "last") -> Run:
+    """Return the run of a folder.
+
+    Raises:
+        RunNotFoundError: the folder holds none.
+        DamagedFileError: its configuration is damaged.
+    """
+    config = folder.stored_config(PARTS)
+    if config is None:
+        raise RunNotFoundError(_not_there(folder.path))
+    return Run(folder, config, ckpt)
+
+
+def opened_release(path: str | Path, ckpt: str | int = "last") -> ReleasedRun:
+    """Return the run that a released file stands for.
+
+    Raises:
+        ReleaseError: the file is missing, damaged or of another version.
+        RunNotFoundError: it holds another step.
+    """
+    facts = read_facts(path)
+    config = {
+        "experiment": facts["experiment"].partition(":")[0],
+        "identity": {},
+        "model": facts["hyperparameters"],
+        "release": facts,
+    }
+    run = ReleasedRun(RunFolder(Path(path).parent), config, Path(path))
+    run.check_ckpt(ckpt)
+    return run
+
+
+def is_path(target: str | Path) -> bool:
+    """Return whether a target is a path rather than the name of an experiment."""
+    text = str(target)
+    is_file = text.endswith((".ckpt", ".pt", ".pth", ".safetensors"))
+    is_path = isinstance(target, Path) or "/" in text or is_file or (Path(text) / "config.yaml").exists()
+    return is_path and not text.endswith(".py")
+
+
+def step_of(path: Path) -> int | None:
+    """Return the training step of a run's checkpoint or of a release; None for an official checkpoint."""
+    return int(read_facts(path)["step"]) if is_released(path) else checkpoint_step(path)
+
+
+def _not_there(path: Path) -> str:
+    if not path.exists():
+        return f"{path} does not exist: name a run folder, a checkpoint in one, a released file, or an experiment"
+    inside = sorted(str(config.parent) for config in path.glob("*/config.yaml"))
+    held = f"it holds {len(inside)} runs: name one, as {inside[0]}" if inside else "was it removed or never begun?"
+    return f"{path} is no run folder, it has no config.yaml ({held})"
+
+
+def _imported(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    found: Any = importlib.import_module(module)
+    return functools.reduce(getattr, attribute.split("."), found)
