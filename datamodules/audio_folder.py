@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 from braceexpand import braceexpand
 
-from datamodules.audio_data import AudioData
-from datamodules.cache import cache_folder
 from datamodules.mixture import Mixture
-from datamodules.pack import pack, packing_hash
-from datamodules.recordings import Recording, find_recordings
-from datamodules.remote import is_remote, local_path
-from datamodules.shards import MANIFEST, read_manifest
+from datamodules.packing.pack import pack, packing_hash
+from datamodules.packing.recordings import Recording, find_recordings
+from datamodules.shards.remote import is_remote, local_path
+from datamodules.shards.writer import MANIFEST, read_manifest
+from datamodules.streaming.audio_data import AudioData
 from framework.annotations import PositiveFloat, UnitInterval
-from framework.audio.folders import list_folder
+from framework.cache import cache_folder
 from framework.errors import InvalidValueError
+from framework.folders import list_folder
 from framework.hyperparameters import runtime
 from framework.os_errors import refused
 from framework.runs.stored_commands import COMMAND, check_command

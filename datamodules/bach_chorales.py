@@ -3,14 +3,15 @@
 import functools
 from pathlib import Path
 
-from datamodules.audio_data import AudioData
-from datamodules.cache import cache_folder
-from datamodules.chorale_clips import Recipe
-from datamodules.chorale_packing import make_once, pack_chorales, packed_name
-from datamodules.soundfont import INSTRUMENTS
+from datamodules.bach.clips import Recipe
+from datamodules.bach.packing import pack_chorales, packed_name
+from datamodules.packing.once import make_once
+from datamodules.streaming.audio_data import AudioData
 from framework.annotations import PositiveFloat, PositiveInt
+from framework.cache import cache_folder
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest, runtime
+from framework.music.soundfont import INSTRUMENTS
 
 
 class BachChorales(AudioData):

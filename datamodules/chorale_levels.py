@@ -2,11 +2,11 @@
 
 from typing import ClassVar
 
-from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
-from datamodules.chorale_songs import chorale_songs
-from datamodules.song_layouts import Layout
-from datamodules.song_levels import SongLevel
-from datamodules.songs import Song
+from datamodules.bach.layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
+from datamodules.bach.songs import chorale_songs
+from datamodules.streaming.song_levels import SongLevel
+from framework.music.layouts import Layout
+from framework.music.songs import Song
 
 
 class ChoraleLevel(SongLevel):

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from datamodules.midi_files import is_written_music, read_folder, remark_lines
-from datamodules.note_shards import Piece, read_pieces
-from datamodules.remote import is_remote
-from datamodules.shards import MANIFEST, SPLITS, read_manifest
+from datamodules.packing.midi import is_written_music, read_folder, remark_lines
+from datamodules.shards.pieces import Piece, read_pieces
+from datamodules.shards.remote import is_remote
+from datamodules.shards.writer import MANIFEST, SPLITS, read_manifest
 from framework.music.notes import PERCUSSION
 
 _LISTED = 10

@@ -4,7 +4,7 @@ import functools
 import hashlib
 from typing import Any
 
-from datamodules.audio_data import AudioData
+from datamodules.streaming.audio_data import AudioData
 from framework.annotations import PositiveFloat
 from framework.errors import InvalidValueError
 from framework.hyperparameters import added

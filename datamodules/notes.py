@@ -5,12 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-from datamodules.audio_data import AudioData
-from datamodules.cache import cache_folder
-from datamodules.chorale_packing import make_once, pack_clips, packed_name
-from datamodules.note_clips import PLAYERS, VERSION, NoteRecipe, note_clips
+from datamodules.bach.note_clips import PLAYERS, VERSION, NoteRecipe, note_clips
+from datamodules.bach.packing import pack_clips, packed_name
+from datamodules.packing.once import make_once
 from datamodules.stems import check_instruments
+from datamodules.streaming.audio_data import AudioData
 from framework.annotations import NonEmpty, PositiveFloat, Range
+from framework.cache import cache_folder
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 
@@ -27,7 +28,7 @@ class Notes(AudioData):
     no such pair of instrument and pitch is trained on, though its neighbours, made of the same recording, may be.
 
     Args:
-        instruments: Names of instruments (see `datamodules/soundfont.py`, SOLOS) or `drums`; each plays its range.
+        instruments: Names of instruments (see `framework/music/soundfont.py`, SOLOS) or `drums`; each plays its range.
         velocities: How hard every note is struck (1 to 127).
         seconds: Length of a clip; the note is released after three quarters of it.
         cache: Folder to pack into, instead of $OSTINATO_CACHE or ~/.cache/ostinato.

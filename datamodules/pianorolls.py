@@ -12,15 +12,16 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import torch
 
-from datamodules.cache import cache_folder
-from datamodules.chorale_packing import make_once
-from datamodules.chorale_splits import SPLITS, arrange
-from datamodules.chorales import Chorale, load_chorales
-from datamodules.midi_files import VERSION, fifths, midi_files, pack_midi, write_pieces
-from datamodules.note_shards import TICKS, Piece, read_pieces
-from datamodules.shards import MANIFEST, read_manifest
-from datamodules.song_levels import SongLevel, Windows
+from datamodules.bach.corpus import Chorale, load_chorales
+from datamodules.bach.splits import arrange
+from datamodules.packing.midi import VERSION, fifths, midi_files, pack_midi, write_pieces
+from datamodules.packing.once import make_once
+from datamodules.packing.splits import SPLITS
+from datamodules.shards.pieces import TICKS, Piece, read_pieces
+from datamodules.shards.writer import MANIFEST, read_manifest
+from datamodules.streaming.song_levels import SongLevel, Windows
 from framework.annotations import MidiNumber, PositiveInt, Range
+from framework.cache import cache_folder
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.music.notes import PERCUSSION, VOICES

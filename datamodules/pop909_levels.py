@@ -4,12 +4,12 @@ import functools
 from pathlib import Path
 from typing import ClassVar
 
-from datamodules.pop909_layouts import ACCOMPANIMENT, COUNTERPOINT, LEAD_SHEET, SONG_FORM
-from datamodules.pop909_songs import pop909_songs
-from datamodules.song_layouts import Layout
-from datamodules.song_levels import SongLevel
-from datamodules.songs import Song
+from datamodules.pop909.layouts import ACCOMPANIMENT, COUNTERPOINT, LEAD_SHEET, SONG_FORM
+from datamodules.pop909.songs import pop909_songs
+from datamodules.streaming.song_levels import SongLevel
 from framework.hyperparameters import runtime
+from framework.music.layouts import Layout
+from framework.music.songs import Song
 
 
 class Pop909Level(SongLevel):

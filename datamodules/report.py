@@ -10,15 +10,15 @@ from typing import NamedTuple
 import numpy as np
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.clipping import SILENCE
-from datamodules.index import BadClipError, Damage, ShardIndex, cached_index
-from datamodules.reader import Reader
-from datamodules.recordings import Recording, Skipped, find_recordings
-from datamodules.remote import RemoteCache, is_remote
-from datamodules.shards import SPLITS
+from datamodules.packing.clipping import SILENCE
+from datamodules.packing.recordings import Recording, Skipped, find_recordings
+from datamodules.shards.index import BadClipError, Damage, ShardIndex, cached_index
+from datamodules.shards.reader import Reader
+from datamodules.shards.remote import RemoteCache, is_remote
+from datamodules.shards.writer import SPLITS
 from framework.audio.decoding.reader import AudioReader, DecodingError
-from framework.audio.folders import Ignored
 from framework.errors import InvalidValueError
+from framework.folders import Ignored
 from framework.os_errors import explain, of_the_machine, refused
 from framework.progress import progress
 

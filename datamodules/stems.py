@@ -3,14 +3,15 @@
 import functools
 from pathlib import Path
 
-from datamodules.audio_data import AudioData
-from datamodules.cache import cache_folder
-from datamodules.chorale_packing import make_once, pack_chorales, packed_name
-from datamodules.soundfont import SOLOS
-from datamodules.stem_clips import VERSION, StemRecipe, stem_clips
+from datamodules.bach.packing import pack_chorales, packed_name
+from datamodules.bach.stem_clips import VERSION, StemRecipe, stem_clips
+from datamodules.packing.once import make_once
+from datamodules.streaming.audio_data import AudioData
 from framework.annotations import PositiveFloat, PositiveInt
+from framework.cache import cache_folder
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest, runtime
+from framework.music.soundfont import SOLOS
 
 
 class BachStems(AudioData):
@@ -22,7 +23,7 @@ class BachStems(AudioData):
     a second. Pieces are split 80/10/10 as those of `BachChorales` are.
 
     Args:
-        instruments: Names of instruments (see `datamodules/soundfont.py`, SOLOS); one is drawn for each voice.
+        instruments: Names of instruments (see `framework/music/soundfont.py`, SOLOS); one is drawn for each voice.
         pieces: How many chorales (3 to 364), the first of a fixed random order.
         clip_seconds: Greatest length of a clip in seconds; a voice is cut into clips of equal length.
         cache: Folder to pack into, instead of $OSTINATO_CACHE or ~/.cache/ostinato.

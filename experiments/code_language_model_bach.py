@@ -1,7 +1,7 @@
 """A language model of codes, small."""
 
 from datamodules.bach_chorales import BachChorales
-from framework.generators.code_language_model import CodeLanguageModel
+from framework.generators.latent.code_language_model import CodeLanguageModel
 
 
 class CodeLanguageModelBach(CodeLanguageModel):

@@ -1,7 +1,7 @@
 """A language model of codes that plays a melody."""
 
 from datamodules.stems import BachStems
-from framework.generators.code_language_model import CodeLanguageModel
+from framework.generators.latent.code_language_model import CodeLanguageModel
 
 
 class CodeLanguageModelMelody(CodeLanguageModel):

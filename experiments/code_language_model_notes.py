@@ -1,7 +1,7 @@
 """A language model of codes, conditioned."""
 
 from datamodules.notes import Notes
-from framework.generators.code_language_model import CodeLanguageModel
+from framework.generators.latent.code_language_model import CodeLanguageModel
 
 
 class CodeLanguageModelNotes(CodeLanguageModel):

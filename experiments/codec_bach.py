@@ -5,9 +5,9 @@ from torch import nn
 from datamodules.bach_chorales import BachChorales
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dac import DACDiscriminator
-from framework.generators.dac import DAC
+from framework.generators.codecs.dac import DAC
+from framework.generators.codecs.quantisation import AveragedCodebook, Codebook
 from framework.generators.fourier import SpectrumEncoder
-from framework.generators.quantisation import AveragedCodebook, Codebook
 from framework.generators.vocos import VocosDecoder
 
 

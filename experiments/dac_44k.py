@@ -1,7 +1,7 @@
 """The Descript audio codec."""
 
 from datamodules.bach_chorales import BachChorales
-from framework.generators.dac import DAC
+from framework.generators.codecs.dac import DAC
 
 
 class DAC44k(DAC):

@@ -1,7 +1,7 @@
 """DDSP after its PyTorch port."""
 
 from datamodules.stems import BachStems
-from framework.generators.ddsp import DDSPPyTorch as DDSPPyTorchSystem
+from framework.generators.ddsp.system import DDSPPyTorch as DDSPPyTorchSystem
 
 
 class DDSPPyTorch(DDSPPyTorchSystem):

@@ -1,7 +1,7 @@
 """DDSP for one instrument."""
 
 from datamodules.stems import BachStems
-from framework.generators.ddsp import DDSP
+from framework.generators.ddsp.system import DDSP
 
 
 class DDSPSoloInstrument(DDSP):

@@ -1,7 +1,7 @@
 """A DDSP to start with."""
 
 from datamodules.stems import BachStems
-from framework.generators.ddsp import DDSP
+from framework.generators.ddsp.system import DDSP
 
 
 class DDSPViolin(DDSP):

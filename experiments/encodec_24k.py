@@ -1,7 +1,7 @@
 """EnCodec."""
 
 from datamodules.bach_chorales import BachChorales
-from framework.generators.encodec import Encodec
+from framework.generators.codecs.encodec import Encodec
 
 
 class Encodec24k(Encodec):

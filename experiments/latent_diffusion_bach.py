@@ -1,7 +1,7 @@
 """Latent diffusion, small."""
 
 from datamodules.bach_chorales import BachChorales
-from framework.generators.latent_diffusion import LatentDiffusion
+from framework.generators.latent.latent_diffusion import LatentDiffusion
 
 
 class LatentDiffusionBach(LatentDiffusion):

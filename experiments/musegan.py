@@ -1,7 +1,7 @@
 """MuseGAN on a folder of MIDI files."""
 
 from datamodules.pianorolls import MidiPianorolls
-from framework.generators.musegan import MuseGAN
+from framework.generators.musegan.system import MuseGAN
 
 
 class MuseGANTracks(MuseGAN):

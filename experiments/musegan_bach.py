@@ -1,7 +1,7 @@
 """MuseGAN composing for four voices."""
 
 from datamodules.pianorolls import BachPianorolls
-from framework.generators.musegan import SmallMuseGAN
+from framework.generators.musegan.system import SmallMuseGAN
 
 
 class MuseGANBach(SmallMuseGAN):

@@ -1,7 +1,7 @@
 """The hybrid model of MuseGAN's paper."""
 
 from datamodules.pianorolls import MidiPianorolls
-from framework.generators.musegan import PaperMuseGAN
+from framework.generators.musegan.system import PaperMuseGAN
 
 
 class MuseGANHybrid(PaperMuseGAN):

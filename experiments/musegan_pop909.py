@@ -1,7 +1,7 @@
 """MuseGAN composing melody, bridge and piano."""
 
 from datamodules.pianorolls import MidiPianorolls
-from framework.generators.musegan import MuseGAN
+from framework.generators.musegan.system import MuseGAN
 
 
 class MuseGANPop909(MuseGAN):

@@ -5,8 +5,8 @@ from torch import nn
 from datamodules.bach_chorales import BachChorales
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dac import DACDiscriminator
+from framework.generators.codecs.vae import VAE
 from framework.generators.fourier import SpectrumEncoder
-from framework.generators.vae import VAE
 from framework.generators.vocos import VocosDecoder
 
 

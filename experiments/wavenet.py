@@ -1,7 +1,7 @@
 """WaveNet."""
 
 from datamodules.bach_chorales import BachChorales
-from framework.generators.wavenet import WaveNet
+from framework.generators.wavenet.system import WaveNet
 
 
 class UnconditionalWaveNet(WaveNet):

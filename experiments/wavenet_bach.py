@@ -1,7 +1,7 @@
 """A WaveNet to start with."""
 
 from datamodules.stems import BachStems
-from framework.generators.wavenet import WaveNetVocoder
+from framework.generators.wavenet.system import WaveNetVocoder
 
 
 class WaveNetBach(WaveNetVocoder):

@@ -1,7 +1,7 @@
 """WaveNet playing single notes."""
 
 from datamodules.notes import Notes
-from framework.generators.wavenet import WaveNet
+from framework.generators.wavenet.system import WaveNet
 
 
 class WaveNetNotes(WaveNet):

@@ -1,7 +1,7 @@
 """r9y9's WaveNet vocoder with a mixture of logistics."""
 
 from datamodules.bach_chorales import BachChorales
-from framework.generators.wavenet import WaveNetVocoder
+from framework.generators.wavenet.system import WaveNetVocoder
 from framework.losses.likelihood import Distribution, LogisticMixture
 
 

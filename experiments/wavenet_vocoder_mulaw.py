@@ -1,7 +1,7 @@
 """r9y9's WaveNet vocoder with the paper's softmax."""
 
 from datamodules.bach_chorales import BachChorales
-from framework.generators.wavenet import WaveNetVocoder
+from framework.generators.wavenet.system import WaveNetVocoder
 
 
 class WaveNetVocoderMuLaw(WaveNetVocoder):

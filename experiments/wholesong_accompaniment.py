@@ -1,7 +1,7 @@
 """The piano of a pop song, given its lead sheet."""
 
 from datamodules.pop909_levels import Pop909Accompaniments
-from framework.generators.wholesong import WholeSongLevel
+from framework.generators.wholesong.system import WholeSongLevel
 
 
 class WholeSongAccompaniment(WholeSongLevel):

@@ -1,7 +1,7 @@
 """Phrases of a chorale and their keys."""
 
 from datamodules.chorale_levels import ChoraleForms
-from framework.generators.wholesong import SmallSongLevel
+from framework.generators.wholesong.system import SmallSongLevel
 
 
 class WholeSongBachForm(SmallSongLevel):

@@ -1,7 +1,7 @@
 """Soprano and bass of a chorale, given its harmony and form."""
 
 from datamodules.chorale_levels import ChoraleOuterVoices
-from framework.generators.wholesong import SmallSongLevel
+from framework.generators.wholesong.system import SmallSongLevel
 
 
 class WholeSongBachOuter(SmallSongLevel):

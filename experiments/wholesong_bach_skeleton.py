@@ -1,7 +1,7 @@
 """The soprano's skeleton and the harmony of a chorale, given its form."""
 
 from datamodules.chorale_levels import ChoraleSkeletons
-from framework.generators.wholesong import SmallSongLevel
+from framework.generators.wholesong.system import SmallSongLevel
 
 
 class WholeSongBachSkeleton(SmallSongLevel):

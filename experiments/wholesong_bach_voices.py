@@ -1,7 +1,7 @@
 """Alto and tenor of a chorale, given its outer voices, harmony and form."""
 
 from datamodules.chorale_levels import ChoraleInnerVoices
-from framework.generators.wholesong import SmallSongLevel
+from framework.generators.wholesong.system import SmallSongLevel
 
 
 class WholeSongBachVoices(SmallSongLevel):

@@ -1,7 +1,7 @@
 """Melody and chords of a pop song in outline, given its form."""
 
 from datamodules.pop909_levels import Pop909Counterpoints
-from framework.generators.wholesong import WholeSongLevel
+from framework.generators.wholesong.system import WholeSongLevel
 
 
 class WholeSongCounterpoint(WholeSongLevel):

@@ -1,7 +1,7 @@
 """Keys and phrases of a pop song."""
 
 from datamodules.pop909_levels import Pop909Forms
-from framework.generators.wholesong import WholeSongLevel
+from framework.generators.wholesong.system import WholeSongLevel
 
 
 class WholeSongForm(WholeSongLevel):

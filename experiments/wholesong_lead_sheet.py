@@ -1,7 +1,7 @@
 """Melody and chords of a pop song, given their outline."""
 
 from datamodules.pop909_levels import Pop909LeadSheets
-from framework.generators.wholesong import WholeSongLevel
+from framework.generators.wholesong.system import WholeSongLevel
 
 
 class WholeSongLeadSheet(WholeSongLevel):

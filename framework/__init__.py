@@ -1,0 +1,3 @@
+from framework import aliases
+
+aliases.install()

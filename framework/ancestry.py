@@ -15,6 +15,8 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from framework.aliases import first_name
+
 LIBRARIES = ("builtins", "abc", "typing", "torch", "lightning", "pytorch_lightning", "lightning_fabric")
 """Packages whose base classes every system has; what they define does not tell two systems apart."""
 MECHANISM = ("framework.hyperparameters", "framework.lightning")
@@ -76,7 +78,7 @@ def path_of(cls: type) -> str:
     That is `module:Class` where this name leads to the class. A class that was made by a function, or whose name was
     taken by a later one, also has a hash of its methods and constants in its name.
     """
-    path = f"{cls.__module__}:{cls.__qualname__}"
+    path = f"{first_name(cls.__module__)}:{cls.__qualname__}"
     return path if is_importable(cls) else f"{path}#{_digest(cls)}"
 
 
@@ -101,7 +103,7 @@ def _digest(cls: type) -> str:
 def _described(value: Any, seen: tuple[int, ...] = ()) -> Iterator[str]:
     """Yield what a method does or a constant is, as text that is the same in every process."""
     if isinstance(value, type):
-        yield f"{value.__module__}:{value.__qualname__}"
+        yield f"{first_name(value.__module__)}:{value.__qualname__}"
     elif value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
         yield repr(value)
     else:

@@ -4,7 +4,6 @@ An experiment's name is its module below `experiments/`; the last part is enough
 holds several is addressed as `module.Class`.
 """
 
-import ast
 import contextlib
 import hashlib
 import importlib
@@ -113,57 +112,9 @@ def _like(name: str, modules: list[str]) -> str:
     return f"did you mean {stem}?" if stem in short else "it is a path, and the name of an experiment is needed"
 
 
-def find_sweep(name: str) -> tuple[str, Any, str]:
-    """Return a sweep's name, the sweep, and what its module's docstring says first.
-
-    The name is the module's where that holds one sweep, else `module.object`.
-
-    Raises:
-        UnknownExperimentError: naming the nearest.
-    """
-    from framework.sweeps.sweep import Sweep
-
-    name = name.removeprefix(f"{PACKAGE}.")
-    known = list(sweep_modules())
-    for module, wanted in ((name, ""), name.rpartition(".")[::2]):
-        matching = [m for m in known if m == module] or [m for m in known if m.rpartition(".")[2] == module]
-        if len(matching) > 1:
-            raise UnknownExperimentError(f"{name!r} is ambiguous: {' or '.join(matching)}")
-        if not matching:
-            continue
-        values = vars(importlib.import_module(f"{PACKAGE}.{matching[0]}"))
-        question = (values["__doc__"] or "").strip().partition("\n")[0]
-        found = {key: value for key, value in values.items() if isinstance(value, Sweep)}
-        short = matching[0].rpartition(".")[2]
-        if wanted in found:
-            return (short if len(found) == 1 else f"{short}.{wanted}"), found[wanted], question
-        if not wanted and len(found) == 1:
-            return short, next(iter(found.values())), question
-        held = " and ".join(f"{matching[0]}.{key}" for key in found) or "no sweep"
-        raise UnknownExperimentError(f"{matching[0]} holds {held}: name one of them")
-    names = [*known, *(m.rpartition(".")[2] for m in known)]
-    raise UnknownExperimentError(f"no sweep {name!r}: {nearest(name, names)} (`ostinato sweep` lists all)")
-
-
-def is_sweep_name(name: str) -> bool:
-    """Say whether a module below `experiments/` that speaks of a `Sweep` is named, or an object in one."""
-    known = {part for module in sweep_modules() for part in (module, module.rpartition(".")[2])}
-    return bool({name, name.rpartition(".")[0]} & known)
-
-
-def sweep_modules() -> dict[str, str]:
-    """Return what the modules below `experiments/` that speak of a `Sweep` say first, without importing them."""
-    package = importlib.util.find_spec(PACKAGE)
-    folders = [Path(location) for location in package.submodule_search_locations or []] if package else []
-    sources = ((m, folder / f"{m.replace('.', '/')}.py") for m in module_names() for folder in folders)
-    texts = ((module, path.read_text()) for module, path in sources if path.is_file())
-    spoken = {module: ast.get_docstring(ast.parse(text)) or "" for module, text in texts if "Sweep(" in text}
-    return {module: docstring.partition("\n")[0] for module, docstring in spoken.items()}
-
-
 def entries() -> list[Entry]:
     """Return all experiments with what each changes; read from a cache while no source file has changed."""
-    from datamodules.cache import cache_folder
+    from framework.cache import cache_folder
 
     cached = cache_folder() / "catalogue" / f"{sources_state()}.json"
     with contextlib.suppress(OSError, ValueError, TypeError):

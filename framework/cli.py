@@ -74,9 +74,9 @@ def run(arguments: list[str]) -> int:
     Raises:
         UnknownCommandError: there is no such command.
     """
-    from framework.commands.usage import COMMANDS, HELP, VERSION, known_help, overview, version_line
     from framework.hyperparameters import nearest
     from framework.progress import busy
+    from framework.workflow.usage import COMMANDS, HELP, VERSION, known_help, overview, version_line
 
     command, *rest = arguments or HELP
     if command in HELP:

@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Self, TypeVar
 
-from framework.runs.liveness import alive
+from framework.liveness import alive
 
 Item = TypeVar("Item")
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.errors import InvalidValueError
-from framework.generators.layers import remove_weight_norm
+from framework.inference.layers import remove_weight_norm
 from framework.private_names.of_torch import with_children
 from framework.runs.identity import of_project
 from framework.runs.released import ReleaseError, read_release

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from framework.audio.folders import AUDIO_SUFFIXES
 from framework.errors import OstinatoError
+from framework.folders import AUDIO_SUFFIXES
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a quota or a file that has reached its limit."""

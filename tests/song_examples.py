@@ -1,7 +1,7 @@
 """Songs made by hand, for tests."""
 
-from datamodules.songs import Chord, Phrase, Song, reduced
 from framework.music.notes import Note
+from framework.music.songs import Chord, Phrase, Song, reduced
 
 TUNE = (72, 74, 76, 77, 79, 77, 76, 74)
 OTHER = (79, 76, 72, 76, 74, 71, 72, 72)

@@ -10,10 +10,10 @@ import lightning as L
 import pytest
 
 from framework.cli import main
-from framework.commands import options
-from framework.commands.parser import OneLineParser, option_strings
-from framework.commands.usage import COMMANDS, parser
 from framework.hyperparameters import Hyperparameters
+from framework.workflow import options
+from framework.workflow.parser import OneLineParser, option_strings
+from framework.workflow.usage import COMMANDS, parser
 
 ROOT = Path(__file__).parents[1]
 TRAINER = set(inspect.signature(L.Trainer).parameters)
@@ -66,7 +66,7 @@ EXPERIMENTAL = ("model.", "data.", "trainer.")
 def hyperparameters():
     """Return the names that can stand behind `--model.` and `--data.`, of all systems and data modules."""
     for package in ("framework/generators", "framework/paradigms", "datamodules"):
-        for path in (ROOT / package).glob("[a-z]*.py"):
+        for path in (ROOT / package).rglob("[a-z]*.py"):
             importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
     found = {"model": set(), "data": set()}
     classes = [Hyperparameters]

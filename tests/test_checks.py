@@ -10,9 +10,9 @@ from framework.discriminators.multi_scale import MultiScaleDiscriminator
 from framework.discriminators.sub_band_cqt import MultiScaleSubBandCQTDiscriminator
 from framework.errors import OstinatoError
 from framework.generators.bigvgan import BigVGANGenerator
-from framework.generators.code_transformer import CodeTransformer
-from framework.generators.dac import DACDecoder
+from framework.generators.codecs.dac import DACDecoder
 from framework.generators.hifigan import HiFiGAN, HiFiGANGenerator
+from framework.generators.latent.code_transformer import CodeTransformer
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
 
 

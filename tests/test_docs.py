@@ -14,13 +14,14 @@ from noise_clips import Noise
 
 from datamodules.audio_folder import AudioFolder
 from framework.audio.files import save_audio
-from framework.catalogue import UnknownExperimentError, find, find_sweep, sweep_modules
-from framework.commands.options import OF_EXPERIMENTS, add_experiment_options
-from framework.commands.parser import OneLineParser
-from framework.commands.usage import COMMANDS, examples, parser
+from framework.catalogue import UnknownExperimentError, find
 from framework.evaluation.metrics.shelf import metrics_named
+from framework.sweeps.find import find_sweep, sweep_modules
 from framework.sweeps.sweep import Sweep
 from framework.trainer_arguments import ARGUMENTS
+from framework.workflow.options import OF_EXPERIMENTS, add_experiment_options
+from framework.workflow.parser import OneLineParser
+from framework.workflow.usage import COMMANDS, examples, parser
 
 ROOT = Path(__file__).parents[1]
 TOP = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]

@@ -78,7 +78,7 @@ BODIES = {
 """,
     "has a pool of processes": """
     import time
-    from datamodules.parallel import in_parallel
+    from datamodules.packing.parallel import in_parallel
     print('begun', flush=True)
     list(in_parallel(time.sleep, [(100,)] * 3))
 """,

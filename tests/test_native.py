@@ -115,4 +115,4 @@ def test_sources_are_installed_with_the_package():
     import tomllib
 
     settings = tomllib.loads((native.SOURCES.parents[1] / "pyproject.toml").read_text())
-    assert "*.cpp" in settings["tool"]["setuptools"]["package-data"]["framework.native"]
+    assert "*.cpp" in settings["tool"]["setuptools"]["package-data"]["*"]

@@ -14,13 +14,14 @@ from noise_clips import Noise
 from safetensors.torch import save_file
 
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
-from framework.generators.encodec import Encodec
+from framework.export import release as releasing
+from framework.export.release import begin_from, load_judged, release
+from framework.generators.codecs.encodec import Encodec
 from framework.generators.hifigan import HiFiGAN
 from framework.paradigms.noise_driven import NoiseDriven
 from framework.release import Released, load
-from framework.runs import released, releasing
+from framework.runs import released
 from framework.runs.checkpoints import AtomicCheckpointIO, CheckpointError, read_checkpoint
-from framework.runs.releasing import begin_from, load_judged, release
 
 FACTS = {"experiment": "experiments.tiny:Tiny", "step": 3, "run": "0123456789", "family": None, "data": None}
 

@@ -15,11 +15,11 @@ from noise_clips import Noise
 from framework.audio.files import load_audio, save_audio
 from framework.audio.mel import preset
 from framework.cli import main
-from framework.commands import options, usage
 from framework.evaluation.metrics.metric import Clip
 from framework.evaluation.metrics.shelf import metrics_named
+from framework.export.release import release
 from framework.generators.mel_inversion import MelInversion
-from framework.runs.releasing import release
+from framework.workflow import options, usage
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tasks.md").read_text()

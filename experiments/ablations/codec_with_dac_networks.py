@@ -1,7 +1,7 @@
 from torch import nn
 
 from experiments.codec_bach import CodecBach
-from framework.generators.dac import DAC
+from framework.generators.codecs.dac import DAC
 
 
 class WithDACNetworks(CodecBach):

@@ -1,5 +1,5 @@
 from experiments.codec_bach import CodecBach
-from framework.generators.quantisation import Codebook, FactorisedCodebook
+from framework.generators.codecs.quantisation import Codebook, FactorisedCodebook
 
 
 class WithLearntCodebooks(CodecBach):

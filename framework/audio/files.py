@@ -13,10 +13,10 @@ from torch import Tensor
 from framework.audio.checks import check_shape
 from framework.audio.decoding.reader import AudioReader, DecodingError, Ending
 from framework.audio.envelopes import full_precision
-from framework.audio.folders import AUDIO_SUFFIXES, ignored, list_folder, printable
 from framework.audio.resample import resample as resample_array
 from framework.audio.resample import resample_blocks
 from framework.errors import OstinatoError
+from framework.folders import AUDIO_SUFFIXES, ignored, list_folder, printable
 from framework.os_errors import explain
 from framework.writing import ErrorKeeper, replacing
 

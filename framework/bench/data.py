@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from datamodules.audio_data import AudioData
-from datamodules.loader import finished
+from datamodules.streaming.audio_data import AudioData
+from datamodules.streaming.loader import finished
 from framework.bench.harness import BenchError, Contender, Contest
 from framework.bench.loaders import FULL_SCALE, Batch, file_batches, rivals, webdataset_batches
 from framework.bench.recordings import SAMPLE_RATE, pack_recordings, recordings

@@ -18,7 +18,7 @@ from framework.bench.harness import BenchError, Contender, Contest
 from framework.bench.machine import device, has_bf16, synchronise
 from framework.bench.training_step import load_models
 from framework.generators.hifigan import HiFiGANGenerator
-from framework.native.streams import compiled as compiled_streams
+from framework.inference.compiled import compiled as compiled_streams
 from framework.runs.importers import load_official
 
 RATE, FRAMES = 22050, 172

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datamodules.shards import ShardWriter, encode_audio, to_pcm, write_manifest
+from datamodules.shards.writer import ShardWriter, encode_audio, to_pcm, write_manifest
 
 SAMPLE_RATE = 22050
 _NOTE = 3 * SAMPLE_RATE

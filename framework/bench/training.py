@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from framework.bench.harness import BenchError
-from framework.commands.experiment import quieten
 from framework.paradigms.system import System
+from framework.quiet import quieten
 
 
 class OneBatch(L.LightningDataModule):

@@ -16,11 +16,11 @@ from torch.nn.functional import one_hot, pad
 
 from framework.audio.mu_law import encode
 from framework.bench.harness import BenchError, Contender, Contest
-from framework.generators.wavenet_eager import EagerSteps
-from framework.generators.wavenet_network import WaveNetNetwork
-from framework.generators.wavenet_queue import sample_by_queue
-from framework.generators.wavenet_sampling import cached_outputs, sample
-from framework.generators.wavenet_weights import SamplingWeights
+from framework.generators.wavenet.eager import EagerSteps
+from framework.generators.wavenet.network import WaveNetNetwork
+from framework.generators.wavenet.queue import sample_by_queue
+from framework.generators.wavenet.sampling import cached_outputs, sample
+from framework.generators.wavenet.weights import SamplingWeights
 from framework.losses.likelihood import LEVELS, MuLawSoftmax
 from framework.native.build import library
 

@@ -10,11 +10,11 @@ import shlex
 from dataclasses import asdict
 from pathlib import Path
 
-from framework.commands import usage
-from framework.commands.options import BENCH_OUTPUT
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 from framework.progress import busy
+from framework.workflow import usage
+from framework.workflow.options import BENCH_OUTPUT
 from framework.writing import check_outputs, output_folder, write_atomically
 
 PACKAGE = "framework.bench"

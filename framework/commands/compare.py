@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.catalogue import UnknownExperimentError, find, is_sweep_name
-from framework.commands import usage
+from framework.catalogue import UnknownExperimentError, find
 from framework.commands.evaluate import measured, open_evaluation
-from framework.commands.parser import Parser, UsageError
 from framework.evaluation.columns import run_folder_of, short
 from framework.evaluation.comparison import Comparison, compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
@@ -22,8 +20,11 @@ from framework.evaluation.page.page import slug, write_page
 from framework.listening.columns import with_listening
 from framework.runs.finished import checkpoint_step
 from framework.runs.provenance import few
+from framework.sweeps.find import is_sweep_name
 from framework.sweeps.record import read_record, record_path, sweep_command
 from framework.tracking.comparison_log import log_comparison
+from framework.workflow import usage
+from framework.workflow.parser import Parser, UsageError
 from framework.workflow.runs import ReleasedRun, is_path, run_named
 from framework.writing import check_outputs, output_folder, write_atomically
 

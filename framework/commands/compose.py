@@ -9,31 +9,32 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.chorale_songs import STEPS, within_ranges
-from datamodules.song_files import load_song, save_song
-from datamodules.song_midi import Score, save_midi, voices_of
-from datamodules.songs import Song
-from datamodules.soundfont import SOLOS
+from datamodules.bach.songs import STEPS, within_ranges
 from framework.audio.files import check_finite, save_audio
 from framework.audio.mel import PRESETS
 from framework.audio.resample import resample
-from framework.commands import fit, usage
-from framework.commands.experiment import ExperimentCLI, open_experiment
-from framework.commands.parser import UsageError
-from framework.commands.trained import loaded, open_trained
+from framework.commands import fit
 from framework.composition.cascade import number_of, write_form, write_level
 from framework.composition.forms import form_of, form_text
 from framework.composition.page import write_page
 from framework.composition.playing import RATE, in_seconds, mixed, own_stems, sampled, through
-from framework.evaluation.metrics.structure import structure
 from framework.hyperparameters import nearest
 from framework.music.midi.reader import read_score
 from framework.music.midi.score import described
 from framework.music.notes import VOICES, Note
+from framework.music.song_files import load_song, save_song
+from framework.music.song_midi import Score, save_midi, voices_of
+from framework.music.songs import Song
+from framework.music.soundfont import SOLOS
+from framework.music.structure import structure
 from framework.progress import busy, progress
 from framework.runs.finding import RunNotFoundError
 from framework.tracking.media import log_mel_picture
+from framework.workflow import usage
+from framework.workflow.experiment import ExperimentCLI, open_experiment
+from framework.workflow.parser import UsageError
 from framework.workflow.runs import find_run
+from framework.workflow.trained import loaded, open_trained
 from framework.writing import check_outputs, output_file
 
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")

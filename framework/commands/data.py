@@ -5,10 +5,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from datamodules.midi_report import midi_lines, midi_report
-from datamodules.recordings import Skipped
+from datamodules.packing.recordings import Skipped
 from datamodules.report import Report, report
-from framework.commands import usage
 from framework.errors import InvalidValueError
+from framework.workflow import usage
 from framework.writing import check_outputs, replacing
 
 _LISTED = 10

@@ -9,7 +9,7 @@ from torch import Tensor
 from framework.audio.coded_files import CodedFileError, CodedHeader, read_codes, read_header
 from framework.audio.files import WRITABLE_SUFFIXES, save_pieces
 from framework.commands.encode import open_codec
-from framework.generators.codec import Codec
+from framework.generators.codecs.codec import Codec
 from framework.progress import Progress
 from framework.writing import check_outputs, output_file
 

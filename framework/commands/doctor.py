@@ -13,13 +13,13 @@ from typing import Any, NamedTuple
 import lightning as L
 import torch
 
-from framework.commands.experiment import ExperimentCLI, open_experiment
 from framework.errors import OstinatoError
 from framework.evaluation.judge import judge
 from framework.progress import busy, progress
 from framework.strategies import check_devices
 from framework.tracking.callbacks import StepProgress
 from framework.tracking.wandb_log import wandb_mode
+from framework.workflow.experiment import ExperimentCLI, open_experiment
 
 CLIPS = 256
 """Training clips that are read."""

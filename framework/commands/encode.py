@@ -9,11 +9,11 @@ from torch import Tensor
 
 from framework.audio.coded_files import SUFFIX, CodedHeader, write_codes
 from framework.audio.files import AudioFileError, load_audio
-from framework.commands.experiment import ExperimentCLI
-from framework.commands.parser import UsageError
-from framework.commands.trained import open_trained
-from framework.generators.codec import Codec
+from framework.generators.codecs.codec import Codec
 from framework.progress import progress
+from framework.workflow.experiment import ExperimentCLI
+from framework.workflow.parser import UsageError
+from framework.workflow.trained import open_trained
 from framework.writing import check_outputs, output_file
 
 PIECE = 2**18

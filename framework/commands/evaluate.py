@@ -12,10 +12,8 @@ from typing import Any
 import torch
 from filelock import FileLock, Timeout
 
-from datamodules.shards import SPLITS
+from datamodules.shards.writer import SPLITS
 from framework.audio.files import safe_name
-from framework.commands.experiment import ExperimentCLI, file_hash
-from framework.commands.trained import Trained, open_trained
 from framework.evaluation.evaluating import evaluate
 from framework.evaluation.evaluation import Evaluation, EvaluationError, Subject
 from framework.evaluation.metrics.shelf import metrics_named
@@ -27,7 +25,9 @@ from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, few, sources_of
 from framework.runs.stored_files import DamagedFileError, read_metrics
+from framework.workflow.experiment import ExperimentCLI, file_hash
 from framework.workflow.runs import ReleasedRun, Run
+from framework.workflow.trained import Trained, open_trained
 
 SPEED = "speed/samples_per_second"
 TRAINING_CLIPS, RENDERED_CLIPS = 2_000, 50

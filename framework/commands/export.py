@@ -3,12 +3,12 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from framework.commands.experiment import ExperimentCLI
 from framework.commands.release import facts
-from framework.commands.trained import check_weights, open_trained
 from framework.export.exporting import export
 from framework.export.formats import FORMATS
 from framework.runs.checkpoints import read_checkpoint
+from framework.workflow.experiment import ExperimentCLI
+from framework.workflow.trained import check_weights, open_trained
 from framework.writing import check_outputs, output_file
 
 

@@ -17,9 +17,8 @@ from datamodules.one_clip import OneClip
 from framework.cache import clean_cache
 from framework.catalogue import first_line, shown
 from framework.cli import DEBUG
-from framework.commands.experiment import ExperimentCLI, is_terminal, open_experiment, plain
-from framework.commands.parser import UsageError
 from framework.evaluation.judge import judge, table
+from framework.export.release import begin_from
 from framework.interrupts import on_interruption, received
 from framework.runs.checkpoints import (
     LAST,
@@ -38,7 +37,6 @@ from framework.runs.guards import Liveness, SkippedSteps, Watchdog
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, provenance, sources_of
 from framework.runs.ranks import end_with_first_process, end_with_starter, use_rank_launcher
-from framework.runs.releasing import begin_from
 from framework.runs.resuming import of_this_run, started_from
 from framework.runs.signals import StopSignals, requeue
 from framework.runs.sources import hash_of
@@ -49,6 +47,8 @@ from framework.tracking.csv_log import CSVLog
 from framework.tracking.profile import StepProfile
 from framework.tracking.wandb_log import WandbLog, wandb_logger
 from framework.trainer_arguments import DEFAULTS, listed, settings_in_identity
+from framework.workflow.experiment import ExperimentCLI, is_terminal, open_experiment, plain
+from framework.workflow.parser import UsageError
 from framework.writing import Tolerant, WriteError, keep_output_from_failing
 
 Prepare = Callable[[dict[str, Any]], dict[str, Any]]

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 from framework.audio.files import safe_name
-from framework.commands.experiment import open_experiment
-from framework.commands.parser import UsageError
 from framework.commands.show import example
-from framework.commands.trained import Trained, loaded
 from framework.evaluation.filters import FilterBank, filter_banks, mel_spaced
 from framework.progress import busy, progress
 from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.identity import family
 from framework.tracking.filters import filter_picture
 from framework.tracking.wandb_log import wandb_logger
+from framework.workflow.experiment import open_experiment
+from framework.workflow.parser import UsageError
 from framework.workflow.runs import ReleasedRun, Run
+from framework.workflow.trained import Trained, loaded
 from framework.writing import check_outputs, output_folder, replacing
 
 

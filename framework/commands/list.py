@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from framework.catalogue import Entry, entries, sweep_modules
-from framework.commands import usage
+from framework.catalogue import Entry, entries
 from framework.errors import InvalidValueError
+from framework.sweeps.find import sweep_modules
+from framework.workflow import usage
 
 
 def run(arguments: list[str]) -> None:

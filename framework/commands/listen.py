@@ -4,8 +4,6 @@ from pathlib import Path
 from typing import Any
 
 from framework.commands import compare as compare_command
-from framework.commands import usage
-from framework.commands.parser import UsageError
 from framework.evaluation.comparison import compare
 from framework.evaluation.evaluation import EvaluationError, load_evaluation
 from framework.evaluation.page.page import slug
@@ -17,6 +15,8 @@ from framework.listening.report import listening_table, write_results
 from framework.listening.results import results_of
 from framework.listening.server import serving, wait
 from framework.tracking.comparison_log import log_comparison
+from framework.workflow import usage
+from framework.workflow.parser import UsageError
 
 
 def run(arguments: list[str]) -> None:

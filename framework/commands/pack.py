@@ -4,12 +4,12 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from datamodules.midi_files import is_written_music, pack_midi
-from datamodules.pack import pack, verify
-from datamodules.shards import MANIFEST
-from framework.commands import usage
-from framework.commands.parser import OneLineParser
+from datamodules.packing.midi import is_written_music, pack_midi
+from datamodules.packing.pack import pack, verify
+from datamodules.shards.writer import MANIFEST
 from framework.errors import InvalidValueError
+from framework.workflow import usage
+from framework.workflow.parser import OneLineParser
 from framework.writing import check_outputs
 
 

@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from framework.commands.experiment import ExperimentCLI
-from framework.commands.trained import Trained, check_weights, open_trained
+from framework.export.release import release
 from framework.progress import busy
 from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.identity import family, signature
 from framework.runs.released import SUFFIX, ReleaseError
-from framework.runs.releasing import release
+from framework.workflow.experiment import ExperimentCLI
+from framework.workflow.trained import Trained, check_weights, open_trained
 from framework.writing import check_outputs, output_file
 
 

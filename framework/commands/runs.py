@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from framework.commands import usage
 from framework.errors import InvalidValueError
 from framework.runs.finding import Listed, list_runs
+from framework.workflow import usage
 
 
 def run(arguments: list[str]) -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.catalogue import shown
-from framework.commands.experiment import ExperimentCLI, open_experiment
+from framework.workflow.experiment import ExperimentCLI, open_experiment
 
 
 def run(arguments: list[str]) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from framework.commands import usage
 from framework.sweeps.record import PlannedRun, read_record
 from framework.sweeps.slurm import job_of, jobs_in_queue
 from framework.sweeps.table import print_damages, print_failures, progress_table
+from framework.workflow import usage
 
 
 def run(arguments: list[str]) -> int | None:

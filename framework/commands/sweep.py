@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.live import Live
 
-from framework.catalogue import find_sweep
-from framework.commands import usage
 from framework.commands.list import sweep_lines
-from framework.commands.parser import Parser, UsageError, option_strings
 from framework.hyperparameters import nearest
 from framework.progress import busy
 from framework.sweeps import halving, slurm, wandb_sweep
+from framework.sweeps.find import find_sweep
 from framework.sweeps.local import LocalLauncher, Task, failures, visible_devices
 from framework.sweeps.record import PlannedRun, write_record
 from framework.sweeps.sweep import Sweep
 from framework.sweeps.table import duration, plan_table, print_damages, print_failures, progress_table
+from framework.workflow import usage
+from framework.workflow.parser import Parser, UsageError, option_strings
 from framework.writing import check_outputs
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 
 from framework.audio.files import WRITABLE_SUFFIXES, AudioFileError, NotFiniteError, audio_files, load_audio, save_audio
-from framework.commands.experiment import ExperimentCLI, open_experiment
-from framework.commands.parser import UsageError
-from framework.commands.trained import loaded
 from framework.errors import OstinatoError
 from framework.paradigms.system import seed_all
 from framework.progress import print_above, progress
 from framework.runs.provenance import few
+from framework.workflow.experiment import ExperimentCLI, open_experiment
+from framework.workflow.parser import UsageError
+from framework.workflow.trained import loaded
 from framework.writing import check_outputs, output_file
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.song_layouts import FORM, Layout, best_scale, form_image, window
-from datamodules.songs import Phrase, Song
+from framework.music.layouts import FORM, Layout, best_scale, form_image, window
+from framework.music.songs import Phrase, Song
 from framework.progress import progress
 
 

@@ -2,8 +2,8 @@
 
 import re
 
-from datamodules.songs import PHRASE_TYPES, Phrase
 from framework.errors import OstinatoError
+from framework.music.songs import PHRASE_TYPES, Phrase
 
 LETTERS = "ABCDEF"[:PHRASE_TYPES]
 _ASKED = LETTERS[:-1]  # the last kind is that of all other phrases: two of it have nothing in common

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from datamodules.roll_pictures import COLOURS
-from datamodules.songs import Song
 from framework.composition.forms import LETTERS
 from framework.music.notes import Note
+from framework.music.roll_pictures import COLOURS
+from framework.music.songs import Song
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em; color: #222 }

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from datamodules.chorale_clips import f0 as pitch_of
-from datamodules.loudness import LoudnessMeter
-from datamodules.songs import Song
-from datamodules.soundfont import SOLOS, Performance, render
+from datamodules.bach.clips import f0 as pitch_of
 from framework.audio.files import AudioFileError, audio_files, load_audio
+from framework.audio.integrated_loudness import LoudnessMeter
 from framework.audio.pitch_grid import FRAME_RATE, at_hops
 from framework.audio.resample import resample
 from framework.composition.cascade import number_of
 from framework.errors import OstinatoError
 from framework.music.notes import PERCUSSION, Note
+from framework.music.songs import Song
+from framework.music.soundfont import SOLOS, Performance, render
 
 RATE = 44_100
 PEAK = 10 ** (-1 / 20)

@@ -18,10 +18,11 @@ from framework.audio.griffin_lim import GriffinLim
 from framework.errors import OstinatoError
 from framework.evaluation.cost import CostMeter
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, Subject
-from framework.evaluation.metrics.metric import Clip, Metric, RegenerationMetric, SetMetric, Trait
+from framework.evaluation.metrics.metric import Clip, Metric, RegenerationMetric, SetMetric
 from framework.evaluation.metrics.shelf import AnyMetric
 from framework.evaluation.statistics import Corrected, jackknife
 from framework.progress import Progress, length, progress
+from framework.traits import Trait
 
 NOT_FINITE = "NaN or infinite samples"
 

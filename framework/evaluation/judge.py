@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from framework.audio.distances import log_mel_error, stft_distance
 from framework.audio.files import safe_name, save_audio
 from framework.audio.griffin_lim import GriffinLim
-from framework.evaluation.distances import log_mel_error, stft_distance
+from framework.liveness import alive
 from framework.progress import progress
-from framework.runs.liveness import alive
 from framework.writing import Tolerant
 
 TITLES = {"log_mel_error": "log-mel error", "stft_distance": "MR-STFT distance"}

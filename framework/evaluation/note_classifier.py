@@ -16,9 +16,9 @@ from filelock import FileLock
 from torch import Tensor
 
 import framework.paradigms.classification
-from datamodules.cache import cache_folder
 from datamodules.notes import Notes
 from framework.audio.files import resample
+from framework.cache import cache_folder
 from framework.paradigms.classification import Classification
 from framework.paradigms.system import seed_all
 from framework.progress import busy

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from framework.export.formats import FORMATS
 from framework.export.programs import ExportError, Inputs, Program, program, traced
-from framework.generators.channels_last import Vocoder
+from framework.inference.channels_last import Vocoder
 from framework.paradigms.system import System
 from framework.progress import busy
 

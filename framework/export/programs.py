@@ -14,14 +14,14 @@ from framework.errors import OstinatoError
 from framework.export.fourier import RealFourierHead, RealSpectrum
 from framework.export.mel_inversion import RealMelInversion
 from framework.export.recurrent import ScannedLSTM
-from framework.generators.autoencoder import Autoencoder
+from framework.generators.codecs.autoencoder import Autoencoder
 from framework.generators.diffwave import DiffWave
 from framework.generators.fourier import Spectrum
-from framework.generators.layers import remove_weight_norm
 from framework.generators.mel_inversion import MelInversion, MelInversionNetwork
 from framework.generators.univnet import UnivNet
 from framework.generators.vocos import FourierHead
-from framework.generators.wavenet import WaveNet
+from framework.generators.wavenet.system import WaveNet
+from framework.inference.layers import remove_weight_norm
 from framework.paradigms.system import System
 
 TRACED = (2, 40)

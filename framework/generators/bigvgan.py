@@ -16,7 +16,7 @@ from framework.discriminators.multi_resolution import MultiResolutionDiscriminat
 from framework.discriminators.sub_band_cqt import MultiScaleSubBandCQTDiscriminator
 from framework.errors import InvalidValueError
 from framework.generators.hifigan import same_conv
-from framework.generators.layers import normed_conv, normed_upsampling
+from framework.inference.layers import normed_conv, normed_upsampling
 from framework.losses.mel import MelLoss
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
 from framework.paradigms.adversarial import Adversarial

@@ -9,20 +9,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from datamodules.pianorolls import Pianorolls
-from datamodules.roll_pictures import roll_picture
-from datamodules.soundfont import Performance, render
 from framework.annotations import MidiNumber, PositiveFloat, PositiveInt
 from framework.audio.griffin_lim import GriffinLim
 from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dcgan import DCGANDiscriminator, draw_weights
 from framework.errors import InvalidValueError
-from framework.evaluation.metrics.metric import Trait
-from framework.generators.musegan_tracks import described, traits_of
+from framework.generators.musegan.tracks import described, traits_of
 from framework.hyperparameters import runtime
 from framework.losses.adversarial import AdversarialLoss, NonSaturating
 from framework.music.notes import Note
+from framework.music.roll_pictures import roll_picture
+from framework.music.soundfont import Performance, render
 from framework.paradigms.noise_driven import NoiseDriven
+from framework.traits import Trait
 
 SIZE = 64
 PIANO, VELOCITY = 0, 90

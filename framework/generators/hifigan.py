@@ -13,14 +13,9 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_scale import MultiScaleDiscriminator
 from framework.errors import InvalidValueError
-from framework.generators.channels_last import Vocoder
-from framework.generators.incremental import Chain, Incremental, Pointwise, Sum, incremental
-from framework.generators.layers import (
-    Upsampling,
-    normed_conv,
-    normed_upsampling,
-    receptive_field,
-)
+from framework.inference.channels_last import Vocoder
+from framework.inference.incremental import Chain, Incremental, Pointwise, Sum, incremental
+from framework.inference.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
 from framework.losses.mel import MelLoss
 from framework.paradigms.adversarial import Adversarial
 

@@ -19,9 +19,9 @@ from framework.audio.mel_consistency import MelBands, MelConsistency, magnitude_
 from framework.audio.modified_stft import Estimate, Queue, Synthesis, transform_of
 from framework.audio.spsi import SinglePassInversion
 from framework.errors import InvalidValueError
-from framework.generators.channels_last import Vocoder
-from framework.generators.incremental import Incremental, incremental, run
 from framework.generators.vocos import VocosBackbone
+from framework.inference.channels_last import Vocoder
+from framework.inference.incremental import Incremental, incremental, run
 from framework.losses.magnitude import LogMagnitudeLoss, SpectralConvergence
 from framework.paradigms.system import System, Terms
 

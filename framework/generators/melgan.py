@@ -9,14 +9,9 @@ from framework.annotations import Depth, NonEmpty, PositiveInt
 from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
-from framework.generators.channels_last import Vocoder
-from framework.generators.incremental import Incremental, Sum, incremental
-from framework.generators.layers import (
-    Upsampling,
-    normed_conv,
-    normed_upsampling,
-    receptive_field,
-)
+from framework.inference.channels_last import Vocoder
+from framework.inference.incremental import Incremental, Sum, incremental
+from framework.inference.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.feature_matching import FeatureMatching
 from framework.paradigms.adversarial import Adversarial

@@ -9,9 +9,9 @@ from framework.annotations import Depth, NonEmpty, NonNegativeFloat, PositiveInt
 from framework.audio.pqmf import TAPS, SubBandAnalysis, SubBandSynthesis
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
-from framework.generators.incremental import Chain, Incremental, incremental
-from framework.generators.layers import Upsampling, receptive_field
 from framework.generators.melgan import MelGANGenerator
+from framework.inference.incremental import Chain, Incremental, incremental
+from framework.inference.layers import Upsampling, receptive_field
 from framework.losses.adversarial import AdversarialLoss, LeastSquares
 from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.adversarial import Adversarial

@@ -13,7 +13,7 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
 from framework.errors import InvalidValueError
-from framework.generators.layers import normed_conv, normed_upsampling
+from framework.inference.layers import normed_conv, normed_upsampling
 from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.adversarial import Adversarial
 

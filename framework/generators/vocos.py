@@ -12,7 +12,7 @@ from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitDiscriminator
-from framework.generators.incremental import Chain, Incremental, Pointwise, Sum, incremental
+from framework.inference.incremental import Chain, Incremental, Pointwise, Sum, incremental
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.mel import MelLoss
 from framework.paradigms.adversarial import Adversarial

@@ -40,7 +40,7 @@ inline Vector load(const float* numbers) {
   return loaded;
 }
 
-// As `framework/native/streams.py` has it.
+// As `framework/inference/compiled.py` has it.
 struct Layer {
   int64_t source, target, added;         // streams; `added` is -1 if there is none
   int64_t inputs, outputs;               // channels; those of each phase together

@@ -168,7 +168,7 @@ void product(long rows, const float* x, long x_stride, const Matrix& matrix, flo
   }
 }
 
-// As `Shape` and `Tensors` in framework/native/wavenet.py.
+// As `Shape` and `Tensors` in framework/generators/wavenet/compiled.py.
 struct Shape {
   int32_t layers, taps, residual, units, skip, levels, outputs, is_gated, mixtures;
   float residual_scale, skip_scale, smallest_log_scale;

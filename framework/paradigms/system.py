@@ -14,20 +14,20 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from framework.annotations import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, Seed
+from framework.audio.distances import log_mel_error, stft_distance
 from framework.audio.files import save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.discriminators.spectral_norm import SpectralNorm
 from framework.errors import InvalidTypeError, InvalidValueError
-from framework.evaluation.distances import log_mel_error, stft_distance
-from framework.evaluation.metrics.metric import Trait
-from framework.generators.channels_last import Vocoder
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
+from framework.inference.channels_last import Vocoder
 from framework.lightning import LightningDataModule, LightningModule
 from framework.paradigms.batches import complete, count, split
 from framework.paradigms.hooks import adopt_configure_optimizers, check_hooks
 from framework.paradigms.optimizers import NetworkOptimizers
 from framework.runs.loop_state import before_next_batch, begins_with_validation
 from framework.trainer_arguments import check_trainer
+from framework.traits import Trait
 
 LONG = 30.0
 """Seconds from which on a network that can generates a recording piece by piece."""

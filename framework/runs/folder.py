@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import yaml
 
+from framework.aliases import first_name
 from framework.hyperparameters import Hyperparameters
 from framework.runs.finished import LAST, checkpoint_step, has_ended, holds_end, is_whole
 from framework.runs.locks import is_locked, lock, owner
@@ -242,7 +243,7 @@ def folder_names(system: type) -> list[str]:
     It is the last part of the module's name. A module of one's own that defines several systems has a folder for each,
     `module.Class`; in a notebook or a script that was started by itself the class alone gives the name.
     """
-    module = system.__module__.rpartition(".")[2]
+    module = first_name(system.__module__).rpartition(".")[2]
     if system.__module__ == "__main__":
         return [system.__name__, module]
     if system.__module__.startswith("framework.") or len(_systems_beside(system)) < 2:

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 from lightning.pytorch.callbacks import Callback
 
-from framework.runs.liveness import alive, processor_seconds, seconds_since_alive
+from framework.liveness import alive, processor_seconds, seconds_since_alive
 from framework.runs.stored_files import RunError
 
 

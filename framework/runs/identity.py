@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from framework.aliases import first_name
 from framework.ancestry import path_of
 from framework.errors import InvalidTypeError
 from framework.hyperparameters import Hyperparameters
@@ -20,7 +21,7 @@ def canonical(value: Any) -> Any:
         TypeError: for anything but numbers, strings, `None`, sequences, mappings and classes.
     """
     if isinstance(value, type):
-        return f"{value.__module__}:{value.__qualname__}"
+        return f"{first_name(value.__module__)}:{value.__qualname__}"
     if isinstance(value, Mapping):
         return {str(key): canonical(item) for key, item in sorted(value.items())}
     if isinstance(value, (list, tuple)):

@@ -16,8 +16,8 @@ from typing import Any
 
 from framework.interrupts import SIGNALS, descendants, end_processes
 from framework.private_names.of_lightning import RankLauncherBase, default_launcher, set_launcher
+from framework.processes import end_with_parent
 from framework.runs.locks import is_locked
-from framework.runs.processes import end_with_parent
 
 FIRST_PROCESS = "OSTINATO_FIRST_PROCESS"
 """Environment variable in which the first process tells the ranks that it starts its process number."""

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framework.interrupts import stops_in_good_order
+from framework.processes import ends_with_this_process
 from framework.runs.locks import is_locked
-from framework.runs.processes import ends_with_this_process
 from framework.sweeps.record import ATTEMPT, PlannedRun, last_lines, metric_at, progress
 
 PROGRAM = (sys.executable, "-m", "framework.cli")

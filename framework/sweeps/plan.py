@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from framework.catalogue import UnknownExperimentError, find, name_of
-from framework.commands.experiment import ExperimentCLI, on_recordings
-from framework.commands.parser import UsageError
 from framework.hyperparameters import Hyperparameters, as_tuples
 from framework.runs.folder import RunError, folder_names, run_folder
 from framework.runs.identity import family, signature
@@ -18,6 +16,8 @@ from framework.runs.sources import Sources
 from framework.runs.stored_files import DamagedFileError, read_config
 from framework.sweeps.record import PlannedRun, progress
 from framework.sweeps.sweep import Choice, Sweep, SweepError, argument
+from framework.workflow.experiment import ExperimentCLI, on_recordings
+from framework.workflow.parser import UsageError
 
 NEWEST = 8
 """Runs of the same system that the cost is estimated from, the newest."""

@@ -12,12 +12,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from framework.catalogue import is_sweep_name
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 from framework.runs.folder import RunFolder, State
 from framework.runs.locks import lock
 from framework.runs.stored_files import TAIL, DamagedFileError, read_metrics
+from framework.sweeps.find import is_sweep_name
 from framework.writing import write_atomically
 
 ATTEMPT = "=== "

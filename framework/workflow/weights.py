@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from framework.export.release import load_judged
 from framework.runs.checkpoints import is_ours, load_weights_of, read_checkpoint
 from framework.runs.importers import load_official
-from framework.runs.releasing import load_judged
 
 
 def load_into(system: Any, path: str | Path) -> int:

@@ -142,6 +142,8 @@ CASES = {
 }  # fmt: skip
 ELSEWHERE = {
     "checks": "raises these errors",
+    "distances": "of evaluation, tested with it",
+    "integrated_loudness": "of packing, tested with it",
     "coded_files": "bytes and files; `pack` is tested below",
     "folders": "folders",
     "files": "files, whose errors have tests of their own; `resample` is here",

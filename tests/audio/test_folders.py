@@ -7,9 +7,9 @@ import pytest
 import soundfile
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.recordings import find_recordings
+from datamodules.packing.recordings import find_recordings
 from framework.audio.files import audio_files, safe_name
-from framework.audio.folders import AUDIO_SUFFIXES, ignored, list_folder, remedy
+from framework.folders import AUDIO_SUFFIXES, ignored, list_folder, remedy
 
 
 def touch(folder, *names):

@@ -9,10 +9,10 @@ import torch
 import torchaudio
 from torch import Tensor
 
-from datamodules.soundfont import Performance, render
 from framework.audio.griffin_lim import GriffinLim, fast_griffin_lim, invert_mel
 from framework.audio.mel import PRESETS, MelSpectrogram
 from framework.music.notes import Note
+from framework.music.soundfont import Performance, render
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "griffinlim.pt"
 

@@ -8,11 +8,11 @@ import soundfile
 import torch
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.pack import pack
-from datamodules.soundfont import SOLOS, Performance, render
+from datamodules.packing.pack import pack
 from framework.audio.pitch import PitchError, track_pitch
 from framework.commands.pack import run
 from framework.music.notes import Note
+from framework.music.soundfont import SOLOS, Performance, render
 
 pytest.importorskip("torchcrepe", reason="pip install 'ostinato[pitch]'")
 

@@ -14,17 +14,17 @@ import torch
 from midi_bytes import control, midi, off, on
 from song_examples import chorale
 
-from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
-from datamodules.loudness import LoudnessMeter
-from datamodules.song_files import load_song, save_song
-from datamodules.song_levels import SongLevel
-from datamodules.song_midi import save_midi
+from datamodules.bach.layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
+from datamodules.streaming.song_levels import SongLevel
+from framework.audio.integrated_loudness import LoudnessMeter
 from framework.cli import main
 from framework.commands import compose
-from framework.commands.experiment import open_experiment
 from framework.composition.playing import PlayingError, sampled
-from framework.generators.wholesong import SmallSongLevel
+from framework.generators.wholesong.system import SmallSongLevel
 from framework.music.notes import Note
+from framework.music.song_files import load_song, save_song
+from framework.music.song_midi import save_midi
+from framework.workflow.experiment import open_experiment
 
 FOUR = (CHORALE_FORM, CHORALE_SKELETON, CHORALE_OUTER, CHORALE_INNER)
 

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 from PIL import Image
 
-from datamodules.pack import pack
+from datamodules.packing.pack import pack
 from datamodules.report import report
 from framework.cli import main
 from framework.commands.data import histogram

@@ -10,7 +10,7 @@ from framework.audio.files import AudioFileError, save_pieces
 from framework.cli import main
 from framework.commands import decode, encode
 from framework.commands.encode import coded, header_of
-from framework.generators.dac import DAC
+from framework.generators.codecs.dac import DAC
 from framework.writing import OutputError
 
 

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from framework.catalogue import find
-from framework.commands.options import OF_EXPERIMENTS, OTHERS, TEST_KINDS
-from framework.commands.usage import COMMANDS, parser
 from framework.listening.plan import RANGES
+from framework.workflow.options import OF_EXPERIMENTS, OTHERS, TEST_KINDS
+from framework.workflow.usage import COMMANDS, parser
 
 QUICK = """
 import contextlib, io, json, sys

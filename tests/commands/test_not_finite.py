@@ -9,13 +9,13 @@ import soundfile
 import torch
 from midi_bytes import midi, off, on
 
-from datamodules.shards import ShardWriter
+from datamodules.shards.writer import ShardWriter
 from framework.audio.coded_files import CodedHeader, write_codes
 from framework.cli import main
 from framework.commands import compose, decode
 from framework.errors import InvalidValueError
 from framework.generators.griffin_lim import GriffinLimVocoder
-from framework.generators.wavenet import WaveNet
+from framework.generators.wavenet.system import WaveNet
 
 SYNTHESIZE = ["synthesize", "griffin_lim", "--model.iterations", "1"]
 

@@ -19,9 +19,10 @@ from PIL import Image
 from framework import writing
 from framework.audio.coded_files import CodedHeader, write_codes
 from framework.cli import main
-from framework.commands import bench, decode, options
+from framework.commands import bench, decode
 from framework.listening.make import make_test
 from framework.listening.plan import ListeningError
+from framework.workflow import options
 from framework.writing import OutputError, check_outputs, output_file, output_folder
 
 MINE = "not to be lost"

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.remote import RemoteCache
-from datamodules.shards import ShardWriter
+from datamodules.shards.remote import RemoteCache
+from datamodules.shards.writer import ShardWriter
 from framework.cli import main
 from framework.runs.stored_commands import ALLOW, StoredCommandError, distrust_commands, forget_commands
 
@@ -69,7 +69,7 @@ def run(place):
 def test_a_command_that_only_a_file_names_is_not_run(place, run, capsys, monkeypatch, words):
     monkeypatch.delenv(ALLOW, raising=False)
     settings = {"data": {"path": source(place, "hacked")}}
-    monkeypatch.setattr("framework.commands.experiment.find", lambda name: on_folder())
+    monkeypatch.setattr("framework.workflow.experiment.find", lambda name: on_folder())
     (place / "settings.yaml").write_text(yaml.safe_dump(settings))
     parameters = {"data.path": {"value": source(place, "hacked")}, "experiment": {"value": "griffin_lim"}}
     (place / "sweep.yaml").write_text(yaml.safe_dump({"method": "grid", "parameters": parameters}))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.audio_data import AudioData
 from datamodules.audio_folder import AudioFolder
-from datamodules.bad_clips import TooManyBadClipsError
-from datamodules.shards import ShardWriter, write_manifest
+from datamodules.shards.writer import ShardWriter, write_manifest
+from datamodules.streaming.audio_data import AudioData
+from datamodules.streaming.bad_clips import TooManyBadClipsError
 
 RATE = 22050
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from datamodules.bach_chorales import BachChorales
-from datamodules.shards import read_manifest
+from datamodules.shards.writer import read_manifest
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import pytest
 import soundfile
 from test_soundfont import measured_pitch
 
-from datamodules.chorale_clips import FRAME_RATE, Clip, Recipe, clips, f0
-from datamodules.chorales import Chorale, load_chorales
+from datamodules.bach.clips import FRAME_RATE, Clip, Recipe, clips, f0
+from datamodules.bach.corpus import Chorale, load_chorales
 from framework.music.notes import VOICES, Note
 
 RATE = 22_050

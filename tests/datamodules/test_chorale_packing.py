@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.chorale_clips import Recipe
-from datamodules.chorale_packing import make_once, pack_chorales, packed_name
-from datamodules.shards import SPLITS, read_manifest
+from datamodules.bach.clips import Recipe
+from datamodules.bach.packing import pack_chorales, packed_name
+from datamodules.packing.once import make_once
+from datamodules.shards.writer import SPLITS, read_manifest
 from framework.music.notes import VOICES
 
 RECIPE = Recipe(16_000, ("piano", "choir"), 6.0)
@@ -80,8 +81,9 @@ def test_a_killed_packing_is_not_taken_for_whole(tmp_path):
     folder = tmp_path / "killed"
     code = f"""if True:
         from pathlib import Path
-        from datamodules.chorale_packing import make_once, pack_chorales
-        from datamodules.chorale_clips import Recipe
+        from datamodules.bach.packing import pack_chorales
+        from datamodules.packing.once import make_once
+        from datamodules.bach.clips import Recipe
         make_once(Path({str(folder)!r}), lambda partial: pack_chorales(partial, 200, {RECIPE!r}))"""
     packing = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     while packing.poll() is None and not list(tmp_path.glob(".killed.*.part/train")):

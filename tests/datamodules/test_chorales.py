@@ -3,8 +3,9 @@ import zipfile
 
 import pytest
 
-from datamodules.chorale_splits import SPLITS, arrange, groups
-from datamodules.chorales import Chorale, ScoreError, load_chorales, read_chorale
+from datamodules.bach.corpus import Chorale, ScoreError, load_chorales, read_chorale
+from datamodules.bach.splits import arrange, groups
+from datamodules.packing.splits import SPLITS
 from framework.music.notes import Note
 
 

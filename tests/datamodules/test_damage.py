@@ -10,7 +10,7 @@ import soundfile
 import torch
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.shards import encode_audio, to_pcm
+from datamodules.shards.writer import encode_audio, to_pcm
 
 RATE, CLIPS = 22_050, 24
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.shards import encode_audio, to_pcm
+from datamodules.shards.writer import encode_audio, to_pcm
 
 RATE, CLIPS, SAMPLES, FRAME_RATE = 16_000, 40, 8_000, 100
 

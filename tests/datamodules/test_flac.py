@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules.flac import cut, join
-from datamodules.index import BadClipError, decode
+from datamodules.shards.flac import cut, join
+from datamodules.shards.index import BadClipError, decode
 
 
 def flac(rate, channels, seconds, subtype):

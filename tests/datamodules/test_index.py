@@ -11,10 +11,10 @@ import pytest
 import soundfile
 import webdataset
 
-from datamodules.index import cached_index, index_shard
-from datamodules.pack import verify
-from datamodules.shards import ShardWriter, encode_audio, read_manifest, to_pcm, write_manifest
-from datamodules.tar import BLOCK
+from datamodules.packing.pack import verify
+from datamodules.shards.index import cached_index, index_shard
+from datamodules.shards.tar import BLOCK
+from datamodules.shards.writer import ShardWriter, encode_audio, read_manifest, to_pcm, write_manifest
 
 
 def tone(seconds: float = 0.2, rate: int = 22050) -> np.ndarray:

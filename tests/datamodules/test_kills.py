@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from nursery import Child
 
-from datamodules.shards import ShardWriter, write_manifest
+from datamodules.shards.writer import ShardWriter, write_manifest
 
 OSTINATO = Path(sys.executable).with_name("ostinato")
 STEPS = 60

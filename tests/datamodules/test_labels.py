@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules.audio_data import AudioData
 from datamodules.audio_folder import AudioFolder
-from datamodules.shards import ShardWriter, write_manifest
+from datamodules.shards.writer import ShardWriter, write_manifest
+from datamodules.streaming.audio_data import AudioData
 from framework.audio.pitch_grid import at_hops
 
 RATE, FRAMES_A_SECOND = 16_000, 100

@@ -6,9 +6,9 @@ import soundfile
 import torch
 import torchaudio
 
-from datamodules.loudness import LoudnessMeter, k_weighting
-from datamodules.pack import pack
-from datamodules.reader import Reader
+from datamodules.packing.pack import pack
+from datamodules.shards.reader import Reader
+from framework.audio.integrated_loudness import LoudnessMeter, k_weighting
 
 
 def measured(audio, rate, piece=7777):

@@ -5,9 +5,9 @@ import json
 import pytest
 from midi_bytes import control, midi, off, on, quarters
 
-from datamodules.midi_files import MidiFolderError, pack_midi, read_folder
 from datamodules.midi_report import midi_report
-from datamodules.pack import verify
+from datamodules.packing.midi import MidiFolderError, pack_midi, read_folder
+from datamodules.packing.pack import verify
 from framework.commands.data import run as data
 from framework.commands.pack import run as pack
 from framework.errors import InvalidValueError

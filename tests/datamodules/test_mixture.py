@@ -8,7 +8,7 @@ import soundfile
 
 from datamodules.audio_folder import AudioFolder
 from datamodules.mixture import Mixture
-from datamodules.shards import ShardWriter, write_manifest
+from datamodules.shards.writer import ShardWriter, write_manifest
 
 
 def packed(folder, train, validation):

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from test_soundfont import measured_pitch
 
-from datamodules.note_clips import held_out
+from datamodules.bach.note_clips import held_out
 from datamodules.notes import Notes
-from datamodules.soundfont import Performance, render
 from datamodules.stems import BachStems
 from framework.music.notes import PERCUSSION
+from framework.music.soundfont import Performance, render
 
 RATE = 16_000
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.shards import ShardWriter, write_manifest
+from datamodules.shards.writer import ShardWriter, write_manifest
 
 RATE = 8_000
 

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules import clipping
-from datamodules.arrays import load_array
 from datamodules.audio_folder import AudioFolder
-from datamodules.index import index_shard
-from datamodules.loudness import LoudnessMeter
-from datamodules.pack import pack
-from datamodules.reader import Reader
+from datamodules.packing import clipping
+from datamodules.packing.pack import pack
 from datamodules.report import report
-from datamodules.tar import BLOCK, TarDamage, members
+from datamodules.shards.arrays import load_array
+from datamodules.shards.index import index_shard
+from datamodules.shards.reader import Reader
+from datamodules.shards.tar import BLOCK, TarDamage, members
+from framework.audio.integrated_loudness import LoudnessMeter
 from framework.os_errors import MachineError
 
 RATE = 22050

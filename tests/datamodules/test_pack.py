@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from datamodules import clipping
 from datamodules.audio_folder import AudioFolder
-from datamodules.index import index_shard
-from datamodules.pack import pack, verify
-from datamodules.reader import Reader
-from datamodules.recordings import find_recordings, jobs
-from datamodules.shards import ShardWriter
+from datamodules.packing import clipping
+from datamodules.packing.pack import pack, verify
+from datamodules.packing.recordings import find_recordings, jobs
+from datamodules.shards.index import index_shard
+from datamodules.shards.reader import Reader
+from datamodules.shards.writer import ShardWriter
 from framework.audio.resample import resample
 
 
@@ -232,7 +232,9 @@ def test_a_killed_packing_goes_on_and_never_looks_whole(tmp_path):
     random = np.random.default_rng(0)
     for number in range(8):
         write(source / f"{number}.wav", random.uniform(-0.5, 0.5, 44100 * 15), 44100)
-    command = f"from pathlib import Path; from datamodules.pack import pack; pack(Path({str(source)!r}), Path(%r))"
+    command = (
+        f"from pathlib import Path; from datamodules.packing.pack import pack; pack(Path({str(source)!r}), Path(%r))"
+    )
     out, partial = tmp_path / "out", tmp_path / ".out.partial"
     environment = os.environ | {"PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from datamodules.parallel import in_parallel
+from datamodules.packing.parallel import in_parallel
 
 
 def test_results_come_in_order():
@@ -18,7 +18,9 @@ def test_an_error_in_a_worker_is_raised_here():
 
 def test_a_script_without_a_guard_does_not_start_itself(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("from datamodules.parallel import in_parallel\nprint(list(in_parallel(abs, [(-1,), (2,)])))\n")
+    script.write_text(
+        "from datamodules.packing.parallel import in_parallel\nprint(list(in_parallel(abs, [(-1,), (2,)])))\n"
+    )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, env={"PYTHONPATH": "."})
     assert (done.stdout, done.returncode) == ("[1, 2]\n", 0), done.stderr
 
@@ -27,7 +29,7 @@ def test_a_script_without_a_guard_does_not_start_itself(tmp_path):
 def test_workers_end_with_a_killed_parent():
     code = """if True:
         import time
-        from datamodules.parallel import in_parallel
+        from datamodules.packing.parallel import in_parallel
         results = in_parallel(time.sleep, [(0,), (60,), (60,)])
         next(results)
         print("up", flush=True)

@@ -11,8 +11,8 @@ import pretty_midi
 import pytest
 import torch
 
-from datamodules.chorales import read_chorale
-from datamodules.midi_files import MidiFolderError, fifths, midi_files, pack_midi, read_midi
+from datamodules.bach.corpus import read_chorale
+from datamodules.packing.midi import MidiFolderError, fifths, midi_files, pack_midi, read_midi
 from datamodules.pianorolls import (
     BachPianorolls,
     MidiPianorolls,

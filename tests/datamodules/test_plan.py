@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datamodules.plan import Plan, mix, permute, uniform
+from datamodules.streaming.plan import Plan, mix, permute, uniform
 
 shard_counts = st.lists(st.integers(0, 40), min_size=1, max_size=6).filter(sum)
 

@@ -10,9 +10,9 @@ import soundfile
 import torch
 import torchaudio
 
-from datamodules.index import BadClipError
-from datamodules.reader import Reader
-from datamodules.shards import ShardWriter
+from datamodules.shards.index import BadClipError
+from datamodules.shards.reader import Reader
+from datamodules.shards.writer import ShardWriter
 
 RATE = 22050
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from datamodules import remote
 from datamodules.audio_folder import AudioFolder
-from datamodules.bad_clips import TooManyBadClipsError
-from datamodules.remote import DownloadError, RemoteCache
-from datamodules.shards import ShardWriter, write_manifest
+from datamodules.shards import remote
+from datamodules.shards.remote import DownloadError, RemoteCache
+from datamodules.shards.writer import ShardWriter, write_manifest
+from datamodules.streaming.bad_clips import TooManyBadClipsError
 
 RATE = 22050
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 from song_examples import chorale
 
-from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
-from datamodules.song_layouts import form_of, similar_segments
-from datamodules.song_levels import Drawn, SongLevel
-from datamodules.songs import Phrase, Song
+from datamodules.bach.layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER, CHORALE_SKELETON
+from datamodules.streaming.song_levels import Drawn, SongLevel
+from framework.music.layouts import form_of, similar_segments
+from framework.music.songs import Phrase, Song
 
 LEVELS = (CHORALE_FORM, CHORALE_SKELETON, CHORALE_OUTER, CHORALE_INNER)
 

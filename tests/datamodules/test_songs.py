@@ -8,15 +8,25 @@ import pretty_midi
 import pytest
 from song_examples import chorale, quarters
 
-from datamodules.chorale_songs import chorale_song, phrase_kinds
-from datamodules.chorales import Chorale
-from datamodules.pop909_layouts import ACCOMPANIMENT, COUNTERPOINT, LEAD_SHEET, SONG_FORM
-from datamodules.pop909_songs import LABELS, Pop909Error, pop909_songs, read_piano
-from datamodules.song_files import SongFileError, load_song, save_song
-from datamodules.song_midi import load_midi, save_midi
-from datamodules.songs import Chord, Phrase, Song, estimated_key, key_roll, note_roll, phrase_roll, reduced, stretched
+from datamodules.bach.corpus import Chorale
+from datamodules.bach.songs import chorale_song, phrase_kinds
+from datamodules.pop909.layouts import ACCOMPANIMENT, COUNTERPOINT, LEAD_SHEET, SONG_FORM
+from datamodules.pop909.songs import LABELS, Pop909Error, pop909_songs, read_piano
 from framework.music.midi.score import MidiError
 from framework.music.notes import PERCUSSION, Note
+from framework.music.song_files import SongFileError, load_song, save_song
+from framework.music.song_midi import load_midi, save_midi
+from framework.music.songs import (
+    Chord,
+    Phrase,
+    Song,
+    estimated_key,
+    key_roll,
+    note_roll,
+    phrase_roll,
+    reduced,
+    stretched,
+)
 
 
 def test_a_phrase_falls_from_one_and_its_key_is_seven_notes():

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from datamodules.soundfont import INSTRUMENTS, NATIVE_RATE, Performance, render, soundfont_path
 from framework.music.notes import Note
+from framework.music.soundfont import INSTRUMENTS, NATIVE_RATE, Performance, render, soundfont_path
 
 RATE = 22_050
 # The lowest and highest note of each voice in the chorales.

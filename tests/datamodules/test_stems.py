@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from test_soundfont import measured_pitch
 
-from datamodules.labels import load_f0
-from datamodules.soundfont import SOLOS, Performance, render
-from datamodules.stem_clips import _joined
+from datamodules.bach.stem_clips import _joined
 from datamodules.stems import BachStems
+from datamodules.streaming.labels import load_f0
 from framework.music.notes import Note
+from framework.music.soundfont import SOLOS, Performance, render
 
 RATE = 16_000
 PIECES = {"pieces": 3, "clip_seconds": 6.0, "segment": 16_000, "batch_size": 4}

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from framework.audio.distances import log_mel_error, log_mel_errors, stft_distance, stft_distances
 from framework.audio.mel import PRESETS, MelSpectrogram
-from framework.evaluation.distances import log_mel_error, log_mel_errors, stft_distance, stft_distances
 
 
 def noise(batch: int = 2, time: int = 16384, seed: int = 0) -> torch.Tensor:

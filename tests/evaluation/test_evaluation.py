@@ -11,18 +11,19 @@ import torch
 import yaml
 
 from datamodules.audio_folder import AudioFolder
+from framework.audio.distances import log_mel_error
 from framework.cli import main
-from framework.commands.experiment import open_experiment
-from framework.evaluation.distances import log_mel_error
 from framework.evaluation.evaluating import evaluate
 from framework.evaluation.evaluation import EvaluationError, Subject, load_evaluation
-from framework.evaluation.metrics.metric import Metric, Trait
+from framework.evaluation.metrics.metric import Metric
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.statistics import bootstrap
 from framework.evaluation.table import evaluation_table
 from framework.paradigms.system import System
 from framework.runs.checkpoints import AtomicCheckpointIO
 from framework.runs.provenance import provenance, sources_of
+from framework.traits import Trait
+from framework.workflow.experiment import open_experiment
 
 SUBJECT = Subject(
     "abc", "def", "experiments.half", 7, "last.ckpt", {"class": "Noise", "fingerprint": "f", "split": "test"}

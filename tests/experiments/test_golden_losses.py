@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from framework.catalogue import describe_module, find, module_names
-from framework.generators.pretrained import NotTrainedError
+from framework.generators.latent.pretrained import NotTrainedError
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
 NAMES = [entry.name for module in module_names() for entry in describe_module(module)]

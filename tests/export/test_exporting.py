@@ -10,14 +10,14 @@ from framework.export.formats import FORMATS, Format
 from framework.export.fourier import RealFourierHead, RealSpectrum
 from framework.export.mel_inversion import RealMelInversion
 from framework.export.programs import SHORTEST, ExportError, program, traced
+from framework.generators.codecs.encodec import Encodec
 from framework.generators.diffwave import DiffWave
-from framework.generators.encodec import Encodec
 from framework.generators.fourier import Spectrum
 from framework.generators.hifigan import HiFiGAN
 from framework.generators.mel_inversion import MelInversion
 from framework.generators.melgan import MelGAN
 from framework.generators.vocos import FourierHead
-from framework.generators.wavenet import WaveNet, WaveNetVocoder
+from framework.generators.wavenet.system import WaveNet, WaveNetVocoder
 
 
 class Tiny(HiFiGAN):

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from framework.generators.channels_last import Vocoder
 from framework.generators.hifigan import HiFiGANGenerator
-from framework.generators.incremental import incremental
 from framework.generators.melgan import MelGANGenerator
 from framework.generators.multi_band_melgan import MultiBandMelGANGenerator
+from framework.inference.channels_last import Vocoder
+from framework.inference.incremental import incremental
 
 NETWORKS = {
     "hifigan": lambda: HiFiGANGenerator(20, 32, upsample_rates=(8, 3), upsample_kernels=(16, 9)),

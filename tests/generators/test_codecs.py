@@ -9,11 +9,11 @@ import torch
 from reference.weights import load_reference, official_state
 from torch.utils.data import DataLoader
 
-from framework.generators.codec import BitrateError
-from framework.generators.dac import DAC, DACDecoder, DACEncoder, DACNetwork
-from framework.generators.encodec import Encodec, EncodecNetwork
+from framework.generators.codecs.codec import BitrateError
+from framework.generators.codecs.dac import DAC, DACDecoder, DACEncoder, DACNetwork
+from framework.generators.codecs.encodec import Encodec, EncodecNetwork
+from framework.generators.codecs.quantisation import AveragedCodebook, FactorisedCodebook, ResidualQuantiser, perplexity
 from framework.generators.fourier import SpectrumEncoder
-from framework.generators.quantisation import AveragedCodebook, FactorisedCodebook, ResidualQuantiser, perplexity
 from framework.generators.vocos import VocosDecoder
 from framework.losses.balancer import Balancer
 from framework.losses.multi_scale_mel import MultiScaleMelLoss

@@ -8,9 +8,9 @@ from reference.weights import load_reference, official_state
 from torch.nn.functional import pad
 
 from datamodules.stems import BachStems
-from framework.generators import ddsp_networks
-from framework.generators.ddsp import DDSP, DDSPPyTorch, held_pitch, matched_loudness
-from framework.generators.ddsp_networks import DDSPNetwork, DDSPPyTorchNetwork
+from framework.generators.ddsp import networks as ddsp_networks
+from framework.generators.ddsp.networks import DDSPNetwork, DDSPPyTorchNetwork
+from framework.generators.ddsp.system import DDSP, DDSPPyTorch, held_pitch, matched_loudness
 from framework.runs.importers import load_official
 
 
@@ -224,7 +224,7 @@ def test_training_takes_note_of_the_loudness_and_a_recording_is_brought_to_it(mo
     count, total, squares = system.loudness_moments.tolist()
     assert count == 2 * 64
     mean = total / count
-    monkeypatch.setattr("framework.generators.ddsp.track_pitch", lambda *_: torch.full((1, 250), 200.0))
+    monkeypatch.setattr("framework.generators.ddsp.system.track_pitch", lambda *_: torch.full((1, 250), 200.0))
     quiet = tone(200, -40)
     batch = system.analyse(quiet)
     assert batch["loudness"].mean().item() == pytest.approx(mean, abs=1)

@@ -7,9 +7,9 @@ import pytest
 import soundfile
 import torch
 
+from framework.audio.distances import log_mel_error
 from framework.catalogue import find
 from framework.cli import main
-from framework.evaluation.distances import log_mel_error
 
 NAMES = ("griffin_lim", "griffin_lim_1984", "griffin_lim_linear", "griffin_lim_consistent")
 

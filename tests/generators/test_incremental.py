@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from framework.generators.hifigan import HiFiGAN, HiFiGANGenerator
-from framework.generators.incremental import incremental, run
 from framework.generators.melgan import MelGANGenerator
+from framework.inference.incremental import incremental, run
 
 SMALL = {"n_mels": 20, "channels": 32}
 NETWORKS = {

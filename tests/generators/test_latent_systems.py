@@ -6,18 +6,18 @@ import pytest
 import torch
 import yaml
 
-from framework.generators.code_language_model import CodeLanguageModel, PromptError
-from framework.generators.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
-from framework.generators.dac import DAC
-from framework.generators.latent_diffusion import LatentDiffusion
-from framework.generators.pretrained import NotTrainedError, Pretrained
-from framework.generators.vae import VAE
+from framework.export.release import load_judged, release
+from framework.generators.codecs.dac import DAC
+from framework.generators.codecs.vae import VAE
+from framework.generators.latent.code_language_model import CodeLanguageModel, PromptError
+from framework.generators.latent.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
+from framework.generators.latent.latent_diffusion import LatentDiffusion
+from framework.generators.latent.pretrained import NotTrainedError, Pretrained
 from framework.paradigms.adversarial import Turn
 from framework.release import Released, load
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.finding import runs_in
 from framework.runs.identity import canonical
-from framework.runs.releasing import load_judged, release
 
 
 class TinyVAE(VAE):

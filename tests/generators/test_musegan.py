@@ -12,10 +12,10 @@ from reference.weights import fill_tensorflow_variable, load_reference, official
 from datamodules.pianorolls import BachPianorolls
 from framework.catalogue import find
 from framework.discriminators.musegan import ClipNorm, MuseGANDiscriminator, TutorialDiscriminator
-from framework.generators.musegan import SmallMuseGAN
-from framework.generators.musegan_networks import MuseGANGenerator, TutorialGenerator
-from framework.generators.musegan_paper import PaperGenerator
-from framework.generators.musegan_tracks import notes_of
+from framework.generators.musegan.networks import MuseGANGenerator, TutorialGenerator
+from framework.generators.musegan.paper import PaperGenerator
+from framework.generators.musegan.system import SmallMuseGAN
+from framework.generators.musegan.tracks import notes_of
 from framework.runs.importers import load_official
 
 VARIABLES = np.load(Path(__file__).parents[1] / "reference" / "musegan_tf.npz")

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from framework.audio.distances import log_mel_error
 from framework.audio.mel import MelSpectrogram, preset
 from framework.audio.spectral_envelope import SpectralEnvelope
-from framework.evaluation.distances import log_mel_error
 from framework.generators.specgrad import SpecGrad
 
 CONVENTION = preset("diffwave_22k")

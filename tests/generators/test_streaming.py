@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from framework.generators.streaming import reach, stream
+from framework.generators.codecs.streaming import reach, stream
 
 
 @torch.no_grad()

@@ -9,10 +9,10 @@ from reference.weights import fill_tensor, load_reference, official_state
 
 from framework.generators.bigvgan import BigVGANGenerator, SnakeBeta, low_pass
 from framework.generators.hifigan import HiFiGANGenerator
-from framework.generators.layers import remove_weight_norm
 from framework.generators.melgan import MelGANGenerator
 from framework.generators.multi_band_melgan import MultiBandMelGANGenerator
 from framework.generators.univnet import UnivNetGenerator, location_variable
+from framework.inference.layers import remove_weight_norm
 from framework.runs.importers import load_official
 
 V3 = {

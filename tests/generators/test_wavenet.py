@@ -4,9 +4,9 @@ import pytest
 import torch
 from reference.weights import load_reference, official_state
 
-from framework.generators.layers import remove_weight_norm
-from framework.generators.wavenet_network import WaveNetNetwork
-from framework.generators.wavenet_queue import WaveNetQueue, sample_by_queue
+from framework.generators.wavenet.network import WaveNetNetwork
+from framework.generators.wavenet.queue import WaveNetQueue, sample_by_queue
+from framework.inference.layers import remove_weight_norm
 from framework.losses.likelihood import Gaussian, LogisticMixture, MuLawSoftmax
 from framework.runs.importers import load_official
 

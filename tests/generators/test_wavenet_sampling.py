@@ -7,10 +7,10 @@ import torch
 from torch.nn.functional import pad
 
 from framework.audio.mu_law import encode
-from framework.generators import wavenet_sampling
-from framework.generators.wavenet_network import WaveNetNetwork
-from framework.generators.wavenet_queue import sample_by_queue
-from framework.generators.wavenet_sampling import cached_outputs, sample
+from framework.generators.wavenet import sampling as wavenet_sampling
+from framework.generators.wavenet.network import WaveNetNetwork
+from framework.generators.wavenet.queue import sample_by_queue
+from framework.generators.wavenet.sampling import cached_outputs, sample
 from framework.losses.likelihood import Gaussian, LogisticMixture, MuLawSoftmax
 from framework.native.build import BuildError, find_compiler
 

@@ -7,11 +7,11 @@ import torch
 from reference.weights import load_reference
 from song_examples import chorale
 
-from datamodules.chorale_layouts import CHORALE_FORM, CHORALE_SKELETON
+from datamodules.bach.layouts import CHORALE_FORM, CHORALE_SKELETON
 from datamodules.chorale_levels import ChoraleForms, ChoraleSkeletons
-from datamodules.song_levels import SongLevel
+from datamodules.streaming.song_levels import SongLevel
 from framework.catalogue import find
-from framework.generators.wholesong import SmallSongLevel
+from framework.generators.wholesong.system import SmallSongLevel
 
 
 class Skeletons(SongLevel):

@@ -4,8 +4,8 @@ import pytest
 import torch
 from reference.weights import load_reference, official_state
 
-from framework.generators.unet import UNet
-from framework.generators.wholesong_networks import SegmentEncoder, WholeSongNetwork
+from framework.generators.wholesong.networks import SegmentEncoder, WholeSongNetwork
+from framework.generators.wholesong.unet import UNet
 from framework.runs.importers import load_official
 
 # Channels of the image, of what is noisy, rows of the earlier segments and of a token, width of a token, and weights.

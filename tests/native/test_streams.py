@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from framework.generators.hifigan import HiFiGANGenerator
-from framework.generators.incremental import Chain, Pointwise, Sum, incremental, run
 from framework.generators.melgan import MelGANGenerator
 from framework.generators.multi_band_melgan import MultiBandMelGANGenerator
-from framework.native import streams
-from framework.native.streams import compiled, minimal_filter
+from framework.inference import compiled as streams
+from framework.inference.compiled import compiled, minimal_filter
+from framework.inference.incremental import Chain, Pointwise, Sum, incremental, run
 
 SMALL = {"n_mels": 20, "channels": 36}
 NETWORKS = {

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from framework.audio.mu_law import encode
-from framework.generators.wavenet import WaveNet, WaveNetVocoder
+from framework.generators.wavenet.system import WaveNet, WaveNetVocoder
 from framework.losses.likelihood import Gaussian, LogisticMixture
 
 

@@ -11,9 +11,9 @@ from lightning.pytorch.loggers import CSVLogger
 from tiny_system import Alone, Tiny, make
 from torch.utils.data import DataLoader
 
+from framework.audio.distances import log_mel_error, stft_distance
 from framework.audio.mel import preset
 from framework.errors import OstinatoError
-from framework.evaluation.distances import log_mel_error, stft_distance
 from framework.generators.griffin_lim import GriffinLimVocoder
 from framework.generators.specgan import SpecGAN
 from framework.generators.wavegan import WaveGAN

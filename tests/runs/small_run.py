@@ -16,13 +16,13 @@ os.environ["OSTINATO_CACHE"] = str(HERE.parent / "cache")
 import torch  # noqa: E402
 
 from datamodules.audio_folder import AudioFolder  # noqa: E402
-from datamodules.shards import ShardWriter, write_manifest  # noqa: E402
+from datamodules.shards.writer import ShardWriter, write_manifest  # noqa: E402
 from framework import catalogue  # noqa: E402
 from framework.cli import main  # noqa: E402
-from framework.commands import experiment  # noqa: E402
 from framework.discriminators.multi_period import MultiPeriodDiscriminator  # noqa: E402
 from framework.discriminators.multi_scale import MultiScaleDiscriminator  # noqa: E402
 from framework.generators.hifigan import HiFiGAN  # noqa: E402
+from framework.workflow import experiment  # noqa: E402
 
 torch.set_num_threads(1)
 

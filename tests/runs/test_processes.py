@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from framework.processes import output_of
 from framework.runs.locks import is_locked, lock, owner
-from framework.runs.processes import output_of
 
 PARENT = """
 import multiprocessing, sys, threading, time
 from framework.runs.locks import lock
-from framework.runs.processes import end_with_parent, leave_signals_to_parent
+from framework.processes import end_with_parent, leave_signals_to_parent
 
 def work(ends, started):
     if ends:
@@ -116,7 +116,7 @@ def test_a_command_and_all_that_it_started_ends_with_whoever_reads_it(tmp_path):
     assert time.monotonic() - began < 10
     code = """if True:
         import os, time
-        from framework.runs.processes import output_of
+        from framework.processes import output_of
         with output_of("echo $$; sleep 61 | cat; echo two") as output:
             print(output.readline().decode(), end="", flush=True)
             time.sleep(60)"""

@@ -58,8 +58,8 @@ def test_as_many_steps_as_there_are_already_are_refused(shorter, place):
     done = torch.load(last, weights_only=True)["global_step"]
     for count in (done, done - 1):
         line = refused(run, from_(last), steps(count))
-        assert f"last.ckpt has made {done} steps and --trainer.max_steps is {count}: " in line
-        assert f"pass --trainer.max_steps with more than {done}" in line
+        assert f"last.ckpt has made {done} steps and trainer.max_steps is {count}: " in line
+        assert f"set trainer.max_steps to more than {done}" in line
     assert not list(run.folder.glob("runs/*/*/summary.json"))
 
 

@@ -15,8 +15,8 @@ from lightning.pytorch.trainer.states import TrainerStatus
 
 from framework import catalogue
 from framework.cli import main
-from framework.commands import experiment
 from framework.runs import checkpoints
+from framework.workflow import experiment
 
 checkpoints.LONG = 0.0
 RANK = os.environ.get("LOCAL_RANK", "0")

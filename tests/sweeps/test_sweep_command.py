@@ -14,7 +14,7 @@ import pytest
 import torch
 import yaml
 
-from datamodules.shards import ShardWriter, write_manifest
+from datamodules.shards.writer import ShardWriter, write_manifest
 
 OSTINATO = Path(sys.executable).with_name("ostinato")
 FIXED = {

@@ -8,17 +8,18 @@ import pytest
 import yaml
 from rich.console import Console
 
-from datamodules.shards import ShardWriter, write_manifest
+from datamodules.shards.writer import ShardWriter, write_manifest
 from experiments.ablations import hifigan_table3
 from experiments.ablations.hifigan_table3 import Full, WithoutMel, WithoutMPD, WithoutMRF, WithoutMSD, table3
 from experiments.hifigan_v3 import HiFiGANV3
-from framework.catalogue import UnknownExperimentError, find_sweep
+from framework.catalogue import UnknownExperimentError
 from framework.cli import main
-from framework.commands.experiment import open_experiment
 from framework.commands.sweep import rerun
+from framework.sweeps.find import find_sweep
 from framework.sweeps.plan import estimate, make_plan
 from framework.sweeps.record import read_record, write_record
 from framework.sweeps.sweep import Sweep, SweepError
+from framework.workflow.experiment import open_experiment
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import yaml
 from wandb.sdk.launch.sweeps.utils import create_sweep_command_args
 
 from experiments.ablations.hifigan_table3 import Full, WithoutMel
-from framework.commands import experiment
 from framework.sweeps.sweep import Sweep, SweepError, Uniform
 from framework.sweeps.wandb_sweep import read, write
+from framework.workflow import experiment
 
 
 def test_a_sweep_written_is_the_sweep_read(tmp_path):

@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from framework.audio.mel import preset
-from framework.evaluation.distances import log_mel_error, stft_distance
+from framework.audio.distances import log_mel_error, stft_distance
 from framework.tracking.callbacks import AudioSamples, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.wandb_log import wandb_logger

@@ -16,14 +16,14 @@ import torch
 
 from datamodules.bach_chorales import BachChorales
 from framework.cli import main
-from framework.commands import options
-from framework.commands.experiment import open_experiment
 from framework.hyperparameters import Hyperparameters
 from framework.paradigms.system import System
 from framework.runs.finding import list_runs, runs_of
 from framework.runs.folder import folder_names, run_folder
 from framework.runs.identity import same_but_data
 from framework.runs.stored_files import read_metrics
+from framework.workflow import options
+from framework.workflow.experiment import open_experiment
 from framework.workflow.runs import ReleasedRun, open_run
 
 SMALL = [

@@ -2,7 +2,7 @@
 
 import torch
 
-from framework.evaluation.distances import log_mel_errors
+from framework.audio.distances import log_mel_errors
 from framework.evaluation.metrics.metric import Clip, NotMeasurableError, Regenerate, RegenerationMetric
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from framework.errors import OstinatoError
 from framework.evaluation.metrics import cepstral, pitch, signal, spectral, speech
 from framework.evaluation.metrics.distribution import FORMER_NAMES, set_metrics
-from framework.evaluation.metrics.metric import Metric, RegenerationMetric, SetMetric, Trait
+from framework.evaluation.metrics.metric import Metric, RegenerationMetric, SetMetric
 from framework.evaluation.metrics.novelty import Training, own_audio_metrics
 from framework.evaluation.metrics.regeneration import regeneration_metrics
 from framework.hyperparameters import nearest
+from framework.traits import Trait
 
 FAMILIES = (spectral, cepstral, pitch, speech, signal)
 

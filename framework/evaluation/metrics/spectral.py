@@ -1,16 +1,16 @@
 """Distances between spectra of the same clip, frame by frame."""
 
-from framework.evaluation.distances import log_mel_errors, magnitudes, stft_distances
+from framework.audio.distances import log_mel_errors, magnitudes, stft_distances
 from framework.evaluation.metrics.metric import Clip, Metric
 
 
 def log_mel_error(generated: Clip, true: Clip) -> float:
-    """Return the mean absolute difference of natural-log mels: see `framework.evaluation.distances.log_mel_errors`."""
+    """Return the mean absolute difference of natural-log mels: see `framework.audio.distances.log_mel_errors`."""
     return log_mel_errors(generated.audio, true.audio, true.preset).item()
 
 
 def stft_distance(generated: Clip, true: Clip) -> float:
-    """Return the multi-resolution STFT distance: see `framework.evaluation.distances.stft_distances`."""
+    """Return the multi-resolution STFT distance: see `framework.audio.distances.stft_distances`."""
     return stft_distances(generated.audio, true.audio).item()
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from song_examples import OTHER, TUNE, chorale, quarters
 
-from framework.evaluation.metrics.structure import self_similarity_matrix, structure
+from framework.music.structure import self_similarity_matrix, structure
 
 
 def test_phrases_of_one_letter_repeat_and_others_do_not():

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from framework.evaluation.metrics import symbolic
+from framework.music import symbolic
 
 
 @pytest.fixture

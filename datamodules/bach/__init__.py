@@ -1,0 +1,1 @@
+"""Bach's chorales: the corpus, its splits, and what is rendered from it."""

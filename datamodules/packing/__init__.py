@@ -1,0 +1,1 @@
+"""Packing: how recordings and MIDI files become shards."""

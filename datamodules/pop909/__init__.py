@@ -1,0 +1,1 @@
+"""The songs of POP909 (Wang et al., 2020)."""

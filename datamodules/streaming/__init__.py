@@ -1,0 +1,1 @@
+"""Batches from shards: what every streaming data module is made of."""

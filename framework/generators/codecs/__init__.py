@@ -1,0 +1,1 @@
+"""Autoencoders of audio: VAE, EnCodec, DAC, and their quantisers."""

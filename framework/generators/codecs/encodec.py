@@ -1,0 +1,218 @@
+"""EnCodec: a causal convolutional autoencoder with residual vector quantisation (Défossez et al., 2023)."""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.utils.parametrizations import weight_norm
+
+from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, PositiveInt, Range
+from framework.checks import checked
+from framework.discriminators.base import Discriminator
+from framework.discriminators.multi_scale_stft import MultiScaleSTFTDiscriminator
+from framework.errors import InvalidValueError
+from framework.generators.codecs.codec import Codec, CodecNetwork
+from framework.generators.codecs.quantisation import AveragedCodebook, Quantised, ResidualQuantiser
+from framework.generators.codecs.streaming import SkipLSTM
+from framework.losses.adversarial import AdversarialLoss, Hinge
+from framework.losses.balancer import Balancer
+from framework.losses.feature_matching import FeatureMatching, RelativeFeatureMatching
+from framework.losses.multi_scale_mel import EncodecMelLoss
+from framework.paradigms.system import Terms
+
+
+class CausalConv(nn.Conv1d):
+    """Convolution that sees the past alone, reflected at the beginning; its last frame may reach beyond the end."""
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Transform `(batch, inputs, time)` to `(batch, outputs, ceil(time / stride))`."""
+        before = (self.kernel_size[0] - 1) * self.dilation[0] + 1 - self.stride[0]
+        missing = -hidden.shape[-1] % self.stride[0]
+        # What is to be reflected has to be longer than its reflection.
+        short = max(max(before, missing) + 1 - hidden.shape[-1], 0)
+        padded = pad(pad(hidden, (0, short)), (before, missing), mode="reflect")
+        return super().forward(padded[..., : padded.shape[-1] - short])
+
+
+class CausalUpsampling(nn.ConvTranspose1d):
+    """Transposed convolution whose outputs depend on no later input."""
+
+    def forward(self, hidden: Tensor, output_size: Any = None) -> Tensor:
+        """Transform `(batch, inputs, time)` to `(batch, outputs, time * stride)`."""
+        return super().forward(hidden)[..., : hidden.shape[-1] * self.stride[0]]
+
+
+def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> CausalConv:
+    """Return a causal convolution with weight normalisation."""
+    return weight_norm(CausalConv(inputs, outputs, kernel, stride, dilation=dilation))
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions through half the width, beside one of a kernel of 1."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        half = channels // 2
+        self.block = nn.Sequential(nn.ELU(), conv(channels, half, 3), nn.ELU(), conv(half, channels, 1))
+        self.shortcut = conv(channels, channels, 1)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Transform `(batch, channels, time)`."""
+        return self.shortcut(hidden) + self.block(hidden)
+
+
+class Stack(nn.Module):
+    """Layers one after the other, under the name that they have in official checkpoints."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.model = nn.Sequential(*layers)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Transform `(batch, channels, time)`."""
+        return self.model(hidden)
+
+
+class EncodecNetwork(CodecNetwork):
+    """Encoder, codebooks and decoder of EnCodec at 24 kHz (section 3.1).
+
+    Args:
+        channels: Width of the first layer; each stage doubles it.
+        rates: Factors by which the decoder upsamples, in order; their product is a frame.
+        dimension: Channels of the latents.
+        codebooks: Number of codebooks.
+        codebook_size: Codes of each.
+        lstm_layers: Layers of the LSTM between the convolutions and the latents.
+    """
+
+    encoder: Stack
+    decoder: Stack
+
+    @checked
+    def __init__(
+        self,
+        channels: PositiveInt = 32,
+        rates: Sequence[PositiveInt] = (8, 5, 4, 2),
+        dimension: PositiveInt = 128,
+        codebooks: PositiveInt = 32,
+        codebook_size: PositiveInt = 1024,
+        lstm_layers: NonNegativeInt = 2,
+    ) -> None:
+        books = [AveragedCodebook(dimension, codebook_size) for _ in range(codebooks)]
+        super().__init__(ResidualQuantiser(books), math.prod(rates))
+        width = channels
+        encoder: list[nn.Module] = [conv(1, channels, 7)]
+        for rate in reversed(rates):
+            encoder += [ResidualBlock(width), nn.ELU(), conv(width, 2 * width, 2 * rate, rate)]
+            width *= 2
+        self.encoder = Stack(*encoder, SkipLSTM(width, lstm_layers), nn.ELU(), conv(width, dimension, 7))
+        decoder: list[nn.Module] = [conv(dimension, width, 7), SkipLSTM(width, lstm_layers)]
+        for rate in rates:
+            upsampling = weight_norm(CausalUpsampling(width, width // 2, 2 * rate, rate))
+            decoder += [nn.ELU(), upsampling, ResidualBlock(width // 2)]
+            width //= 2
+        self.decoder = Stack(*decoder, nn.ELU(), conv(width, 1, 7))
+
+    def encoder_layers(self) -> nn.Sequential:
+        return self.encoder.model
+
+    def decoder_layers(self) -> nn.Sequential:
+        return self.decoder.model
+
+    def padded(self, audio: Tensor) -> Tensor:
+        """Return the audio: each convolution pads for itself."""
+        return audio
+
+    def official_names(self, name: str) -> str:
+        """Translate a name of the official state dict."""
+        name = name.replace(".conv.conv.", ".").replace(".convtr.convtr.", ".")
+        return name.replace("quantizer.vq.layers.", "quantiser.layers.").replace("._codebook.", ".")
+
+
+class Encodec(Codec):
+    """EnCodec for mono audio at 24 kHz (Défossez et al., 2023), by the recipe of section 4.2.
+
+    The official repository has no training code: weights and losses are the paper's, the balancer is the repository's.
+
+    Args:
+        channels: Width of the first layer; each stage doubles it.
+        rates: Factors by which the decoder upsamples; their product is a frame (samples).
+        dimension: Channels of the latents.
+        lstm_layers: Layers of the LSTMs.
+        trained_books: The numbers of codebooks that training draws from, one a batch; none for all numbers.
+        balanced: Whether each loss has the share of the gradient that its weight says, whatever its scale.
+        waveform_weight: Weight of the L1 distance of the samples.
+        mel_weight: Weight of the distance of mels at several scales.
+    """
+
+    mel = "vocos_24k"
+    learning_rate = 3e-4
+    betas = (0.5, 0.9)
+    weight_decay = 0.0
+    learning_rate_decay = 1.0
+    adversarial_weight = 3.0
+    feature_matching_weight = 3.0
+    codebooks = 32
+    commitment_weight = 1.0
+    quantiser_dropout = 1.0
+    channels: PositiveInt = 32
+    rates: NonEmpty[PositiveInt] = (8, 5, 4, 2)
+    dimension: PositiveInt = 128
+    lstm_layers: Annotated[int, Range(0, 1000)] = 2
+    trained_books: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32)
+    balanced: bool = True
+    waveform_weight: NonNegativeFloat = 0.1
+    mel_weight: NonNegativeFloat = 1.0
+
+    def build(self) -> None:
+        """Make the networks and the balancer.
+
+        Raises:
+            ValueError: numbers of codebooks that there are not.
+        """
+        super().build()
+        if any(not 1 <= books <= self.codebooks for books in self.trained_books):
+            raise InvalidValueError(f"trained_books = {self.trained_books}: there are {self.codebooks} codebooks")
+        self.balancer = Balancer(("adversarial", "feature_matching", *self.losses)) if self.balanced else None
+
+    def build_generator(self) -> EncodecNetwork:
+        size = self.codebooks, self.codebook_size
+        return EncodecNetwork(self.channels, self.rates, self.dimension, *size, self.lstm_layers)
+
+    def build_discriminators(self) -> dict[str, Discriminator]:
+        return {"multi_scale_stft": MultiScaleSTFTDiscriminator()}
+
+    def build_adversarial_loss(self) -> AdversarialLoss:
+        return Hinge(clamp_generator=True)
+
+    def build_feature_matching(self) -> FeatureMatching:
+        return RelativeFeatureMatching()
+
+    def build_losses(self) -> dict[str, nn.Module]:
+        return {"waveform": nn.L1Loss(), "mel": EncodecMelLoss(self.preset.sample_rate)}
+
+    def code_terms(self, quantised: Quantised) -> Terms:
+        """Return the distance of latents and codes, the mean over the codebooks used."""
+        return {"commitment": quantised.commitment.mean()}
+
+    def draw_books(self, clips: int) -> Tensor:
+        """Return one number of codebooks for all clips of a step, on whatever device: their averages are shared."""
+        step = torch.Generator().manual_seed(self.global_step)
+        known = self.trained_books or tuple(range(1, self.codebooks + 1))
+        drawn = known[int(torch.randint(len(known), (), generator=step))]
+        lower = torch.rand((), generator=step) < self.quantiser_dropout
+        return torch.full((clips,), drawn if lower else self.codebooks)
+
+    def watch(self, fake: Tensor, terms: Terms) -> None:
+        """Weigh the losses of the audio by the gradients that they had so far."""
+        if self.balancer is not None and fake.requires_grad:
+            balanced = {name: term for name, term in terms.items() if name in self.balancer.names}
+            self.balancer.weigh(fake, balanced, super().weight, self.accumulate)
+
+    def weight(self, name: str) -> Any:
+        """Return the weight of a named loss term."""
+        weights = self.balancer.weights if self.balancer is not None else {}
+        return weights.get(name, super().weight(name))

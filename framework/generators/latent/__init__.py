@@ -1,0 +1,1 @@
+"""Systems that generate the latents or codes of a trained autoencoder."""

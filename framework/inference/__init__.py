@@ -1,0 +1,1 @@
+"""What makes trained networks fast: layouts of memory, incremental convolutions, compiled streams."""

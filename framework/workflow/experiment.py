@@ -1,0 +1,381 @@
+"""An experiment opened from the command line: typed overrides, its system, its data and its trainer's settings."""
+
+import argparse
+import enum
+import hashlib
+import inspect
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import seed_everything
+from lightning.pytorch.cli import LightningArgumentParser
+
+from datamodules.audio_folder import AudioFolder
+from datamodules.streaming.audio_data import AudioData
+from framework.annotations import Seed, complaint, describe
+from framework.catalogue import find, name_of
+from framework.hyperparameters import HyperparameterError, as_tuples
+from framework.private_names.of_argparse import actions_of
+from framework.private_names.of_lightning import CommandLine
+from framework.progress import busy
+from framework.quiet import quieten
+from framework.runs.checkpoints import read_checkpoint
+from framework.runs.finding import runs_in
+from framework.runs.folder import RunFolder, run_folder
+from framework.runs.identity import identity, signature
+from framework.runs.stored_commands import give_commands, refuse_commands
+from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values, validation_interval
+from framework.workflow.options import add_experiment_options
+from framework.workflow.parser import OneLineErrors, UsageError
+from framework.workflow.runs import ReleasedRun, Run, run_named
+from framework.workflow.usage import COMMANDS, examples, usage_line
+
+SHOWN_TRAINER_ARGUMENTS = (
+    "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
+    "val_check_interval", "limit_train_batches", "limit_val_batches", "log_every_n_steps", "enable_progress_bar",
+)  # fmt: skip
+
+
+class ExperimentParser(OneLineErrors, LightningArgumentParser):
+    """The parser of an experiment's hyperparameters.
+
+    Attributes:
+        expected: What options may be, in words, by their names.
+    """
+
+    has_short_help = False
+    expected: Mapping[str, str] = {}
+
+    def error(self, message: str, ex: Exception | None = None) -> Any:
+        """Raise a value of the wrong type as one line that says what the option may be.
+
+        Raises:
+            UsageError: always.
+        """
+        named = re.search(r'Parser key "([\w.]+)":', message)
+        values = re.findall(r"(?:Got|Given) value: (.*)", message)
+        if named and values and named[1] in self.expected:
+            raise UsageError(f"{named[1]} = {values[-1]}: must be {self.expected[named[1]]}") from None
+        return super().error(message, ex)
+
+
+class ExperimentCLI(CommandLine):
+    """LightningCLI in class mode for one experiment; makes the system and the data, and leaves the trainer to `fit`.
+
+    Args:
+        command: Name of the command.
+        experiment: The experiment.
+        arguments: Those behind its name.
+        run: The run that stands in the place of the name, whose values the experiment has.
+    """
+
+    has_other_data: bool = False
+    """Whether `--data` names other data than the experiment's or the run's own."""
+
+    def __init__(self, command: str, experiment: Any, arguments: list[str], run: Run | None = None) -> None:
+        self.command, self.experiment, self.run = command, experiment, run
+        self.stored = stored_hyperparameters(arguments)
+        give_commands(arguments)
+        defaults = {n: getattr(experiment, n) for n, p in experiment.hyperparameters.items() if p.kind == "trainer"}
+        self.seed_default = defaults.pop("seed")
+        if run is not None and command == "fit":
+            # What else of the Trainer's arguments the run's identity depends on.
+            kept = run.identity.get("trainer", {}).keys() - defaults.keys()
+            defaults |= {name: run.config["trainer"][name] for name in kept if name in run.config["trainer"]}
+        quieten()
+        super().__init__(
+            experiment,
+            experiment.data,
+            trainer_defaults=DEFAULTS | defaults,
+            save_config_callback=None,
+            parser_class=ExperimentParser,
+            parser_kwargs={
+                "prog": f"ostinato {command}",
+                "usage": usage_line(command, name_of(experiment)),
+                "description": f"{inspect.getdoc(experiment)} {COMMANDS[command].description}",
+                "allow_abbrev": False,
+            },
+            args=arguments,
+            run=False,
+            auto_configure_optimizers=False,
+            load_from_checkpoint_support=False,
+        )
+
+    def add_default_arguments_to_parser(self, parser: Any) -> None:
+        """Add the arguments that are neither the system's, the data's nor the trainer's."""
+        parser.add_argument(
+            "--seed", type=int, default=self.seed_default, help="Seed of weights, data order and crops."
+        )
+        add_experiment_options(self.command, parser)
+        if self.run is not None:
+            parser.set_defaults(defaults_of(self.command, self.run))
+        parser.examples = examples(self.command, name_of(self.experiment))
+
+    def add_arguments_to_parser(self, parser: Any) -> None:
+        """Tie the data's seed to the run's, take a checkpoint's values as defaults, and shorten the help."""
+        data = self.experiment.data.hyperparameters
+        if "seed" in data:
+            parser.link_arguments("seed", "data.seed")
+        known = self.experiment.hyperparameters
+        parser.expected = expected(self.experiment)
+        parser.set_defaults({f"model.{n}": value for n, value in self.stored.items() if n in known})
+        for action in actions_of(parser):
+            name = action.dest.removeprefix("trainer.")
+            if action.dest.startswith("trainer.") and name not in SHOWN_TRAINER_ARGUMENTS:
+                action.help = argparse.SUPPRESS
+
+    def before_instantiate_classes(self) -> None:
+        """Check what was parsed."""
+        self.check()
+
+    def check(self) -> None:
+        """Refuse values out of their ranges, and arguments of the Trainer that a run cannot have.
+
+        Raises:
+            UsageError, ValueError: naming the option, its value, and what it may be, or what to use instead.
+        """
+        for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
+            for name, value in vars(self.config[part]).items():
+                if said := complaint(as_tuples(value), cls.hyperparameters[name].annotation):
+                    raise UsageError(f"{part}.{name} = {in_yaml(value)}: {said}")
+        self.check_commands()
+        self.check_seed()
+        check_values(self.trainer_settings)
+        if self.command in ("fit", "doctor"):
+            check_arguments(self.trainer_settings, plain(self.parser.get_defaults()["trainer"].as_dict()))
+
+    def check_commands(self) -> None:
+        """Refuse a command to run that neither the command line nor the code names, but a file of settings.
+
+        Raises:
+            StoredCommandError: naming the file.
+        """
+        files = self.config.get("config") or []
+        own = {n: p.default for n, p in self.experiment.data.hyperparameters.items()}
+        changed = {n: value for n, value in vars(self.config["data"]).items() if value != own.get(n)}
+        if files:
+            refuse_commands({"data": changed}, ", ".join(map(str, files)))
+
+    def instantiate_classes(self) -> None:
+        """Make the system and the data module.
+
+        Raises:
+            UsageError: their values do not fit into memory.
+        """
+        try:
+            with runs_in(self.config["runs"]):
+                super().instantiate_classes()
+        except HyperparameterError as error:
+            for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
+                if str(error).startswith(f"{cls.__qualname__}."):
+                    raise UsageError(f"{part}{str(error).removeprefix(cls.__qualname__)}") from error
+            raise
+
+    def check_seed(self) -> None:
+        """Refuse seeds that PyTorch and NumPy do not have; Lightning sets the seed before it asks for any check.
+
+        Raises:
+            UsageError: naming the seeds that there are.
+        """
+        if said := complaint(self.config["seed"], Seed):
+            raise UsageError(f"seed = {self.config['seed']}: {said}")
+
+    def seed_everything(self) -> None:
+        """Check the seed, and seed the generators of random numbers."""
+        self.check_seed()
+        seed_everything(self.config["seed"], workers=True, verbose=False)
+
+    def instantiate_trainer(self, **kwargs: Any) -> Any:
+        """Make no trainer yet: its folder is the run's, whose identity needs the prepared data."""
+        return None
+
+    @property
+    def name(self) -> str:
+        """Last part of the experiment's name."""
+        return self.experiment.__module__.rpartition(".")[2]
+
+    @property
+    def trainer_arguments(self) -> dict[str, Any]:
+        """The resolved arguments of Lightning's Trainer, with the objects that it takes."""
+        return vars(self.config_init["trainer"]).copy()
+
+    @property
+    def trainer_settings(self) -> dict[str, Any]:
+        """The resolved arguments of Lightning's Trainer as plain values, with classes in the place of objects."""
+        settings: dict[str, Any] = plain(self.config["trainer"].as_dict())
+        return settings
+
+    @property
+    def validation_interval(self) -> int:
+        """Steps between two validations."""
+        return validation_interval(self.trainer_settings, self.datamodule)
+
+    def identity(self, manifest: str | None = None) -> dict[str, Any]:
+        """Return the run's identity.
+
+        Args:
+            manifest: Hash that stands for the data; by default they are prepared and asked for theirs.
+        """
+        if manifest is None:
+            self.prepare_data()
+        found = identity(self.model, self.datamodule, self.trainer_settings, self.config["seed"], manifest)
+        if self.command == "fit":
+            start, run = self.config["ckpt_path"], self.run.identity if self.run else {}
+            found |= {"start": file_hash(start)} if start else {n: run[n] for n in ("start",) if n in run}
+        return found | ({"overfit_one_clip": True} if self.config.get("overfit_one_clip") else {})
+
+    def prepare_data(self) -> None:
+        """Prepare the data: what is packed, rendered or downloaded once."""
+        with busy("preparing the data"):
+            self.datamodule.prepare_data()
+
+    def folder(self) -> RunFolder:
+        """Return the run's folder, which its identity names."""
+        return run_folder(self.config["runs"], type(self.model).system(), signature(self.identity()))
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole resolved configuration as plain values."""
+        return {
+            "model": dict(self.model.hparams),
+            "data": {"class": type(self.datamodule).__name__, **dict(self.datamodule.hparams)},
+            "trainer": {n: v for n, v in self.trainer_settings.items() if v is not None},
+            "seed": self.config["seed"],
+        }
+
+
+def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
+    """Return the experiment that a command line names, with its overrides applied.
+
+    In the place of its name there may be a run's folder, one of its checkpoints, or a file by `ostinato release`: then
+    the values are those of the run. W&B's agents can name it nowhere but among the overrides, as `--experiment=NAME`.
+
+    Raises:
+        UsageError: the name is missing, or an override is wrong.
+        RunError, ReleaseError: there is no such run, or the code is another one now.
+    """
+    if named := [word for word in arguments if word.startswith("--experiment=")]:
+        arguments = [named[-1].partition("=")[2], *(word for word in arguments if word not in named)]
+    if not arguments or arguments[0].startswith("-"):
+        raise UsageError(f"ostinato {command} needs the name of an experiment (`ostinato list` shows all)")
+    name, *overrides = arguments
+    with busy(f"opening {name}"):
+        run = named_run(command, name, overrides)
+        found = find(name) if run is None else run.experiment()
+        experiment, overrides = on_recordings(found, overrides)
+        if getattr(experiment, "data", None) is None:
+            raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
+        cli = ExperimentCLI(command, experiment, overrides, run)
+    cli.has_other_data = experiment is not found
+    ckpt = cli.config.get("ckpt", "last")
+    if ckpt != "last" and cli.config["ckpt_path"]:
+        raise UsageError(f"--ckpt {ckpt} is of a run, --ckpt_path names a file: give one of them")
+    if run is not None and not run.is_given:
+        cli.run = replace(run, ckpt=ckpt)
+    elif run is not None:
+        run.check_ckpt(ckpt)
+    return cli
+
+
+def named_run(command: str, target: str, overrides: list[str]) -> Run | None:
+    """Return the run that stands in the place of an experiment's name; None where that is a name.
+
+    Raises:
+        UsageError: a checkpoint is given twice, or one that cannot be trained.
+        RunError, ReleaseError: there is no such run.
+    """
+    run = run_named(target, runs=option("runs", overrides))
+    if run is None:
+        return None
+    if option("ckpt_path", overrides):
+        raise UsageError(f"{target} has its own checkpoints: name the one to use by --ckpt, or leave --ckpt_path out")
+    if command == "fit" and run.is_given and not isinstance(run, ReleasedRun):
+        raise UsageError(
+            f"{target} is one checkpoint: name the folder {run.folder.path} to continue the run, or an experiment with "
+            f"--ckpt_path {target} to start another run from it"
+        )
+    return run
+
+
+def option(name: str, arguments: list[str]) -> str | None:
+    """Return the value of an option of a command line, None where it is not there."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument(f"--{name}")
+    found: str | None = getattr(parser.parse_known_args(arguments)[0], name)
+    return found
+
+
+def defaults_of(command: str, run: Run) -> dict[str, Any]:
+    """Return the options that a run in the place of an experiment's name gives a command."""
+    if isinstance(run, ReleasedRun):
+        return {"ckpt_path": str(run.path)} if command == "fit" else {}
+    found: dict[str, Any] = {"runs": str(run.root)}
+    return found | ({"overfit_one_clip": True} if command == "fit" and run.identity.get("overfit_one_clip") else {})
+
+
+def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]]:
+    """Take `--data FOLDER` out of a command line: the experiment on one's own recordings instead of its own data.
+
+    What the experiment sets of every data module (segment, batch, gain) holds for them too.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--data")
+    known, rest = parser.parse_known_args(overrides)
+    if known.data is None:
+        return experiment, overrides
+    give_commands([known.data])
+    data = getattr(experiment, "data", AudioFolder)
+    if (written := getattr(data, "of_folder", data if "path" in data.hyperparameters else None)) and not issubclass(
+        written, AudioData
+    ):
+        grid = {n: data.hyperparameters[n].default for n in written.hyperparameters if n in data.hyperparameters}
+        return experiment.variant(data=written.variant(**grid | {"path": known.data})), rest
+    own = data.hyperparameters
+    shared = {n: own[n].default for n, p in AudioData.hyperparameters.items() if own[n].default != p.default}
+    return experiment.variant(data=AudioFolder.variant(path=known.data, **shared)), rest
+
+
+def stored_hyperparameters(arguments: list[str]) -> dict[str, Any]:
+    """Return the hyperparameters of the checkpoint that a command line names, if it does and it has some."""
+    path = option("ckpt_path", arguments)
+    return read_checkpoint(path).get("hyper_parameters", {}) if path else {}
+
+
+def expected(experiment: Any) -> dict[str, str]:
+    """Return what each option of an experiment may be, in words."""
+    parts = (("model", experiment.hyperparameters), ("data", experiment.data.hyperparameters))
+    found = {f"{part}.{n}": describe(p.annotation) for part, known in parts for n, p in known.items()}
+    found |= {f"trainer.{name}": argument.expected for name, argument in ARGUMENTS.items() if not argument.instead}
+    return found | {"seed": describe(Seed)}
+
+
+def in_yaml(value: Any) -> str:
+    """Return a value as it is written on a command line."""
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(in_yaml, value))}]"
+    return "null" if value is None else str(value)
+
+
+def plain(value: Any) -> Any:
+    """Return a configuration as plain YAML types."""
+    if isinstance(value, dict):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def file_hash(path: str | Path) -> str:
+    """Return the hash of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def is_terminal() -> bool:
+    """Say whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
