@@ -239,16 +239,19 @@ class Reader:
             audio[slot] = 0
         return Segments(audio, starts, errors)
 
-    def clip(self, clip: int, samples: int) -> np.ndarray:
-        """Return the first `samples` samples of a clip, or all if it is shorter: float32 (time,) in [-1, 1].
+    def length(self, clip: int) -> int:
+        """Return the samples of a clip at the reader's rate; 0 for a damaged one."""
+        self.load(self._locate(clip)[0])
+        row = self._clips[clip]
+        return resampled_length(int(row["samples"]), int(row["sample_rate"]) or 1, self.sample_rate)
+
+    def clip(self, clip: int, samples: int, start: int = 0) -> np.ndarray:
+        """Return `samples` samples of a clip from `start` on, or what there is: float32 (time,) in [-1, 1].
 
         Raises:
             BadClipError: the clip cannot be used.
         """
-        self.load(self._locate(clip)[0])
-        row = self._clips[clip]
-        whole = resampled_length(int(row["samples"]), int(row["sample_rate"]) or 1, self.sample_rate)
-        (window,) = self._windows([(clip, 0, min(samples, whole))])
+        (window,) = self._windows([(clip, start, min(samples, self.length(clip) - start))])
         if isinstance(window, BadClipError):
             raise window
         return as_float(window)

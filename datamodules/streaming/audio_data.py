@@ -69,7 +69,8 @@ class AudioData(Hyperparameters, LightningDataModule):
         seed: Of order, places and gains.
         workers: Processes that read ahead; 0 for a thread of this one, which is faster except for heavy decoding.
         validation_clips: How many held-out clips are validated on: always the same ones.
-        validation_seconds: Held-out clips are cut to this length.
+        validation_seconds: Held-out clips are cut to this length: to their beginning, or, if that is silent, to the
+            first segment with the most sound.
         bad_share: Part of the clips that may be unusable before the run stops; others take their places until then.
         cache_gigabytes: Room for copies of remote shards.
         f0_hop: Samples between two values of a batch's `f0`; 0 for a batch without.
@@ -209,7 +210,8 @@ class AudioData(Hyperparameters, LightningDataModule):
         plan, reader = self.plan, self.reader("train")
         rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
         plan.local(0, 0, 0, rank, world)
-        self.bad_clips.add({reader.key(clip): (e.kind, str(e)) for clip, e in reader.bad_clips().items()} | self._cut())
+        known = {reader.key(clip): (error.kind, str(error)) for clip, error in reader.bad_clips().items()}
+        self.bad_clips.add(known | self._cut("train"))
         self._warn_of_cut_clips(reader)
         self._labels.check(reader)
         batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), self._labels, rank, world)
@@ -242,7 +244,9 @@ class AudioData(Hyperparameters, LightningDataModule):
         clips = self.validation_clips if clips is None and split == "validation" else clips
         reader = self.reader(split) if self._sources(split) else None
         longest = round(self.validation_seconds * self.sample_rate)
-        return HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak, self._labels)
+        found = HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak, self._labels)
+        found.bad.add(self._cut(split))
+        return found
 
     def teardown(self, stage: str) -> None:
         """Stop reading ahead."""
@@ -297,9 +301,9 @@ class AudioData(Hyperparameters, LightningDataModule):
     def _records(self, split: str) -> list[dict[str, Any]] | None:
         return None if self.manifest is None else self.manifest["shards"][split]
 
-    def _cut(self) -> dict[str, tuple[str, str]]:
+    def _cut(self, split: str) -> dict[str, tuple[str, str]]:
         """Return the ends of shards that are lost, where no manifest says how many clips they had."""
-        local = [local_path(s.url) for s in self._sources("train") if s.record is None and not is_remote(s.url)]
+        local = [local_path(s.url) for s in self._sources(split) if s.record is None and not is_remote(s.url)]
         found = {f"what followed in {path}": cached_index(path).damages for path in local}
         return {name: (d.kind, d.detail) for name, damages in found.items() for d in damages if d.clip < 0}
 
@@ -314,7 +318,7 @@ class AudioData(Hyperparameters, LightningDataModule):
     def _why_none(self, reader: Reader) -> str:
         """Return what is wrong with clips of which none can be used."""
         reasons = {f"{reader.key(clip)}: {error}": None for clip, error in reader.bad_clips().items()}
-        reasons |= {f"{name}: {detail}": None for name, (_, detail) in self._cut().items()}
+        reasons |= {f"{name}: {detail}": None for name, (_, detail) in self._cut("train").items()}
         listed = list(reasons)
         more = f"; and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
         return "; ".join(listed[:_SHOWN]) + more if listed else "the shards are empty"

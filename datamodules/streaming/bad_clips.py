@@ -52,6 +52,18 @@ class BadClips:
         return dict(collections.Counter(self.found.values()).most_common())
 
     @property
+    def details(self) -> list[str]:
+        """Names of the first clips, each with its kind."""
+        listed = [f"{name}: {kind}" for name, kind in list(self.found.items())[:_SHOWN]]
+        return listed + ([f"and {len(self.found) - _SHOWN} more"] if len(self.found) > _SHOWN else [])
+
+    @property
+    def lost_held_out(self) -> str:
+        """What is to be said of these clips, if they are held-out ones."""
+        clips = "clip" if len(self.found) == 1 else "clips"
+        return f"{len(self.found)} held-out {clips} could not be used: {'; '.join(self.details)}" if self.found else ""
+
+    @property
     def summary(self) -> str:
         """The counts as a phrase."""
         return ", ".join(f"{count} {kind}" for kind, count in self.counts.items()) or "none"

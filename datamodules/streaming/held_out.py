@@ -1,6 +1,7 @@
 """Held-out clips: whole, in a fixed order, one at a time."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +12,25 @@ from datamodules.streaming.bad_clips import BadClips
 from datamodules.streaming.labels import Labels
 from datamodules.streaming.loader import Batch, peak_scale
 from datamodules.streaming.plan import VALIDATION, uniform
+from framework.errors import InvalidValueError
+
+SILENCE = 1e-4
+"""Peak below which a clip counts as silent: -80 dB."""
+QUIET = 1e-3
+"""Peak of a frame, as a part of its clip's, below which it counts as silent: -60 dB."""
+
+
+class NoHeldOutError(InvalidValueError):
+    """Nothing is held out, so that a run could not be measured."""
 
 
 class HeldOut:
     """Clips as batches of one: `audio` float32 (1, 1, time), `key`, and labels.
 
     They come in a fixed random order, so that the first few are of many pieces, and those of several data sets in turn.
-    Bad ones are left out and logged. Clips shorter than a training segment are padded to it with zeros, as in training.
+    Clips that are damaged or silent are left out and logged; `bad` counts them. A clip longer than `longest` is cut to
+    its beginning, or, if that is silent, to the first segment with the most sound. Clips shorter than a training
+    segment are padded to it with zeros, as in training.
 
     Args:
         reader: Where they are; None for no clips.
@@ -42,7 +55,8 @@ class HeldOut:
         self.reader, self.longest, self.shortest, self.peak = reader, longest, shortest, peak
         self.labels = labels
         total = len(reader) if reader else 0
-        self.bad = BadClips(total, share=1.0)
+        self.bad = BadClips(total, share=float("inf"))
+        self._starts: dict[int, int] = {}
         self.clips = total if clips is None else min(clips, total)
         turns = [np.argsort(np.argsort(uniform(VALIDATION, np.arange(part)), kind="stable")) for part in parts]
         self._order = np.argsort(np.concatenate([*turns, []]), kind="stable").tolist()
@@ -59,9 +73,9 @@ class HeldOut:
                 return
             assert self.reader is not None
             try:
-                audio = self.reader.clip(clip, self.longest)
+                audio, start = self._segment(clip)
                 length = max(len(audio), self.shortest)
-                labels = self.labels.read(self.reader, clip, 0, length)
+                labels = self.labels.read(self.reader, clip, start, length)
             except BadClipError as error:
                 self.bad.add({self.reader.key(clip): (error.kind, str(error))})
                 continue
@@ -70,3 +84,65 @@ class HeldOut:
             audio = np.pad(audio, (0, length - len(audio)))
             batch = {"audio": torch.from_numpy(audio)[None, None], "key": [self.reader.key(clip)]}
             yield batch | self.labels.stacked([labels])
+
+    def _segment(self, clip: int) -> tuple[np.ndarray, int]:
+        """Return the samples of a clip that are measured, and where they begin.
+
+        Raises:
+            BadClipError: the clip cannot be used, or is silent.
+        """
+        assert self.reader is not None
+        if clip not in self._starts:
+            audio = self.reader.clip(clip, self.longest)
+            peak = float(self.reader.peaks(np.array([clip]))[0])
+            if np.abs(audio).max(initial=0) >= max(SILENCE, peak * QUIET):
+                self._starts[clip] = 0
+                return audio, 0
+            self._starts[clip] = place_with_sound(self.reader, clip, self.longest)
+        start = self._starts[clip]
+        return self.reader.clip(clip, self.longest, start), start
+
+
+def place_with_sound(reader: Reader, clip: int, samples: int) -> int:
+    """Return the first place (in samples) from which a segment has the most frames of 0.1 s with sound.
+
+    Raises:
+        BadClipError: the clip cannot be read, or is silent.
+    """
+    frame = max(reader.sample_rate // 10, 1)
+    length, block = reader.length(clip), 100 * frame
+    peaks = []
+    for begin in range(0, length, block):
+        audio = np.abs(reader.clip(clip, min(block, length - begin), begin))
+        peaks.append(np.pad(audio, (0, -len(audio) % frame)).reshape(-1, frame).max(1))
+    highest = np.concatenate([*peaks, [0.0]])[:-1]
+    if highest.max(initial=0) < SILENCE:
+        raise BadClipError("silent", "no sample reaches -80 dB")
+    sounding = np.cumsum([0, *(highest >= max(SILENCE, float(highest.max()) * QUIET))])
+    frames = min(max(samples // frame, 1), len(highest))
+    place = int(np.argmax(sounding[frames:] - sounding[:-frames])) * frame
+    return max(min(place, length - samples), 0)
+
+
+def without_held_out(data: Any) -> bool:
+    """Say whether a data module is asked for no held-out clip."""
+    return getattr(data, "validation_share", None) == 0 or getattr(data, "validation_clips", None) == 0
+
+
+def check_held_out(data: Any) -> None:
+    """Refuse data of which no held-out clip can be used, unless none is asked for.
+
+    Raises:
+        NoHeldOutError: saying why, and what to do.
+    """
+    if without_held_out(data):
+        return
+    clips = data.val_dataloader()
+    for _ in clips:
+        return
+    bad = clips.bad.details if isinstance(clips, HeldOut) else {}
+    found = f"no held-out clip can be used ({', '.join(bad)})" if bad else "no clip is held out"
+    remedy = "add recordings, or cut the ones that there are into several files"
+    if hasattr(data, "validation_share"):
+        remedy += "; `--data.validation_share 0` trains without measuring and without best.ckpt"
+    raise NoHeldOutError(f"{type(data).__name__}: {found}, so nothing would be measured: {remedy}")

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from framework.audio.mel import MelPreset, MelSpectrogram
 from framework.errors import InvalidValueError
 
+MOST_CONVERGENCE = 10.0
+"""Bound of the spectral convergence: an error of 20 dB above the true audio."""
 RESOLUTIONS = (512, 2048, 4096)
 """Transform lengths (samples) of the STFT distance: beside the 1024 of the mel front ends, never at it."""
 
@@ -58,10 +60,10 @@ def stft_distances(fake: Tensor, real: Tensor, resolutions: Sequence[int] = RESO
     For magnitudes S of the true and F of the generated audio, both floored at sqrt(1e-7), with Hann windows of n
     samples and a hop of n/4, it is the mean over the resolutions n of
 
-        ||S - F|| / ||S||  +  mean |ln S - ln F|,
+        min(||S - F|| / ||S||, 10)  +  mean |ln S - ln F|,
 
-    spectral convergence and log magnitude error. It is 0 for equal audio and finite on silence; audio at half the
-    amplitude has 0.5 + ln 2.
+    spectral convergence and log magnitude error. It is 0 for equal audio; audio at half the amplitude has 0.5 + ln 2.
+    The bound of 10, which is not in the paper, keeps the ratio meaningful where the true audio is almost silent.
 
     Args:
         fake: Generated audio `(batch, 1, time)`.
@@ -81,7 +83,7 @@ def stft_distances(fake: Tensor, real: Tensor, resolutions: Sequence[int] = RESO
 def _distance(fake: Tensor, real: Tensor, n_fft: int) -> Tensor:
     generated, true = magnitudes(fake, n_fft), magnitudes(real, n_fft)
     convergence = (true - generated).norm(dim=(1, 2)) / true.norm(dim=(1, 2))
-    return convergence + (true.log() - generated.log()).abs().mean(dim=(1, 2))
+    return convergence.clamp(max=MOST_CONVERGENCE) + (true.log() - generated.log()).abs().mean(dim=(1, 2))
 
 
 def magnitudes(audio: Tensor, n_fft: int) -> Tensor:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import lightning as L
 import torch
 
+from datamodules.streaming.held_out import check_held_out, without_held_out
 from framework.errors import OstinatoError
 from framework.evaluation.judge import judge
 from framework.progress import busy, progress
@@ -89,11 +90,8 @@ def data(cli: ExperimentCLI) -> str:
     """Say how much there is."""
     module = cli.datamodule
     module.prepare_data()
-    held_out = len(module.val_dataloader())
-    if not held_out:
-        raise ComplaintError(
-            "no clip is held out, so nothing will be measured: `ostinato pack SOURCE DESTINATION --validation 0.05`"
-        )
+    check_held_out(module)
+    held_out = 0 if without_held_out(module) else len(module.val_dataloader())
     if not hasattr(module, "reader"):
         return f"{module.plan.steps:,} batches of {module.batch_size} an epoch, {held_out} clips held out"
     lengths = module.reader("train").lengths()
@@ -189,6 +187,8 @@ def used_memory(on_gpu: bool) -> str:
 def held_out(cli: ExperimentCLI) -> str:
     """Generate the beginning of a held-out clip."""
     data, began = cli.datamodule, time.perf_counter()
+    if without_held_out(data):
+        return "none is held out, as asked for: nothing will be measured, and there will be no best.ckpt"
     whole = getattr(data, "validation_seconds", None)
     if whole:
         data.validation_seconds = min(whole, HELD_OUT_SECONDS)

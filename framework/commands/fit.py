@@ -14,6 +14,8 @@ from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from datamodules.one_clip import OneClip
+from datamodules.streaming.bad_clips import BadClips
+from datamodules.streaming.held_out import HeldOut, check_held_out
 from framework.cache import clean_cache
 from framework.catalogue import first_line, shown
 from framework.cli import DEBUG
@@ -155,6 +157,8 @@ def train(cli: ExperimentCLI, folder: RunFolder, sources: dict[str, str], watchd
     checkpoint = newest_checkpoint(folder.checkpoints)
     if checkpoint is None and cli.model.has_weights:
         check_not_lost(folder)
+    if checkpoint is None and not cli.config["overfit_one_clip"]:
+        check_held_out(cli.datamodule)
     announce(cli, folder, checkpoint, sources)
     data = OneClip(cli.datamodule) if cli.config["overfit_one_clip"] else cli.datamodule
     start, prepare = start_of(cli, data, checkpoint)
@@ -238,7 +242,9 @@ def conclude(cli: ExperimentCLI, folder: RunFolder, trainer: L.Trainer, data: An
         size = folder.end(trainer.global_step)
         summary |= {"planned": trainer.max_steps, "checkpoint_bytes": size}
     summary |= {"minutes": round((time.monotonic() - began) / 60, 1), "bad_clips": data.bad_clips.counts}
-    summary |= {"clips": judge(cli.model, data.val_dataloader(), folder.audio)}
+    held_out = data.val_dataloader()
+    summary |= {"clips": judge(cli.model, held_out, folder.audio)}
+    summary |= {"lost_held_out": held_out.bad.found if isinstance(held_out, HeldOut) else {}}
     print(report(cli, folder, summary))
     try:
         folder.write_summary(summary)
@@ -412,9 +418,11 @@ def announce(cli: ExperimentCLI, folder: RunFolder, checkpoint: Any, sources: di
 
 def report(cli: ExperimentCLI, folder: RunFolder, summary: dict[str, Any]) -> str:
     """Return the final summary: distances beside Griffin-Lim's, and where to listen."""
+    lost = BadClips(0, 0.0, summary.get("lost_held_out")).lost_held_out
     return (
         f"\n{type(cli.model).__name__}, {summary['steps']} steps, {summary['minutes']} minutes this time\n"
         f"{table(summary['clips'])}\n"
+        f"{lost}{chr(10) if lost else ''}"
         f"listen:  {folder.audio}/ (a folder a clip: truth.wav, step_*.wav, griffin_lim.wav, pictures beside them)\n"
         f"numbers: {folder.path}/metrics.csv and summary.json\n"
     )

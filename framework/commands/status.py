@@ -9,7 +9,7 @@ from rich.console import Console
 
 from framework.sweeps.record import PlannedRun, read_record
 from framework.sweeps.slurm import job_of, jobs_in_queue
-from framework.sweeps.table import print_damages, print_failures, progress_table
+from framework.sweeps.table import print_damages, print_failures, print_lost_held_out, progress_table
 from framework.workflow import usage
 
 
@@ -38,6 +38,7 @@ def run(arguments: list[str]) -> int | None:
     console.print(f"{own.sweep}: {question}\n", soft_wrap=True, markup=False)
     console.print(progress_table(runs, states))
     print_damages(console, runs)
+    print_lost_held_out(console, runs)
     failed = [run for run in runs if states[run.signature] == "failed"]
     print_failures(console, [(run, *run.failure()) for run in failed])
     return None

@@ -65,6 +65,8 @@ def distances(fake: Tensor, real: Tensor, system: Any) -> dict[str, float]:
 
 def table(clips: dict[str, Any]) -> str:
     """Return the means over the clips as a table, a row a column of `judge`; what was not measured is a dash."""
+    if not clips:
+        return "no held-out clips: nothing was measured, and there is no best.ckpt"
     rows: dict[str, dict[str, float]] = next(iter(clips.values()), {})
     metrics = list(dict.fromkeys(metric for row in rows.values() for metric in row))
     titles = [TITLES.get(metric, metric.replace("_", " ")) for metric in metrics]

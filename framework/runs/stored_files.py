@@ -18,7 +18,7 @@ LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 """The fast one where PyYAML was built with it: many runs are looked at to find one."""
 TAIL = 1 << 18
 """Bytes at the end of a metrics.csv that are read for the newest values."""
-SUMMARY: dict[str, Any] = {"steps": int, "minutes": (int, float), "clips": dict}
+SUMMARY: dict[str, Any] = {"steps": int, "minutes": (int, float), "clips": dict, "lost_held_out": dict}
 """Entries of a summary.json, and their types."""
 
 

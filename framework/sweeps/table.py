@@ -7,6 +7,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
+from datamodules.streaming.bad_clips import BadClips
+from framework.runs.stored_files import DamagedFileError
 from framework.sweeps.record import PlannedRun, progress
 
 COLOURS = {
@@ -78,6 +80,17 @@ def print_damages(console: Console, runs: Sequence[PlannedRun]) -> None:
     for run in runs:
         for damage in run.folder.damages():
             console.print(Text(f"{run.label}: {damage}", style="red"), soft_wrap=True)
+
+
+def print_lost_held_out(console: Console, runs: Sequence[PlannedRun]) -> None:
+    """Print of which finished runs held-out clips could not be used, and which clips."""
+    for run in runs:
+        try:
+            lost = BadClips(0, 0.0, (run.folder.summary() or {}).get("lost_held_out"))
+        except DamagedFileError:
+            continue
+        if lost.found:
+            console.print(Text(f"{run.label}: {lost.lost_held_out}"), soft_wrap=True)
 
 
 def duration(hours: float) -> str:
