@@ -5,6 +5,7 @@ import ctypes
 import multiprocessing
 import multiprocessing.util
 import os
+import selectors
 import signal
 import subprocess
 import sys
@@ -121,16 +122,48 @@ def killed_at_exit() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def output_of(command: str) -> Iterator[IO[bytes]]:
+def output_of(command: str, timeout: float | None = None) -> Iterator[IO[bytes]]:
     """Yield the standard output of a shell command, all of whose processes end with the block, or with this process.
+
+    Args:
+        command: For the shell.
+        timeout: Seconds without output after which `read1` of the output gives up; None to wait for ever.
 
     Raises:
         ConnectionError: the command has failed.
+        TimeoutError: it has written nothing for so long.
     """
     with subprocess.Popen(
         ["sh", "-c", GUARD, "sh", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     ) as process:
         assert process.stdout is not None
-        yield process.stdout
+        yield process.stdout if timeout is None else _Patient(process.stdout, timeout)  # type: ignore[misc]
         if process.wait():
             raise ConnectionError(f"the command ended with exit status {process.returncode}")
+
+
+class _Patient:
+    """A pipe to read blocks from, with a limit for waiting.
+
+    Args:
+        pipe: Of which nothing is buffered yet.
+        timeout: Seconds.
+    """
+
+    def __init__(self, pipe: IO[bytes], timeout: float) -> None:
+        self.pipe, self.timeout = pipe, timeout
+
+    def read1(self, size: int) -> bytes:
+        """Return the next bytes, at most `size`; none at the end.
+
+        Raises:
+            TimeoutError: nothing came.
+        """
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.pipe, selectors.EVENT_READ)
+            ready = selector.select(self.timeout)
+        if not ready:
+            raise TimeoutError(f"the command has written nothing for {self.timeout:.0f} s")
+        return os.read(self.pipe.fileno(), size)
+
+    read = read1

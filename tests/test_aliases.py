@@ -27,7 +27,7 @@ def test_a_former_name_leads_to_the_module_of_today(former):
 
 
 def test_a_former_name_can_be_the_first_that_is_imported():
-    code = "from datamodules.shards.reader import Reader; print(Reader.__module__)"
+    code = "from datamodules.reader import Reader; print(Reader.__module__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "datamodules.shards.reader\n"
 

@@ -2,7 +2,7 @@
 
 import bisect
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,7 +43,8 @@ class Reader:
         urls: Paths or URLs of the shards.
         sample_rate: Hz of what is returned; clips of another rate are resampled, and several channels are averaged.
         counts: How many clips each shard should hold, if that is known.
-        hashes: SHA-256 of each shard, or "" where unknown; for remote shards.
+        hashes: SHA-256 of each shard, or "" where unknown.
+        sizes: Bytes of each shard, or None where unknown; for remote shards.
         prefixes: Put before the names of each shard's clips, to tell those of several data sets apart.
         cache: Where copies of remote shards are kept.
 
@@ -58,6 +59,7 @@ class Reader:
         *,
         counts: Sequence[int] | None = None,
         hashes: Sequence[str] | None = None,
+        sizes: Sequence[int | None] | None = None,
         prefixes: Sequence[str] | None = None,
         cache: RemoteCache | None = None,
     ) -> None:
@@ -65,7 +67,7 @@ class Reader:
             raise InvalidValueError("there are no shards to read")
         self.urls, self.sample_rate = tuple(urls), sample_rate
         self._prefixes = tuple(prefixes) if prefixes else ("",) * len(urls)
-        self._files = ShardFiles(self.urls, hashes or ("",) * len(urls), cache or RemoteCache())
+        self._files = ShardFiles(self.urls, hashes or ("",) * len(urls), cache or RemoteCache(), sizes)
         self._indices: dict[int, ShardIndex] = {}
         self._keys: list[list[str]] = [[]] * len(urls)
         if counts is None:
@@ -129,13 +131,17 @@ class Reader:
                 digest.update(b"\n".join(index.keys.tolist()))
         return digest.hexdigest()
 
-    def fetch(self, shard: int) -> None:
+    def fetch(self, shard: int, abandoned: Callable[[], bool] = lambda: False) -> None:
         """Have a remote shard's copy made; safe beside reading in another thread.
+
+        Args:
+            shard: Its number.
+            abandoned: Says whether it is not wanted any more.
 
         Raises:
             DownloadError: it cannot be had.
         """
-        self._files.path(shard)
+        self._files.path(shard, abandoned)
 
     def key(self, clip: int) -> str:
         """Return a clip's name, or shard and number where that is lost."""

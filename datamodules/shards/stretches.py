@@ -51,7 +51,8 @@ def read_plain(
     buffer, read = audio.data.cast("B"), files.read
     rest: list[int] = []
     errors: dict[int, BadClipError] = {}
-    places = zip(shards.tolist(), offsets.tolist(), counts.tolist(), strict=True)
+    of_clips = shards.tolist()
+    places = zip(of_clips, offsets.tolist(), counts.tolist(), strict=True)
     for slot, (shard, offset, count) in enumerate(places):
         if offset < 0 or count == 0:
             rest.append(slot)
@@ -67,6 +68,8 @@ def read_plain(
             errors[slot] = BadClipError("unreadable", str(error))
         except OSError as error:
             raise refused(f"the shard {files.urls[shard]}", error) from error
+    if not files.unchanged(set(of_clips)):
+        return read_plain(files, shards, offsets, counts, segment)
     return audio, rest, errors
 
 
@@ -81,6 +84,8 @@ def read_stretches(files: ShardFiles, wanted: Sequence[Stretch]) -> list[Samples
         for slot, samples in zip(group, decoded, strict=True):
             # Where this fails, the decoder's judgement of the whole file is the one to go by.
             found[slot] = _caught(_seek, files, wanted[slot]) if samples is None else samples
+    if not files.unchanged({stretch.shard for stretch in wanted}):
+        return read_stretches(files, wanted)
     return found  # type: ignore[return-value]
 
 

@@ -31,6 +31,9 @@ FULL_SCALE = 32768
 """Of 16 bit samples: stored sample / FULL_SCALE lies in [-1, 1)."""
 
 _KEY = re.compile(r"[^\x00-\x20./\\:*?\"<>|{}]+")
+_SHA256 = re.compile("[0-9a-f]{64}")
+_MOST_CLIPS = 10**8
+"""Clips of a data set that a manifest may state: memory is needed for each."""
 _MEMBER = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
@@ -220,9 +223,55 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise refused(path, error) from error
     try:
-        return parse_json(contents)
+        manifest = parse_json(contents)
     except ValueError as error:
         raise InvalidValueError(f"{path}: unreadable ({error}): pack the folder again") from None
+    if wrong := _wrong_in_manifest(manifest):
+        raise InvalidValueError(f"{path}: {wrong}: pack the folder again")
+    return manifest
+
+
+def _wrong_in_manifest(manifest: Any) -> str:
+    """Return what is wrong with the contents of a `dataset.json`; nothing, if it can be used."""
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("shards"), dict):
+        return "it has no shards"
+    if not isinstance(manifest.get("hash"), str):
+        return "it has no hash"
+    clips = 0
+    for split in SPLITS:
+        records = manifest["shards"].setdefault(split, [])
+        if not isinstance(records, list):
+            return f"its {split} shards are no list"
+        for number, record in enumerate(records):
+            if wrong := _wrong_in_record(record):
+                return f"entry {number + 1} of its {split} shards has {wrong}"
+            clips += record["clips"]
+    return f"its shards have {clips:,} clips" if clips > _MOST_CLIPS else ""
+
+
+def _wrong_in_record(record: Any) -> str:
+    """Return what is wrong with what a manifest says of a shard; nothing, if it can be used."""
+    if not isinstance(record, dict):
+        return "no record"
+    name, size = record.get("name"), record.get("bytes", 0)
+    if not isinstance(name, str) or not name.endswith(".tar"):
+        return f"no name of a tar file: {str(name)[:100]!r}"
+    if name.startswith("/") or set(re.split(r"[/\\]", name)) & {"..", ".", ""} or re.search(r"[:?#\x00-\x1f]", name):
+        return f"a name outside of the folder: {name[:100]!r}"
+    if not _is_count(record.get("clips")) or not _is_count(size):
+        return f"impossible numbers of clips and bytes: {record.get('clips')!r} and {size!r}"
+    if size and record["clips"] > size // 512:
+        return f"more clips than fit into its bytes: {record['clips']:,} in {size:,}"
+    if not isinstance(record.get("sha256"), str) or not _SHA256.fullmatch(record["sha256"]):
+        return "no SHA-256"
+    longest = record.get("longest", 0)
+    if isinstance(longest, bool) or not isinstance(longest, (int, float)) or not 0 <= longest < float("inf"):
+        return f"an impossible length: {longest!r}"
+    return ""
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 50
 
 
 def write_json(path: Path, contents: Any) -> None:

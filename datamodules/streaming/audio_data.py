@@ -152,6 +152,7 @@ class AudioData(Hyperparameters, LightningDataModule):
                 self.sample_rate,
                 counts=[record["clips"] for record in known] if len(known) == len(sources) else None,
                 hashes=[source.record["sha256"] if source.record else "" for source in sources],
+                sizes=[source.record.get("bytes") if source.record else None for source in sources],
                 prefixes=[f"{source.part + 1}_" if len(self.parts) > 1 else "" for source in sources],
                 cache=RemoteCache(self.cache_gigabytes),
             )

@@ -34,7 +34,7 @@ class Downloads:
         return cls(reader, plan, position) if any(map(is_remote, reader.urls)) else None
 
     def stop(self) -> None:
-        """Let the thread end after the shard it is at."""
+        """Let the thread end; a shard that has not arrived whole is given up."""
         self._stopped.set()
 
     def _work(self) -> None:
@@ -42,7 +42,7 @@ class Downloads:
             # What cannot be had is met again, and counted, by whoever reads it.
             with contextlib.suppress(DownloadError, OSError):
                 if is_remote(self.reader.urls[shard]):
-                    self.reader.fetch(shard)
+                    self.reader.fetch(shard, self._stopped.is_set)
 
     def _order(self) -> Iterator[int]:
         lead = max(2 * self.plan.window // self.plan.batch, _LEAD)

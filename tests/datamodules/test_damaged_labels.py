@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import tarfile
 
 import numpy as np
@@ -145,7 +146,9 @@ def test_damage_that_was_not_there_when_the_shard_was_indexed(tmp_path):
         place = tar.getmember("c7.json").offset_data
     changed = bytearray(path.read_bytes())
     changed[place : place + 3] = b"\xff[["
+    time = path.stat()
     path.write_bytes(changed)
+    os.utime(path, ns=(time.st_atime_ns, time.st_mtime_ns))
     batches = list(loader)
     assert "c7" not in {key for batch in batches for key in batch["key"]}
     assert module.bad_clips.counts == {"unreadable json": 1}

@@ -1,8 +1,11 @@
 """Remote shards: the same batches as from local ones, and every way of failing noticed."""
 
 import contextlib
+import hashlib
 import http.server
+import json
 import os
+import tarfile
 import threading
 import time
 from multiprocessing import get_context
@@ -16,6 +19,8 @@ from datamodules.shards import remote
 from datamodules.shards.remote import DownloadError, RemoteCache
 from datamodules.shards.writer import ShardWriter, write_manifest
 from datamodules.streaming.bad_clips import TooManyBadClipsError
+from datamodules.streaming.loader import Batches, Scaling, finished
+from framework.writing import is_alive
 
 RATE = 22050
 
@@ -245,3 +250,184 @@ def test_a_slow_server_is_waited_for(tmp_path, monkeypatch):
     server.server_close()
     os.close(descriptor)
     assert path.read_bytes() == data, "a second and a half in all, but never a second without a byte"
+
+
+def test_a_damaged_copy_is_downloaded_again(tmp_path):
+    folder = packed(tmp_path / "data")
+    shard = folder / "train" / "000000.tar"
+    sha256 = hashlib.sha256(shard.read_bytes()).hexdigest()
+    with serving(folder) as (url, requests):
+        url = f"{url}/train/000000.tar"
+        for known in (sha256, ""):
+            os.close(RemoteCache().open(url, known)[0])
+            copy = RemoteCache()._path(url, known)
+            damaged = bytearray(copy.read_bytes())
+            damaged[3000] ^= 1
+            copy.write_bytes(damaged)
+            descriptor, path = RemoteCache().open(url, known)
+            assert os.pread(descriptor, 1 << 30, 0) == path.read_bytes() == shard.read_bytes()
+            os.close(descriptor)
+    assert requests == {"/train/000000.tar": 4}
+
+
+def test_a_copy_that_is_overwritten_during_a_run_is_downloaded_again(tmp_path):
+    folder = packed(tmp_path / "data")
+    _, wanted = batches(str(folder))
+    with serving(folder) as (url, requests):
+        data = AudioFolder(path=url, batch_size=4, segment=2048)
+        found = []
+        for number, batch in enumerate(Batches(*_parts(data))[0, step] for step in range(6)):
+            found.append(batch)
+            if number == 1:
+                for copy in RemoteCache().folder.glob("*.tar"):
+                    with open(copy, "r+b") as file:
+                        file.write(b"\xff" * copy.stat().st_size)
+    assert all(torch.equal(a["audio"], finished(b)["audio"]) for a, b in zip(wanted, found, strict=True))
+    assert max(count for path, count in requests.items() if "train/" in path) == 2
+
+
+def _parts(data):
+    return data.reader("train"), data.plan, data.segment, Scaling(data.peak, data.gain), data._labels, 0, 1
+
+
+def test_a_shard_that_is_overwritten_in_place_during_a_run_is_noticed(tmp_path):
+    for kind in ("packed", "listed"):
+        folder = packed(tmp_path / kind)
+        pattern = f"{folder}/train/*.tar::{folder}/validation/000000.tar"
+        data = AudioFolder(path=str(folder) if kind == "packed" else pattern, batch_size=4, segment=2048, window=1)
+        made = Batches(*_parts(data))
+        first = made[0, 0]
+        if kind == "packed":
+            for shard in (folder / "train").glob("*.tar"):
+                shard.write_bytes(shard.read_bytes())
+            assert torch.equal(made[0, 0]["audio"], first["audio"]), "the same contents are not another shard"
+        changed = bytearray((folder / "train" / "000001.tar").read_bytes())
+        changed[2000:2100] = bytes(100)
+        (folder / "train" / "000001.tar").write_bytes(changed)
+        with tarfile.open(folder / "train" / "000001.tar") as tar:
+            inside = {name.partition(".")[0] for name in tar.getnames()}
+        again = [made[0, step] for step in range(6)]
+        bad = {name: error for batch in again for name, error in batch["bad"].items()}
+        assert bad.keys() == inside
+        assert all("was overwritten while it was in use" in detail for _, detail in bad.values())
+        assert not inside & {key for batch in again for key in batch["key"]}
+
+
+def test_a_remote_shard_that_changes_during_a_run_is_noticed(tmp_path):
+    folder = packed(tmp_path / "data")
+    shard = folder / "train" / "000000.tar"
+    with serving(folder) as (url, _):
+        cache = RemoteCache()
+        os.close(cache.open(f"{url}/train/000000.tar")[0])
+        cache.discard(f"{url}/train/000000.tar")
+        shard.write_bytes((folder / "train" / "000001.tar").read_bytes())
+        with pytest.raises(DownloadError, match="changed since the run began"):
+            cache.open(f"{url}/train/000000.tar")
+
+
+def test_sizes_and_times_are_bounded(tmp_path, monkeypatch):
+    folder = packed(tmp_path / "data")
+    shard = folder / "train" / "000000.tar"
+    size = shard.stat().st_size
+    with serving(folder) as (url, requests):
+        os.close(RemoteCache().open(f"{url}/train/000000.tar", size=size)[0])
+        with pytest.raises(DownloadError, match=f"{size:,} bytes, more than the 1,000 bytes that the manifest states"):
+            RemoteCache().open(f"{url}/train/000000.tar", "0" * 64, size=1_000)
+        assert requests == {"/train/000000.tar": 2}, "asked once: it is no trouble that passes"
+    endless = f"pipe:cat {shard}; cat /dev/zero"
+    with pytest.raises(DownloadError, match="more than the 100,000 bytes"):
+        RemoteCache().open(endless, size=100_000)
+    monkeypatch.setattr(remote, "_LARGEST", 1 << 22)
+    with pytest.raises(DownloadError, match="more than the 4,194,304 bytes that are allowed"):
+        RemoteCache(gigabytes=0).open(endless)
+    with pytest.raises(DownloadError, match=f"{size:,} bytes arrived instead of the {size + 1:,} bytes"):
+        RemoteCache(attempts=1).open(f"pipe:cat {shard}", size=size + 1)
+    monkeypatch.setattr(remote, "PIPE_TIMEOUT", 0.2)
+    with pytest.raises(DownloadError, match="written nothing"):
+        RemoteCache(attempts=1).open("pipe:sleep 60")
+    monkeypatch.setattr(remote, "TIMEOUT", 0.2)
+    with pytest.raises(DownloadError, match="bytes arrived in"):
+        RemoteCache(attempts=1).open(
+            "pipe:while true; do echo x; done | while read x; do echo x; /bin/sleep 0.01; done"
+        )
+    assert not [path for path in RemoteCache().folder.iterdir() if path.suffix == ".part"]
+
+
+def test_trouble_with_the_manifest_is_overcome_as_with_shards(tmp_path):
+    folder = packed(tmp_path / "data")
+    _, wanted = batches(str(folder))
+
+    def behave(path, request):
+        return ((503, 0) if request == 1 else (200, 300)) if path.endswith(".json") and request < 3 else None
+
+    with serving(folder, behave) as (url, requests):
+        assert equal(batches(url)[1], wanted)
+        assert requests["/dataset.json"] == 3
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"name": "/etc/000000.tar"}, "a name outside of the folder"),
+        ({"name": "train/../../000000.tar"}, "a name outside of the folder"),
+        ({"name": "..\\000000.tar"}, "a name outside of the folder"),
+        ({"name": "pipe:touch hacked;.tar"}, "a name outside of the folder"),
+        ({"name": "http://host/a.tar"}, "a name outside of the folder"),
+        ({"name": "train/passwords"}, "no name of a tar file"),
+        ({"name": 3}, "no name of a tar file"),
+        ({"clips": "12"}, "impossible numbers"),
+        ({"clips": -1}, "impossible numbers"),
+        ({"clips": 10**9}, "more clips than fit"),
+        ({"clips": 10**12, "bytes": 10**15}, "clips"),
+        ({"bytes": 1e300}, "impossible numbers"),
+        ({"sha256": "x"}, "no SHA-256"),
+        ({"longest": float("nan")}, "an impossible length"),
+    ],
+)
+def test_a_manifest_is_held_against_its_schema(tmp_path, changed, message):
+    folder = packed(tmp_path / "data", clips=2)
+    whole = json.loads((folder / "dataset.json").read_text())
+    whole["shards"]["train"][0] |= changed
+    (folder / "dataset.json").write_text(json.dumps(whole))
+    with pytest.raises(ValueError, match=rf"dataset\.json: .*{message}.*: pack the folder again"):
+        batches(str(folder))
+
+
+@pytest.mark.parametrize("text", ["[]", "3", "null", "{}", '{"shards": []}', '{"shards": {"train": 3}, "hash": ""}'])
+def test_what_is_no_manifest_is_one_line(tmp_path, text):
+    folder = packed(tmp_path / "data", clips=2)
+    (folder / "dataset.json").write_text(text)
+    with pytest.raises(ValueError, match=r"dataset\.json: its? .*: pack the folder again") as error:
+        batches(str(folder))
+    assert "\n" not in str(error.value)
+
+
+def test_a_download_that_is_not_needed_any_more_is_given_up(tmp_path):
+    shard = packed(tmp_path / "data") / "train" / "000000.tar"
+    asked = []
+    with pytest.raises(DownloadError, match="not needed"):
+        RemoteCache().open(f"pipe:cat {shard}; sleep 60", abandoned=lambda: asked.append(1) is None)
+    assert len(asked) == 1
+
+
+def test_nothing_is_left_of_a_download_whose_process_was_killed(tmp_path):
+    shard = packed(tmp_path / "data") / "train" / "000000.tar"
+    waits = f"echo $$ > {tmp_path}/pid; cat {shard}; sleep 60; true"
+    process = get_context("fork").Process(target=_open, args=(f"pipe:{waits}", ""))
+    process.start()
+    folder = RemoteCache().folder
+    wait_for(lambda: any(part.stat().st_size for part in folder.glob(".*.part")))
+    child = int((tmp_path / "pid").read_text())
+    process.kill()
+    process.join(30)
+    wait_for(lambda: not is_alive(child))
+    os.close(RemoteCache().open(f"pipe:cat {shard}")[0])
+    assert not list(folder.glob(".*.part"))
+
+
+def wait_for(condition):
+    for _ in range(2000):
+        if condition():
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError("nothing has happened for 20 s")
