@@ -9,16 +9,17 @@ Integers are little-endian. A block can be read, and checked, without those befo
 
 import json
 import math
+import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, get_type_hints
 
 import numpy as np
 
-from framework.errors import OstinatoError
+from framework.errors import InvalidValueError, OstinatoError
 from framework.json_text import parse_json
 from framework.writing import replacing
 
@@ -26,6 +27,15 @@ MAGIC, VERSION = b"OSTI", 1
 SUFFIX = ".ost"
 BLOCK = 512
 """Frames of a block."""
+_LEAST = {"samples": 0}
+_MOST = {
+    "sample_rate": 10**6,
+    "samples": 10**12,
+    "samples_per_frame": 10**6,
+    "books": 1024,
+    "bits": 32,
+}
+"""Largest values of a header."""
 START, CHECKSUM = struct.Struct("<4sBH"), struct.Struct("<I")
 
 
@@ -58,7 +68,7 @@ class CodedHeader:
     @property
     def frames(self) -> int:
         """Frames of the whole file."""
-        return math.ceil(self.samples / self.samples_per_frame)
+        return -(-self.samples // self.samples_per_frame)
 
     @property
     def bitrate(self) -> float:
@@ -173,6 +183,31 @@ def _header(file: BinaryIO, path: str | Path) -> CodedHeader:
         raise CodedFileError(f"{path} has a damaged header: copy it again")
     try:
         values = parse_json(text)
-        return CodedHeader(**{name: values[name] for name in CodedHeader.__dataclass_fields__})
+        header = CodedHeader(**{name: values[name] for name in CodedHeader.__dataclass_fields__})
+        _check_header(header)
     except (ValueError, KeyError, TypeError) as error:
         raise CodedFileError(f"{path} has a header that cannot be read ({error}): encode the recording again") from None
+    _check_size(header, os.fstat(file.fileno()).st_size - file.tell(), path)
+    return header
+
+
+def _check_header(header: CodedHeader) -> None:
+    """Refuse values that no codec writes."""
+    for name, kind in get_type_hints(CodedHeader).items():
+        value = getattr(header, name)
+        if type(value) is not kind:
+            raise InvalidValueError(f"{name} is {str(value)[:40]!r}")
+        if name in _MOST and not _LEAST.get(name, 1) <= value <= _MOST[name]:
+            raise InvalidValueError(f"{name} is {value}, not from {_LEAST.get(name, 1)} to {_MOST[name]:,}")
+
+
+def _check_size(header: CodedHeader, size: int, path: str | Path) -> None:
+    """Compare the bytes behind a header with what it says of them."""
+    blocks, rest = divmod(header.frames, BLOCK)
+    of_block, of_rest = (-(-frames * header.books * header.bits // 8) + CHECKSUM.size for frames in (BLOCK, rest))
+    wanted = blocks * of_block + (of_rest if rest else 0)
+    if size < wanted:
+        second = size // of_block * BLOCK * header.samples_per_frame / header.sample_rate
+        raise CodedFileError(f"{path} is cut short at {second:.1f} s: copy it again")
+    if size > wanted:
+        raise CodedFileError(f"{path} goes on behind its end: copy it again")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,10 +32,10 @@ def run(arguments: list[str]) -> None:
 
 
 def check_model(source: str, header: CodedHeader, codec: Codec) -> None:
-    """Refuse codes of another network.
+    """Refuse codes of another network, and a header that states another shape of codes than the network has.
 
     Raises:
-        CodedFileError: naming the one that coded them.
+        CodedFileError: naming the network that coded them, or what differs.
     """
     if header.model != codec.fingerprint():
         raise CodedFileError(
@@ -42,11 +43,34 @@ def check_model(source: str, header: CodedHeader, codec: Codec) -> None:
             f"{type(codec).__name__}, {codec.fingerprint()}): name the run, or the --ckpt_path, that coded it"
         )
 
+    network = codec.network
+    there = (header.sample_rate, header.samples_per_frame, header.bits)
+    here = (codec.preset.sample_rate, network.samples_per_frame, network.quantiser.bits)
+    if there != here or header.books > len(network.quantiser.layers):
+        raise CodedFileError(
+            f"{source} states {there[0]} Hz, {there[1]} samples a frame and {header.books} codes of {there[2]} bits; "
+            f"its codec has {here[0]} Hz, {here[1]} samples and at most {len(network.quantiser.layers)} codes of "
+            f"{here[2]} bits: encode the recording again"
+        )
+
+
+def known_codes(codec: Codec, source: str) -> Iterator[np.ndarray]:
+    """Yield the codes `(frames, books)` of a file, each of them one that the codec has.
+
+    Raises:
+        CodedFileError: the file is damaged, or has other codes.
+    """
+    size = codec.network.quantiser.size
+    for codes in read_codes(source):
+        if codes.max(initial=0) >= size:
+            raise CodedFileError(f"{source} has the code {codes.max()}, its codec {size} codes: encode it again")
+        yield codes
+
 
 @torch.no_grad()
 def decoded(codec: Codec, source: str, header: CodedHeader) -> Iterator[Tensor]:
     """Yield the audio `(time,)` of a file of codes, block by block."""
-    blocks = (torch.from_numpy(codes.T.copy())[None].to(codec.device) for codes in read_codes(source))
+    blocks = (torch.from_numpy(codes.T.copy())[None].to(codec.device) for codes in known_codes(codec, source))
     left, rate = header.samples, header.sample_rate
     with Progress("decoding", round(left / rate), "seconds of audio") as shown:
         for audio in codec.network.stream_decode(blocks):

@@ -13,6 +13,7 @@ from framework.audio.files import safe_name
 from framework.errors import OstinatoError
 from framework.evaluation.metrics.distribution import FORMER_NAMES, with_present_names
 from framework.evaluation.statistics import Interval, bootstrap
+from framework.json_text import parse_json
 from framework.writing import write_atomically
 
 VERSION = 1
@@ -126,7 +127,7 @@ def load_evaluation(path: str | Path) -> Evaluation:
     if not path.is_file():
         raise EvaluationError(f"{path.parent} holds no finished evaluation: run `ostinato evaluate` on it")
     try:
-        values = json.loads(path.read_text())
+        values = parse_json(path.read_text())
         version = values.pop("version")
     except (ValueError, KeyError, AttributeError) as error:
         raise EvaluationError(f"{path} is no evaluation ({error}): remove it and evaluate again") from None

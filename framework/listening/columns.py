@@ -1,6 +1,5 @@
 """Listening tests as metrics of a comparison: in its tables, on its page and on W&B, beside what was measured."""
 
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from framework.evaluation.columns import Column
 from framework.evaluation.comparison import Comparison, Score, corrected
 from framework.evaluation.statistics import Difference, Interval
+from framework.json_text import parse_json
 from framework.listening.plan import ListeningError
 from framework.listening.report import FILE, TITLES, VERSION, counted
 
@@ -26,7 +26,7 @@ def with_listening(comparison: Comparison, folder: Path) -> Comparison:
     if not path.exists():
         return comparison
     try:
-        found = json.loads(path.read_text())
+        found = parse_json(path.read_text())
         tests = found["tests"] if found["version"] in (1, VERSION) else {}
         tests = without_intervals(tests) if found["version"] == 1 else tests
     except (ValueError, KeyError, TypeError) as error:

@@ -5,7 +5,6 @@ for each trial `sounds/<trial>.js`. `plan.json` and `answers.jsonl` lie beside i
 """
 
 import hashlib
-import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +16,7 @@ import soundfile
 from framework.audio.files import load_audio
 from framework.evaluation.columns import GRIFFIN_LIM, TRUTH
 from framework.evaluation.page.page import script, track_file
+from framework.json_text import parse_json
 from framework.listening.answers import ANSWERS, read_answers
 from framework.listening.plan import FILE, RANGES, ListeningError, Plan, Trial, load_plan, make_plan, save_plan
 from framework.listening.stimuli import anchors_at, encoded, level_matched, low_passed, together
@@ -74,7 +74,7 @@ def read_comparison(folder: Path) -> dict[str, Any]:
         ListeningError: there is none, or it is cut short.
     """
     try:
-        return json.loads((folder / COMPARISON).read_text())
+        return parse_json((folder / COMPARISON).read_text())
     except FileNotFoundError:
         raise ListeningError(f"{folder} holds no comparison: `ostinato compare` makes one") from None
     except ValueError as error:

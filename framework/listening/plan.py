@@ -14,6 +14,7 @@ from typing import Any
 
 from framework.errors import InvalidValueError, OstinatoError
 from framework.evaluation.columns import TRUTH
+from framework.json_text import parse_json
 from framework.writing import write_atomically
 
 VERSION = 1
@@ -206,7 +207,7 @@ def load_plan(folder: Path) -> Plan:
     """
     path = folder / FILE
     try:
-        values = json.loads(path.read_text())
+        values = parse_json(path.read_text())
         if values.pop("version") != VERSION:
             raise InvalidValueError("another version")
         trials = tuple(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from framework.errors import InvalidValueError, OstinatoError
+from framework.json_text import parse_json
 from framework.music.notes import Note
 from framework.music.songs import PHRASE_TYPES, Chord, Phrase, Song
 
@@ -56,7 +57,7 @@ def load_song(path: Path) -> Song:
         SongFileError: the file is not there, or holds no song; what was edited by hand is named by its field.
     """
     try:
-        plain = json.loads(path.read_text())
+        plain = parse_json(path.read_text())
     except OSError as error:
         raise SongFileError(f"{path} cannot be read ({error.strerror}): name a level that a song left") from None
     except (ValueError, RecursionError) as error:

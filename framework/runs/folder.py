@@ -15,6 +15,7 @@ import yaml
 
 from framework.aliases import first_name
 from framework.hyperparameters import Hyperparameters
+from framework.json_text import parse_json
 from framework.runs.finished import LAST, checkpoint_step, has_ended, holds_end, is_whole
 from framework.runs.locks import is_locked, lock, owner
 from framework.runs.stored_files import DamagedFileError, RunError, read_config, read_metrics, read_summary
@@ -169,7 +170,7 @@ class RunFolder:
     def sources(self) -> dict[str, str]:
         """Return the source code that the run was last trained by, the hash of each definition; empty if not known."""
         try:
-            stored = json.loads((self.path / "sources.json").read_text())
+            stored = parse_json((self.path / "sources.json").read_text())
         except (OSError, ValueError):
             return {}
         return stored if isinstance(stored, dict) else {}

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.cache import cache_folder
+from framework.json_text import parse_json
 
 VERSION = 1
 """Of the analysis, in the name of its cache."""
@@ -80,7 +81,7 @@ class AnalysisCache:
         with contextlib.suppress(OSError, RuntimeError):
             self.path = cache_folder() / f"sources-{VERSION}-{sys.version_info[0]}{sys.version_info[1]}.json"
             with contextlib.suppress(ValueError):
-                self.stored = json.loads(self.path.read_text())
+                self.stored = parse_json(self.path.read_text())
 
     def analysed(self, source: bytes) -> Module:
         """Return the analysis of a source file."""

@@ -5,17 +5,14 @@ Nothing here imports torch.
 
 import csv
 import io
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from framework.errors import OstinatoError
+from framework.json_text import parse_json
+from framework.yaml_text import parse_yaml
 
-LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-"""The fast one where PyYAML was built with it: many runs are looked at to find one."""
 TAIL = 1 << 18
 """Bytes at the end of a metrics.csv that are read for the newest values."""
 SUMMARY: dict[str, Any] = {"steps": int, "minutes": (int, float), "clips": dict, "lost_held_out": dict}
@@ -62,7 +59,7 @@ def read_summary(path: Path, parts: Iterable[str] = ("steps",)) -> dict[str, Any
     if text is None:
         return None
     try:
-        summary = json.loads(text)
+        summary = parse_json(text)
     except ValueError as error:
         raise DamagedFileError(path, _reason(error, text), remedy) from None
     if not isinstance(summary, dict):
@@ -96,22 +93,14 @@ def read_config(path: Path, parts: Iterable[str] = ()) -> dict[str, Any] | None:
     if text is None:
         return None
     try:
-        config = _parsed(text)
-    except yaml.YAMLError as error:
+        config = parse_yaml(text)
+    except ValueError as error:
         raise DamagedFileError(path, _reason(error, text), remedy) from None
     if not isinstance(config, dict):
         damage = f"it holds a {type(config).__name__}" if text.strip() else "it is empty"
         raise DamagedFileError(path, damage, remedy)
     _check_parts(path, config, parts, CONFIG, remedy)
     return config
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return yaml.load(text, Loader=LOADER)
-    except yaml.YAMLError:
-        # This one says better what is wrong.
-        return yaml.safe_load(text)
 
 
 def _check_parts(path: Path, found: dict[str, Any], parts: Iterable[str], kinds: dict[str, Any], remedy: str) -> None:
@@ -197,6 +186,4 @@ def _text(path: Path, remedy: str) -> str | None:
 def _reason(error: Exception, text: str) -> str:
     if not text.strip():
         return "it is empty"
-    mark = getattr(error, "problem_mark", None)
-    said = f"line {mark.line + 1}: {error.problem}" if mark else str(error)  # type: ignore[attr-defined]
-    return " ".join(said.split())[:80]
+    return " ".join(str(error).split())[:80]

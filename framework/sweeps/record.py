@@ -14,6 +14,7 @@ from typing import Any
 
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
+from framework.json_text import parse_json
 from framework.runs.folder import RunFolder, State
 from framework.runs.locks import lock
 from framework.runs.stored_files import TAIL, DamagedFileError, read_metrics
@@ -92,7 +93,7 @@ class PlannedRun:
     def failure(self) -> tuple[str, list[str]]:
         """Return how the last attempt ended and the last lines of its log."""
         try:
-            stored = json.loads(self.failure_file.read_text())
+            stored = parse_json(self.failure_file.read_text())
             return stored["status"], stored["last"]
         except (OSError, ValueError, KeyError):
             return "unknown", last_lines(self.log)
@@ -190,7 +191,7 @@ def read_record(root: str | Path, name: str) -> tuple[str, list[PlannedRun]]:
     if name not in known:
         raise InvalidValueError(f"no sweep {name!r} in {root}: {_how_to_start(root, name, known)}")
     try:
-        stored = json.loads(path.read_text())
+        stored = parse_json(path.read_text())
         runs = [
             PlannedRun(**run | {"arguments": tuple(run["arguments"]), "path": Path(root) / run["path"]})
             for run in stored["runs"]

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.json_text import parse_json
 from framework.runs.folder import RunError
 from framework.sweeps.record import ATTEMPT, PlannedRun
 from framework.sweeps.sweep import SweepError
@@ -96,7 +97,7 @@ def submit(
 def job_of(run: PlannedRun) -> str | None:
     """Return the id of the job that a run was last submitted as."""
     with contextlib.suppress(OSError, ValueError, KeyError):
-        return json.loads((run.path / "slurm.json").read_text())["job"]
+        return parse_json((run.path / "slurm.json").read_text())["job"]
     return None
 
 

@@ -14,6 +14,7 @@ from framework.hyperparameters import nearest
 from framework.runs.stored_commands import refuse_commands
 from framework.sweeps.sweep import Sweep, SweepError, Uniform
 from framework.writing import write_atomically
+from framework.yaml_text import parse_yaml
 
 KEYS = {"program", "command", "method", "metric", "parameters", "name", "description", "project", "entity", "run_cap"}
 PARAMETER_KEYS = {"value", "values", "min", "max", "distribution", "parameters"}
@@ -31,8 +32,8 @@ def read(path: Path) -> Sweep:
         SweepError: naming the file and what it says that cannot be done here.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        content = parse_yaml(path.read_text())
+    except (OSError, ValueError) as error:
         raise SweepError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise SweepError(f"{path} is no sweep of W&B: it has no parameters")

@@ -9,6 +9,7 @@ from typing import Any
 from framework.evaluation.columns import run_folder_of
 from framework.evaluation.evaluation import FILE, Evaluation
 from framework.evaluation.page.page import slug
+from framework.json_text import parse_json
 from framework.private_names.of_wandb import use_offline
 from framework.runs.stored_files import DamagedFileError, read_metrics
 from framework.tracking.wandb_log import WandbLog, flatten
@@ -112,7 +113,7 @@ def last_values(run: Path) -> dict[str, float]:
 def logged_content(marker: Path) -> str | None:
     """Return the hash of what a marker says was logged."""
     try:
-        return json.loads(marker.read_text())["content"]
+        return parse_json(marker.read_text())["content"]
     except (OSError, ValueError, KeyError):
         return None
 

@@ -33,6 +33,7 @@ from framework.workflow.options import add_experiment_options
 from framework.workflow.parser import OneLineErrors, UsageError
 from framework.workflow.runs import ReleasedRun, Run, run_named
 from framework.workflow.usage import COMMANDS, examples, usage_line
+from framework.yaml_text import check_yaml
 
 SHOWN_TRAINER_ARGUMENTS = (
     "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
@@ -78,6 +79,7 @@ class ExperimentCLI(CommandLine):
 
     def __init__(self, command: str, experiment: Any, arguments: list[str], run: Run | None = None) -> None:
         self.command, self.experiment, self.run = command, experiment, run
+        check_settings_files(arguments)
         self.stored = stored_hyperparameters(arguments)
         give_commands(arguments)
         defaults = {n: getattr(experiment, n) for n, p in experiment.hyperparameters.items() if p.kind == "trainer"}
@@ -342,6 +344,22 @@ def stored_hyperparameters(arguments: list[str]) -> dict[str, Any]:
     """Return the hyperparameters of the checkpoint that a command line names, if it does and it has some."""
     path = option("ckpt_path", arguments)
     return read_checkpoint(path).get("hyper_parameters", {}) if path else {}
+
+
+def check_settings_files(arguments: list[str]) -> None:
+    """Refuse files of settings that take long to read.
+
+    Raises:
+        UsageError: naming the file.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config", action="append", default=[])
+    for file in map(Path, parser.parse_known_args(arguments)[0].config):
+        try:
+            if file.is_file():
+                check_yaml(file.read_text())
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--config {file} cannot be used ({' '.join(str(error).split())}): correct it") from None
 
 
 def expected(experiment: Any) -> dict[str, str]:

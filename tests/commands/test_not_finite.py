@@ -75,7 +75,9 @@ def test_decoding(place, capsys, monkeypatch):
     header = CodedHeader("f00d", "Tiny", 22050, 4410, 10, 2, 3)
     write_codes("a.ost", header, [np.zeros((441, 2), np.int64)])
     decoder = SimpleNamespace(stream_decode=lambda blocks: (torch.full((1, 1, 4410), -math.inf) for _ in blocks))
-    codec = SimpleNamespace(fingerprint=lambda: "f00d", network=decoder, device="cpu")
+    decoder.samples_per_frame, decoder.quantiser = 10, SimpleNamespace(bits=3, size=8, layers=[None, None])
+    preset = SimpleNamespace(sample_rate=22050)
+    codec = SimpleNamespace(fingerprint=lambda: "f00d", network=decoder, device="cpu", preset=preset)
     config = {"input": "a.ost", "output": "b.wav"}
     monkeypatch.setattr(decode, "open_codec", lambda *_: SimpleNamespace(model=codec, config=config))
     assert "b.wav: 4410 of 4410 samples are NaN or infinite" in failed(capsys, "decode")

@@ -125,7 +125,9 @@ def test_decoding_does_not_destroy_the_recording_that_was_encoded(place, capsys,
     header = CodedHeader("f00d", "Tiny", 22050, 4410, 10, 2, 3)
     write_codes("a.ost", header, [np.zeros((441, 2), np.int64)])
     decoder = SimpleNamespace(stream_decode=lambda blocks: (torch.zeros(1, 1, 10 * b.shape[-1]) for b in blocks))
-    codec = SimpleNamespace(fingerprint=lambda: "f00d", network=decoder, device="cpu")
+    decoder.samples_per_frame, decoder.quantiser = 10, SimpleNamespace(bits=3, size=8, layers=[None, None])
+    preset = SimpleNamespace(sample_rate=22050)
+    codec = SimpleNamespace(fingerprint=lambda: "f00d", network=decoder, device="cpu", preset=preset)
 
     def opened(command, arguments):
         return SimpleNamespace(model=codec, config=dict(zip(arguments[::2], arguments[1::2], strict=True)))
