@@ -20,11 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from framework.errors import InvalidValueError
+from framework.errors import InvalidTypeError, InvalidValueError
 from framework.inference.layers import remove_weight_norm
 from framework.private_names.of_torch import with_children
 from framework.runs.identity import of_project
+from framework.runs.limits import TooLargeError, sized_by
 from framework.runs.released import ReleaseError, read_release
+from framework.runs.stored_code import StoredCodeError, check_path
 
 ONLY_TRAINED_WITH = (
     "averaged_generator",
@@ -151,13 +153,19 @@ def restored(
     Raises:
         ReleaseError: it is not here as it was.
     """
-    version = f"{path} was released by ostinato {metadata['packages']['ostinato']}, and this is another version"
+    version = f"{path} was released by ostinato {metadata['packages'].get('ostinato')}, and this is another version"
+    check_path(metadata["system"], path)
     try:
-        system = bare(metadata["system"], {**metadata["hyperparameters"], **overrides})
-    except (ImportError, AttributeError, TypeError, KeyError, ValueError) as error:
+        with sized_by([value.numel() for value in weights.values()], path, 1 << 22):
+            system = bare(metadata["system"], {**metadata["hyperparameters"], **overrides})
+    except (StoredCodeError, TooLargeError):
+        raise
+    except Exception as error:
+        # Values from a file can make a constructor fail in any way; `--debug` shows where.
         if isinstance(error, ImportError) and error.name and not of_project(error.name):
             raise ReleaseError(f"{path} needs {error.name}, which is not installed: pip install it") from error
-        raise ReleaseError(f"{version}: {metadata['system']} cannot be built ({error})") from error
+        said = " ".join(str(error).split())[:200]
+        raise ReleaseError(f"{version}: {metadata['system']} cannot be built ({said})") from error
     stored, own = metadata["front_end"], asdict(system.preset)
     differing = [name for name in own if as_stored(own[name]) != stored.get(name)]
     if differing:
@@ -222,6 +230,8 @@ def untrained(name: str) -> Any:
 
 def _untrained(module: str, name: str) -> Any:
     cls = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    if not (isinstance(cls, type) and any(base.__name__ == "Hyperparameters" for base in cls.__mro__)):
+        raise InvalidTypeError(f"{module}:{name} is no system")
     nothing: dict[str, Any] = {n: lambda self: {} for n in ("build_losses", "build_discriminators") if hasattr(cls, n)}
     return cls.variant(**nothing)  # type: ignore[attr-defined]
 

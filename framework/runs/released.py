@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -14,10 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from framework.errors import InvalidTypeError, OstinatoError
+from framework.json_text import parse_json
 
 SUFFIX, FORMAT, KEY = ".safetensors", 1, "ostinato"
 READABLE = 0o644
 """A release is for others too; safetensors writes for oneself."""
+PARTS: dict[str, type] = {"system": str, "hyperparameters": dict, "front_end": dict}
+"""Entries of a header that a system is built by, and their types."""
 TRAINING = "training/"
 """Prefix of the names of the tensors that only training needs."""
 
@@ -84,6 +88,16 @@ def read_facts(path: str | Path) -> dict[str, Any]:
         return _facts(path, file)
 
 
+def read_sizes(path: str | Path) -> list[int]:
+    """Return the number of weights of each tensor of a released system, without reading them.
+
+    Raises:
+        ReleaseError: as `read_facts`.
+    """
+    with _opened(path) as file:
+        return [math.prod(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
+
+
 @contextlib.contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
     if not Path(path).is_file():
@@ -91,13 +105,14 @@ def _opened(path: str | Path) -> Iterator[Any]:
     try:
         with safe_open(path, framework="pt") as file:
             yield file
-    except (SafetensorError, OSError) as error:
-        raise ReleaseError(f"{path} is cut short or no safetensors file ({error}): get it again") from error
+    except (SafetensorError, OSError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        said = " ".join(str(error).split())[:120]
+        raise ReleaseError(f"{path} is cut short or no safetensors file ({said}): get it again") from error
 
 
 def _facts(path: str | Path, file: Any) -> dict[str, Any]:
     try:
-        header = json.loads((file.metadata() or {}).get(KEY, "null"))
+        header = parse_json((file.metadata() or {}).get(KEY, "null"))
     except ValueError as error:
         raise ReleaseError(f"{path} is cut short or no safetensors file ({error}): get it again") from error
     if not isinstance(header, dict):
@@ -107,7 +122,25 @@ def _facts(path: str | Path, file: Any) -> dict[str, Any]:
             f"{path} has format {header.get('format')}, this version of ostinato reads format {FORMAT}: "
             "install the version that is named in it, or release the run again"
         )
+    check_header(header, path)
     return header
+
+
+def check_header(header: Mapping[str, Any], path: str | Path) -> None:
+    """Refuse a header without what a system is built by.
+
+    Raises:
+        ReleaseError: naming what is missing or of another kind.
+    """
+    parts = [("", header, PARTS | {"packages": dict})]
+    if "autoencoder" in header:
+        parts.append(("autoencoder.", header["autoencoder"], PARTS | {"fingerprint": str}))
+    for place, part, kinds in parts:
+        for name, kind in kinds.items():
+            value = part.get(name) if isinstance(part, dict) else None
+            if not isinstance(value, kind):
+                said = "is missing" if value is None else f"is {str(value)[:40]!r}"
+                raise ReleaseError(f"{path} is damaged, {place}{name} of its header {said}: get it again")
 
 
 def as_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -121,12 +154,27 @@ def as_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     tensors, header = read_release(path, training=True)
     if "training" in header:
-        found = unpacked(header.pop("training"), tensors) | {"header": header}
+        found = training_of(header.pop("training"), tensors, path) | {"header": header}
     else:
-        named = {"hyper_parameters": "hyperparameters", "front_end": "front_end", "global_step": "step"}
-        found = {"released": tensors, "header": header} | {name: header[fact] for name, fact in named.items()}
+        found = {"released": tensors, "header": header, "global_step": header.get("step", 0)}
+        found |= {"hyper_parameters": header["hyperparameters"], "front_end": header["front_end"]}
     if "autoencoder" in header:
         found["hyper_parameters"] = {**found["hyper_parameters"], "autoencoder": str(path)}
+    return found
+
+
+def training_of(value: Any, tensors: Mapping[str, Tensor], path: str | Path) -> dict[str, Any]:
+    """Return the checkpoint that a release for training holds.
+
+    Raises:
+        ReleaseError: it holds none.
+    """
+    try:
+        found = unpacked(value, tensors)
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        raise ReleaseError(f"{path} is damaged, its training state cannot be read ({error}): get it again") from None
+    if not isinstance(found, dict) or not isinstance(found.get("state_dict"), dict):
+        raise ReleaseError(f"{path} is damaged, its training state is no checkpoint: get it again")
     return found
 
 

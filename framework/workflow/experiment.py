@@ -7,10 +7,12 @@ import inspect
 import re
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -27,6 +29,8 @@ from framework.runs.checkpoints import read_checkpoint
 from framework.runs.finding import runs_in
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
+from framework.runs.limits import sized_by
+from framework.runs.released import read_sizes
 from framework.runs.stored_commands import give_commands, refuse_commands
 from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values, validation_interval
 from framework.workflow.options import add_experiment_options
@@ -80,7 +84,9 @@ class ExperimentCLI(CommandLine):
     def __init__(self, command: str, experiment: Any, arguments: list[str], run: Run | None = None) -> None:
         self.command, self.experiment, self.run = command, experiment, run
         check_settings_files(arguments)
-        self.stored = stored_hyperparameters(arguments)
+        self.stored, self.stored_sizes = stored_hyperparameters(arguments)
+        if isinstance(run, ReleasedRun):
+            self.stored_sizes = read_sizes(run.path)
         give_commands(arguments)
         defaults = {n: getattr(experiment, n) for n, p in experiment.hyperparameters.items() if p.kind == "trainer"}
         self.seed_default = defaults.pop("seed")
@@ -169,7 +175,9 @@ class ExperimentCLI(CommandLine):
             UsageError: their values do not fit into memory.
         """
         try:
-            with runs_in(self.config["runs"]):
+            file = self.config["ckpt_path"] or (self.run.path if self.run else "")
+            limits = nullcontext() if self.stored_sizes is None else sized_by(self.stored_sizes, file)
+            with runs_in(self.config["runs"]), limits:
                 super().instantiate_classes()
         except HyperparameterError as error:
             for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
@@ -340,10 +348,22 @@ def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]
     return experiment.variant(data=AudioFolder.variant(path=known.data, **shared)), rest
 
 
-def stored_hyperparameters(arguments: list[str]) -> dict[str, Any]:
-    """Return the hyperparameters of the checkpoint that a command line names, if it does and it has some."""
+def stored_hyperparameters(arguments: list[str]) -> tuple[dict[str, Any], list[int] | None]:
+    """Return the hyperparameters of the checkpoint that a command line names, and the sizes of its weights.
+
+    There are none without such hyperparameters: official checkpoints have none.
+
+    Raises:
+        UsageError: the hyperparameters are no dictionary.
+    """
     path = option("ckpt_path", arguments)
-    return read_checkpoint(path).get("hyper_parameters", {}) if path else {}
+    checkpoint = read_checkpoint(path) if path else {}
+    values, weights = checkpoint.get("hyper_parameters", {}), checkpoint.get("released", checkpoint.get("state_dict"))
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} has {str(values)[:40]!r} as hyperparameters: use another checkpoint")
+    if not values or not isinstance(weights, dict):
+        return values, None
+    return values, [value.numel() for value in weights.values() if isinstance(value, torch.Tensor)]
 
 
 def check_settings_files(arguments: list[str]) -> None:

@@ -4,8 +4,6 @@ This is the one place that finds a run and builds its system again; every comman
 finding nor opening a run prepares its data.
 """
 
-import functools
-import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -31,6 +29,7 @@ from framework.runs.finished import checkpoint_step
 from framework.runs.folder import RunError, RunFolder, State, folder_names
 from framework.runs.identity import class_of, is_code_of, signature, stored_structure
 from framework.runs.released import ReleaseError, is_released, read_facts
+from framework.runs.stored_code import StoredCodeError, class_stored, import_stored
 from framework.runs.stored_commands import distrust_commands
 from framework.runs.stored_files import PARTS
 from framework.workflow.weights import load_into
@@ -145,7 +144,7 @@ class Run:
         try:
             found = self._class()
             own_data = hasattr(found, "data") and is_code_of(found.data, self.identity, "data")
-            data = found.data if own_data else _imported(self.identity["data"]["class"])
+            data = found.data if own_data else class_stored(self.identity["data"]["class"], self.folder.config)
             values = {n: v for n, v in self.config["data"].items() if n != "class"}
             own = {n: p.default for n, p in data.hyperparameters.items()}
             distrust_commands({"data": {n: v for n, v in values.items() if v != own.get(n)}}, self.folder.config)
@@ -192,7 +191,7 @@ class Run:
         return f"{self.path} was made with other values or another version of the code (commit {commit[:10]}): "
 
     def _class(self) -> Any:
-        module = importlib.import_module(self.config["experiment"])
+        module = import_stored(self.config["experiment"], self.folder.config)
         found = class_of(experiments_of(module).values(), self.identity)  # type: ignore[arg-type]
         if found is None:
             raise AttributeError(f"{module.__name__} has no experiment with {self.identity['system']}")
@@ -252,11 +251,11 @@ class ReleasedRun(Run):
         if "autoencoder" in release:
             values["autoencoder"] = str(self.path)
         try:
-            found = _imported(release["experiment"])
-        except (ImportError, AttributeError):
+            found = class_stored(release["experiment"], self.path)
+        except (ImportError, AttributeError, StoredCodeError):
             found = None
         try:
-            system = found or _imported(release["system"]).variant(data=AudioFolder)
+            system = found or class_stored(release["system"], self.path).variant(data=AudioFolder)
             return system.variant(**values)
         except (ImportError, AttributeError, HyperparameterError) as error:
             raise ReleaseError(
@@ -423,9 +422,3 @@ def _not_there(path: Path) -> str:
     inside = sorted(str(config.parent) for config in path.glob("*/config.yaml"))
     held = f"it holds {len(inside)} runs: name one, as {inside[0]}" if inside else "was it removed or never begun?"
     return f"{path} is no run folder, it has no config.yaml ({held})"
-
-
-def _imported(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    found: Any = importlib.import_module(module)
-    return functools.reduce(getattr, attribute.split("."), found)

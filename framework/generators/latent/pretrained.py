@@ -13,6 +13,7 @@ from framework.runs.finding import run_at, runs_of, runs_root
 from framework.runs.folder import RunFolder
 from framework.runs.identity import system_of
 from framework.runs.released import is_released
+from framework.runs.stored_code import check_modules
 
 
 class NotTrainedError(OstinatoError, ValueError):
@@ -105,6 +106,7 @@ def built(folder: RunFolder) -> Autoencoder:
     config = folder.stored_config(("identity", "model"))
     if config is None:
         raise NotTrainedError(f"{folder.path} is no run folder: it has no config.yaml")
+    check_modules(config["experiment"], config["identity"], folder.config)
     system = system_of(config["experiment"], config["identity"])
     if not issubclass(system, Autoencoder):
         raise NotTrainedError(f"{folder.path} is a run of {system.__qualname__}, which is no autoencoder")
