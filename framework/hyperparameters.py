@@ -12,12 +12,10 @@ declared with the type, as `mel_weight: NonNegativeFloat`, see `framework.annota
 the difference to the parent, which is what an ablation is, can be asked for.
 """
 
-import ast
 import difflib
 import functools
 import inspect
 import sys
-import textwrap
 import types
 import typing
 from collections.abc import Mapping
@@ -258,27 +256,28 @@ def _where(cls: type) -> str:
 
 
 def _synthesise_init(cls: type) -> Any:
-    """Write the keyword-only `__init__` out as source, as dataclasses do, so that it has a true signature and locals.
-
-    Lightning's `save_hyperparameters` reads the values from this frame's local variables.
-    """
+    """Return a keyword-only `__init__` with a true signature, which jsonargparse, Lightning and editors read."""
     arguments = {n: p for n, p in cls.hyperparameters.items() if p.is_argument}  # type: ignore[attr-defined]
-    signature = ", ".join(n if p.default is REQUIRED else f"{n}=_default_{n}" for n, p in arguments.items())
-    names = "".join(f"'{n}': {n}, " for n in arguments)
-    source = textwrap.dedent(f"""
-        def __init__(self{", *, " + signature if signature else ""}):
-            __class__
-            _initialise(self, __class__, {{{names}}})
-        """)
-    closure = f"def make(__class__, _initialise, {', '.join(f'_default_{n}' for n in arguments)}):\n"
-    namespace: dict[str, Any] = {}
-    exec(
-        compile(ast.parse(closure + textwrap.indent(source, "    ") + "\n    return __init__"), "<init>", "exec"),
-        namespace,
+    annotations = {n: without_ranges(p.annotation) for n, p in arguments.items()}
+    empty, kind = inspect.Parameter.empty, inspect.Parameter.KEYWORD_ONLY
+    defaults = {n: empty if p.default is REQUIRED else p.default for n, p in arguments.items()}
+    signature = inspect.Signature(
+        [
+            inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            *(inspect.Parameter(n, kind, default=defaults[n], annotation=annotations[n]) for n in arguments),
+        ]
     )
-    init = namespace["make"](cls, _initialise, **{f"_default_{n}": p.default for n, p in arguments.items()})
-    init.__annotations__ = {n: without_ranges(p.annotation) for n, p in arguments.items()}
-    init.__qualname__, init.__module__ = f"{cls.__qualname__}.__init__", cls.__module__
+
+    def init(self: Any, *positional: Any, **values: Any) -> None:
+        try:
+            bound = signature.bind(self, *positional, **values)
+        except TypeError as error:
+            raise TypeError(f"{cls.__qualname__}.__init__() {error}") from None
+        bound.apply_defaults()
+        _initialise(self, cls, {name: value for name, value in bound.arguments.items() if name != "self"})
+
+    init.__signature__, init.__annotations__ = signature, annotations  # type: ignore[attr-defined]
+    init.__name__, init.__qualname__, init.__module__ = "__init__", f"{cls.__qualname__}.__init__", cls.__module__
     described = cls.documentation()  # type: ignore[attr-defined]
     lines = (f"    {n}: {_with_range(described[n], p)}\n" for n, p in arguments.items() if n in described)
     init.__doc__ = "Args:\n" + "".join(lines)
@@ -303,7 +302,8 @@ def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
             break
     for name, value in values.items():
         setattr(self, name, value)
-    self.save_hyperparameters(logger=False)
+    # As a dictionary: without one, Lightning would look for them in the local variables of the calling frame.
+    self.save_hyperparameters(dict(values), logger=False)
     try:
         self.build()
     except Exception as error:

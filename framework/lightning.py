@@ -17,13 +17,13 @@ except ImportError:
             """Where the weights are."""
             return next((tensor.device for tensor in self.parameters()), torch.device("cpu"))
 
-        def save_hyperparameters(self, **_: Any) -> None:
+        def save_hyperparameters(self, *_: Any, **__: Any) -> None:
             """Do nothing: there will be no checkpoint."""
 
     class LightningDataModule:  # type: ignore[no-redef]
         """What an experiment's data are described by."""
 
-        def save_hyperparameters(self, **_: Any) -> None:
+        def save_hyperparameters(self, *_: Any, **__: Any) -> None:
             """Do nothing."""
 
 
