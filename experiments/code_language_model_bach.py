@@ -10,7 +10,7 @@ class CodeLanguageModelBach(CodeLanguageModel):
     data = BachChorales.variant(instruments=("strings",), pieces=32, segment=62720, batch_size=4, validation_clips=4)
     mel = "hifigan_22k"
     autoencoder = "codec_bach"
-    books = 4
+    n_codebooks = 4
     channels = 192
     layers = 4
     context = 256

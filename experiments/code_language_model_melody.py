@@ -13,7 +13,7 @@ class CodeLanguageModelMelody(CodeLanguageModel):
     mel = "hifigan_22k"
     autoencoder = "codec_bach"
     scored = True
-    books = 4
+    n_codebooks = 4
     context = 256
     max_steps = 20_000
     val_check_interval = 2_000

@@ -11,7 +11,7 @@ class CodeLanguageModelNotes(CodeLanguageModel):
     mel = "hifigan_22k"
     autoencoder = "codec_bach"
     label = "instrument"
-    labels = 9
+    num_classes = 9
     context = 128
     max_steps = 20_000
     val_check_interval = 2_000

@@ -6,7 +6,7 @@ from datamodules.bach_chorales import BachChorales
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dac import DACDiscriminator
 from framework.generators.codecs.dac import DAC
-from framework.generators.codecs.quantisation import AveragedCodebook, Codebook
+from framework.generators.codecs.quantisation import Codebook, EMACodebook
 from framework.generators.fourier import SpectrumEncoder
 from framework.generators.vocos import VocosDecoder
 
@@ -22,7 +22,7 @@ class CodecBach(DAC):
     mel = "hifigan_22k"
     encoder_channels = 8
     rates = (4, 8, 8)
-    codebooks = 8
+    n_codebooks = 8
     codebook_size = 128
     learning_rate = 1e-3
     warmup_steps = 100
@@ -39,7 +39,7 @@ class CodecBach(DAC):
         return VocosDecoder(inputs, 256, channels=192, hidden=576, layers=4)
 
     def build_codebook(self, latents: int) -> Codebook:
-        return AveragedCodebook(latents, self.codebook_size, dead_below=0.5)
+        return EMACodebook(latents, self.codebook_size, dead_code_threshold=0.5)
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"dac": DACDiscriminator((3, 7, 11), (1024,), period_channels=(8, 32, 64, 64), channels=8)}

@@ -9,7 +9,7 @@ class DCGANNotes(SpectrogramDCGAN):
 
     data = Notes.variant(batch_size=16, validation_clips=16, validation_seconds=1.024)
     label = "instrument"
-    labels = 9
+    num_classes = 9
     channels = 16
     learning_rate = 1e-3
     ema_decay = 0.99

@@ -10,6 +10,6 @@ class DDSPAutoencoder(DDSPSoloInstrument):
         instruments=("violin", "cello", "flute", "clarinet", "oboe", "bassoon", "trumpet", "horn")
     )
     harmonics = 100
-    latents = 16
+    latent_dim = 16
     reverb_length = 0
     max_steps = 100_000

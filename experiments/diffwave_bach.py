@@ -10,7 +10,7 @@ class DiffWaveBach(DiffWave):
     """DiffWave's diffusion on the voices of Bach's chorales, each a violin: eleven minutes on two CPU cores.
 
     In so short a time DiffWave's own network, at the sample rate, learns next to nothing: here one works on the noisy
-    audio's spectrum. Tones stand out of the noise of DiffWave's own levels: here the last one is nearly pure noise.
+    audio's spectrum. Tones stand out of the noise of DiffWave's own timesteps: here the last one is nearly pure noise.
     """
 
     data = BachStems.variant(
@@ -24,8 +24,8 @@ class DiffWaveBach(DiffWave):
     )
     channels = 256
     layers = 6
-    first_beta = 1e-5
-    last_beta = 0.2
+    beta_start = 1e-5
+    beta_end = 0.2
     fast_betas = (1e-5, 4e-4, 0.01, 0.11, 0.5, 0.9)
     clamped = "clean"
     ema_decay = 0.99
@@ -37,7 +37,7 @@ class DiffWaveBach(DiffWave):
     val_check_interval = 500
 
     def build_schedule(self) -> NoiseSchedule:
-        return NoiseSchedule.quadratic(self.levels, self.first_beta, self.last_beta)
+        return NoiseSchedule.quadratic(self.timesteps, self.beta_start, self.beta_end)
 
     def build_objective(self) -> Objective:
         return PredictClean(deviation=0.4)

@@ -9,11 +9,11 @@ class DiffWaveNotes(UnconditionalDiffWave):
 
     data = Notes.variant(sample_rate=22050, segment=16384, batch_size=8, labels=("instrument",), validation_clips=4)
     label = "instrument"
-    labels = 9
+    num_classes = 9
     layers = 36
     cycle = 12
-    levels = 200
-    last_beta = 0.02
+    timesteps = 200
+    beta_end = 0.02
     sampler = "ancestral"
     max_steps = 500_000
     val_check_interval = 5_000

@@ -16,7 +16,7 @@ class VAEBach(VAE):
     data = BachChorales.variant(instruments=("strings",), pieces=32, batch_size=8)
     mel = "hifigan_22k"
     rates = (4, 8, 8)
-    dimension = 16
+    latent_dim = 16
     learning_rate = 1e-3
     warmup_steps = 100
     schedule = "cosine"

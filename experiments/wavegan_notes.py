@@ -9,7 +9,7 @@ class WaveGANNotes(WaveGAN):
 
     data = Notes.variant(batch_size=160, validation_clips=16, validation_seconds=1.024)
     label = "instrument"
-    labels = 9
+    num_classes = 9
     channels = 16
     max_steps = 50_000
     val_check_interval = 2_500

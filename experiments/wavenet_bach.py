@@ -18,7 +18,7 @@ class WaveNetBach(WaveNetVocoder):
     )
     mel = "hifigan_22k"
     mel_mean = -5.0
-    mel_deviation = 2.5
+    mel_std = 2.5
     layers = 10
     cycle = 10
     kernel = 2

@@ -9,6 +9,6 @@ class WaveNetNotes(WaveNet):
 
     data = Notes.variant(sample_rate=22050, segment=16384, batch_size=8, labels=("instrument",), validation_clips=4)
     label = "instrument"
-    labels = 9
+    num_classes = 9
     max_steps = 200_000
     val_check_interval = 5_000

@@ -1,12 +1,14 @@
-"""Former names of modules, under which stored runs, releases and the code of users may know them.
+"""Former names of modules and of class members, under which stored runs, releases and users' code may know them.
 
-A former name can still be imported and leads to the module of today. Identities of runs go on to use the first name of
-a module, so that moving code changes no identity.
+A module can still be imported by its former name. A hyperparameter, method or constant of a class can still be set,
+overridden and read by its former name, in stored configurations, checkpoints and releases, in an experiment's file and
+on the command line. Identities of runs always use the first name, so that renaming changes no identity.
 """
 
+import functools
 import importlib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -102,6 +104,39 @@ MODULES = {
 FIRST_NAMES = {today: former for former, today in MODULES.items() if former != "datamodules.cache"}
 
 
+MEMBERS: dict[str, dict[str, str]] = {
+    "framework.generators.codecs.codec:Codec": {"codebooks": "n_codebooks"},
+    "framework.generators.codecs.dac:DAC": {"codebook_dimensions": "codebook_dim"},
+    "framework.generators.codecs.encodec:Encodec": {"dimension": "latent_dim", "trained_books": "trained_codebooks"},
+    "framework.generators.codecs.vae:VAE": {"dimension": "latent_dim"},
+    "framework.generators.dcgan:PianorollDCGAN": {"steps_a_minute": "steps_per_minute"},
+    "framework.generators.ddsp.system:DDSP": {"latents": "latent_dim"},
+    "framework.generators.ddsp.system:DDSPPyTorch": {"loudness_deviation": "loudness_std"},
+    "framework.generators.diffwave:UnconditionalDiffWave": {"labels": "num_classes"},
+    "framework.generators.latent.code_language_model:CodeLanguageModel": {
+        "books": "n_codebooks",
+        "labels": "num_classes",
+    },
+    "framework.generators.musegan.system:MuseGAN": {"latent": "latent_dim", "beats_a_minute": "tempo_bpm"},
+    "framework.generators.specgrad:SpecGrad": {"deviation": "std"},
+    "framework.generators.wavenet.system:WaveNet": {"mel_deviation": "mel_std", "labels": "num_classes"},
+    "framework.generators.wholesong.system:WholeSongLevel": {"beats_a_minute": "tempo_bpm"},
+    "framework.paradigms.classification:Classification": {"classes": "num_classes", "deviation": "std"},
+    "framework.paradigms.diffusion:Diffusion": {
+        "levels": "timesteps",
+        "first_beta": "beta_start",
+        "last_beta": "beta_end",
+        "distance": "loss_type",
+    },
+    "framework.paradigms.noise_driven:NoiseDriven": {"latent": "latent_dim", "labels": "num_classes"},
+    "framework.paradigms.system:System": {"accumulate": "accumulate_grad_batches"},
+}
+"""Today's name of each hyperparameter, method and constant by its former name, for each class `module:Class`.
+
+They hold for the class and its subclasses.
+"""
+
+
 def first_name(module: str) -> str:
     """Return the name that a module had when it was first in identities of runs."""
     return FIRST_NAMES.get(module, module)
@@ -149,3 +184,42 @@ def attributes_of(module: str) -> Callable[[str], Any]:
         return getattr(importlib.import_module(module), name)
 
     return __getattr__
+
+
+def members_of(cls: type) -> Mapping[str, str]:
+    """Return today's name of each renamed member of a class and its parents, by its former name."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        found |= MEMBERS.get(f"{base.__module__}:{base.__qualname__}", {})
+    return found
+
+
+def with_todays_names(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a class's members by their names of today; a value under such a name has precedence."""
+    today = members_of(cls)
+    return {today.get(n, n): v for n, v in values.items() if n not in today or today[n] not in values}
+
+
+def with_first_names(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values of a class's members by the names that identities of runs have for them."""
+    first = {today: former for former, today in members_of(cls).items()}
+    return {first.get(name, name): value for name, value in values.items()}
+
+
+@functools.cache
+def announce(former: str, today: str) -> None:
+    """Print once in a process that a name has changed."""
+    print(f"note: {former} is now called {today}", file=sys.stderr)
+
+
+class FormerHyperparameter:
+    """Gives a class and its instances the value of a hyperparameter under its former name."""
+
+    def __init__(self, today: str) -> None:
+        self.today = today
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return getattr(owner if instance is None else instance, self.today)
+
+    def __set__(self, instance: Any, value: Any) -> None:
+        setattr(instance, self.today, value)

@@ -15,7 +15,7 @@ import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from framework.aliases import first_name
+from framework.aliases import first_name, members_of, with_first_names
 
 LIBRARIES = ("builtins", "abc", "typing", "torch", "lightning", "pytorch_lightning", "lightning_fabric")
 """Packages whose base classes every system has; what they define does not tell two systems apart."""
@@ -36,7 +36,8 @@ def behaviour(cls: type) -> dict[str, Any]:
 
     Constants in `cls.judging` are left out: they say how a result is measured, and cannot change it.
     """
-    apart = {*GENERATED, "judging", *getattr(cls, "judging", ()), *vars(cls).get("_own_hyperparameters", ())}
+    measuring = getattr(cls, "judging", ())
+    apart = {*GENERATED, "judging", *measuring, *members_of(cls), *vars(cls).get("_own_hyperparameters", ())}
     return {
         name: value
         for name, value in vars(cls).items()
@@ -96,7 +97,8 @@ def is_library(cls: type) -> bool:
 
 
 def _digest(cls: type) -> str:
-    text = "\n".join(f"{name} {' '.join(_described(value))}" for name, value in sorted(behaviour(cls).items()))
+    members = with_first_names(cls, behaviour(cls))
+    text = "\n".join(f"{name} {' '.join(_described(value))}" for name, value in sorted(members.items()))
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 

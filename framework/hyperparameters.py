@@ -24,7 +24,8 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 from docstring_parser import parse as parse_docstring
 
-from framework.ancestry import behaviour, is_method, structure
+from framework.aliases import FormerHyperparameter, announce, members_of
+from framework.ancestry import behaviour, is_library, is_method, structure
 from framework.annotations import complaint, matches, range_of, without_ranges
 from framework.errors import OstinatoError
 
@@ -91,6 +92,8 @@ class Hyperparameters:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        renamed = members_of(cls)
+        _take_former_names(cls, renamed)
         inherited = _inherited(cls)
         own = _annotated(cls) | _overridden(cls, inherited)
         for name, parameter in own.items():
@@ -100,6 +103,7 @@ class Hyperparameters:
         cls._own_hyperparameters = own
         cls.hyperparameters = types.MappingProxyType(inherited | own)
         cls.__init__ = _synthesise_init(cls)  # type: ignore[method-assign]
+        _give_former_names(cls, renamed)
 
     @classmethod
     def variant(cls, **values: Any) -> type[Self]:
@@ -187,6 +191,25 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
     return f"known names: {', '.join(known)}" if len(known) <= FEW else f"none of {len(known)} known names is like it"
 
 
+def _take_former_names(cls: type, renamed: Mapping[str, str]) -> None:
+    """Move members that a class defines under former names to their names of today."""
+    mixins = [base for base in cls.__mro__ if not issubclass(base, Hyperparameters) and not is_library(base)]
+    for owner in (cls, *mixins):
+        for former in [name for name in renamed if name in vars(owner) and renamed[name] not in vars(owner)]:
+            announce(f"{owner.__qualname__}.{former}", renamed[former])
+            setattr(owner, renamed[former], vars(owner)[former])
+            delattr(owner, former)
+
+
+def _give_former_names(cls: type, renamed: Mapping[str, str]) -> None:
+    """Let the members of a class be read, called and reached by `super()` under their former names too."""
+    for former, today in renamed.items():
+        if today in cls.hyperparameters:  # type: ignore[attr-defined]
+            setattr(cls, former, FormerHyperparameter(today))
+        elif today in vars(cls):
+            setattr(cls, former, vars(cls)[today])
+
+
 def _inherited(cls: type) -> dict[str, Hyperparameter]:
     """Collect what each base itself says in method-resolution order, so that diamonds combine (unlike dataclasses)."""
     collected: dict[str, Hyperparameter] = {}
@@ -213,12 +236,13 @@ def _annotated(cls: type) -> dict[str, Hyperparameter]:
 
 def _own_hints(cls: type) -> dict[str, Any]:
     scope = vars(sys.modules[cls.__module__]) | {cls.__name__: cls}
+    renamed = members_of(cls)
     annotations = inspect.get_annotations(cls)
-    return {n: eval(a, scope) if isinstance(a, str) else a for n, a in annotations.items()}
+    return {renamed.get(n, n): eval(a, scope) if isinstance(a, str) else a for n, a in annotations.items()}
 
 
 def _overridden(cls: type, inherited: dict[str, Hyperparameter]) -> dict[str, Hyperparameter]:
-    annotations = inspect.get_annotations(cls)
+    annotations = {*inspect.get_annotations(cls), *_own_hints(cls)}
     found = {}
     for name, value in vars(cls).items():
         if name.startswith("_") or name in annotations or is_method(value):

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from framework.aliases import with_todays_names
 from framework.errors import InvalidTypeError, InvalidValueError
 from framework.inference.layers import remove_weight_norm
 from framework.private_names.of_torch import with_children
@@ -188,7 +189,8 @@ def bare(system: str, hyperparameters: dict[str, Any]) -> Any:
         ImportError, AttributeError: the class is not there.
         TypeError: it has other hyperparameters.
     """
-    made = untrained(system)(**hyperparameters | {"ema_decay": 0.0})
+    cls = untrained(system)
+    made = cls(**with_todays_names(cls, hyperparameters) | {"ema_decay": 0.0})
     remove_weight_norm(made.generator)
     return made.eval().requires_grad_(False)
 

@@ -77,7 +77,9 @@ ARGUMENTS: Mapping[str, Argument] = {
     "enable_checkpointing": refused("a run always keeps last.ckpt, previous.ckpt and best.ckpt"),
     "enable_progress_bar": Argument(bool | None),
     "enable_model_summary": Argument(bool | None, default=False),
-    "accumulate_grad_batches": refused("set --model.accumulate, the number of parts that a batch is divided into"),
+    "accumulate_grad_batches": refused(
+        "set --model.accumulate_grad_batches, the number of parts that a batch is divided into"
+    ),
     "gradient_clip_val": refused("set --model.gradient_clip, the largest norm of each network's gradient"),
     "gradient_clip_algorithm": refused("set --model.gradient_clip, or override configure_gradient_clipping"),
     "deterministic": Argument(bool | Literal["warn"] | None),
@@ -117,7 +119,7 @@ NO_RESULT = {
 
 CALLBACKS = {
     "BatchSizeFinder": "it cannot change the batches of a data module: set --data.batch_size",
-    "GradientAccumulationScheduler": "set --model.accumulate",
+    "GradientAccumulationScheduler": "set --model.accumulate_grad_batches",
     "StochasticWeightAveraging": "set --model.ema_decay",
     "WeightAveraging": "set --model.ema_decay",
     "ModelPruning": "it replaces parameters that optimisers already hold",

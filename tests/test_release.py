@@ -108,7 +108,7 @@ def test_threads_synthesize_their_own_mels_and_the_front_end_stays(run):
 def test_a_mel_is_taken_in_any_precision_and_by_who_reads_it(run):
     made, mel = load(run[1] / "small.safetensors"), torch.randn(1, 80, 12)
     assert torch.equal(made.synthesize(mel.double()), made.synthesize(mel.double().float()))
-    codec = Released(Encodec(channels=4, dimension=8, rates=(4, 4), codebook_size=16).eval(), {})
+    codec = Released(Encodec(channels=4, latent_dim=8, rates=(4, 4), codebook_size=16).eval(), {})
     assert codec.synthesize(torch.randn(1, 1, 320)).shape == (1, 1, 320)
     with pytest.raises(ValueError, match="Encodec does not read log-mels"):
         codec.synthesize(torch.randn(1, codec.system.preset.n_mels, 12))

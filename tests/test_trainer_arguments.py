@@ -37,7 +37,7 @@ def test_an_argument_that_is_refused_names_what_to_use(name, instead):
     ("arguments", "message"),
     [
         (["--trainer.gradient_clip_val", "1.0"], "trainer.gradient_clip_val = 1.0 is not supported: set --model.grad"),
-        (["--trainer.accumulate_grad_batches", "2"], "set --model.accumulate"),
+        (["--trainer.accumulate_grad_batches", "2"], "set --model.accumulate_grad_batches"),
         (["--trainer.check_val_every_n_epoch", "2"], "set --trainer.val_check_interval"),
         (["--trainer.strategy", "ddpp"], "trainer.strategy = 'ddpp' is not one of auto, ddp, single_device: did you"),
         (["--trainer.callbacks", "BatchSizeFinder"], "callback BatchSizeFinder: .* set --data.batch_size"),
@@ -54,7 +54,10 @@ def test_a_command_line_is_refused_in_one_line(arguments, message, recordings, c
 
 @pytest.mark.parametrize(
     ("arguments", "remedy"),
-    [({"gradient_clip_val": 1.0}, "model.gradient_clip"), ({"accumulate_grad_batches": 2}, "model.accumulate")],
+    [
+        ({"gradient_clip_val": 1.0}, "model.gradient_clip"),
+        ({"accumulate_grad_batches": 2}, "model.accumulate_grad_batches"),
+    ],
 )
 def test_so_is_a_trainer_made_in_python(arguments, remedy):
     with pytest.raises(OstinatoError, match=remedy):

@@ -4,5 +4,5 @@ from experiments.codec_bach import CodecBach
 class WithLargeCodebooks(CodecBach):
     """The small codec with fewer, larger codebooks for about the same bitrate."""
 
-    codebooks = 6
+    n_codebooks = 6
     codebook_size = 1024

@@ -6,4 +6,4 @@ class WithLearntCodebooks(CodecBach):
     """The small codec with DAC's codebooks, learnt by gradient and looked up by direction."""
 
     def build_codebook(self, latents: int) -> Codebook:
-        return FactorisedCodebook(latents, self.codebook_size, self.codebook_dimensions)
+        return FactorisedCodebook(latents, self.codebook_size, self.codebook_dim)

@@ -3,10 +3,10 @@ from framework.paradigms.noise_schedules import NoiseSchedule
 
 
 class WithCosine(DiffWaveBase):
-    """DiffWave BASE with the cosine schedule (Nichol & Dhariwal, 2021); sampled by all of its levels."""
+    """DiffWave BASE with the cosine schedule (Nichol & Dhariwal, 2021); sampled by all of its timesteps."""
 
     sampler = "ancestral"
     clamped = "clean"
 
     def build_schedule(self) -> NoiseSchedule:
-        return NoiseSchedule.cosine(self.levels)
+        return NoiseSchedule.cosine(self.timesteps)

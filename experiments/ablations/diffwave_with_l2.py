@@ -4,4 +4,4 @@ from experiments.diffwave import DiffWaveBase
 class WithL2(DiffWaveBase):
     """DiffWave BASE with the squared error of the paper in place of the official code's L1 distance."""
 
-    distance = "l2"
+    loss_type = "l2"

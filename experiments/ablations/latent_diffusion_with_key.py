@@ -6,4 +6,4 @@ class WithKey(LatentDiffusionBach):
 
     data = LatentDiffusionBach.data.variant(labels=("tonality",))
     label = "tonality"
-    labels = 24
+    num_classes = 24

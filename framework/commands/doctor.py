@@ -80,7 +80,7 @@ def run(arguments: list[str]) -> int:
 
 def devices(cli: ExperimentCLI) -> str:
     """Say what trains, and whether the batch can be shared."""
-    batch, parts = cli.datamodule.batch_size, cli.model.accumulate
+    batch, parts = cli.datamodule.batch_size, cli.model.accumulate_grad_batches
     count = check_devices(cli.trainer_arguments, batch, parts)
     names = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return f"{count} x {names}: {batch // count} clips each" + (f", in {parts} parts" if parts > 1 else "")
@@ -131,7 +131,7 @@ def step(cli: ExperimentCLI) -> str:
     system, data = cli.model, cli.datamodule
     if not system.has_weights:
         return "nothing to train"
-    batch, small = data.batch_size, system.accumulate * -(-SMALL_BATCH // system.accumulate)
+    batch, small = data.batch_size, system.accumulate_grad_batches * -(-SMALL_BATCH // system.accumulate_grad_batches)
     on_gpu = torch.cuda.is_available() and cli.trainer_arguments["accelerator"] != "cpu"
     kept = {name: value.clone() for name, value in system.state_dict().items()}
     start = getattr(system, "adversarial_start", None)

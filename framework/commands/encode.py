@@ -66,7 +66,7 @@ def header_of(codec: Codec, experiment: str, samples: int) -> CodedHeader:
         sample_rate=codec.preset.sample_rate,
         samples=samples,
         samples_per_frame=network.samples_per_frame,
-        books=network.books,
+        books=network.n_codebooks,
         bits=network.quantiser.bits,
     )
 

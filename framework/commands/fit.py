@@ -67,7 +67,7 @@ def run(arguments: list[str]) -> int | None:
     end_with_starter()
     cli = open_experiment("fit", arguments)
     if cli.model.has_weights:
-        check_devices(cli.trainer_arguments, cli.datamodule.batch_size, cli.model.accumulate)
+        check_devices(cli.trainer_arguments, cli.datamodule.batch_size, cli.model.accumulate_grad_batches)
     on_interruption("; the same command continues the run")
     with Watchdog(cli.model.stall_minutes, f"rank {rank()}") as watchdog:
         try:

@@ -17,11 +17,11 @@ class DCGANDiscriminator(Discriminator):
     Args:
         channels: Width of the first convolution; each next one has twice as much.
         images: Channels of an image.
-        labels: How many labels there are; 0 for an unconditional one.
+        num_classes: Number of classes; 0 for an unconditional one.
     """
 
     @checked
-    def __init__(self, channels: PositiveInt = 64, images: PositiveInt = 1, labels: NonNegativeInt = 0) -> None:
+    def __init__(self, channels: PositiveInt = 64, images: PositiveInt = 1, num_classes: NonNegativeInt = 0) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.Conv2d(images, channels, 4, 2, 1, bias=False), nn.LeakyReLU(0.2)]
         for _ in range(3):
@@ -34,7 +34,7 @@ class DCGANDiscriminator(Discriminator):
         layers.append(nn.Conv2d(channels, 1, 4, bias=False))
         # One sequence, numbered as in official checkpoints.
         self.main = nn.Sequential(*layers)
-        self.label = nn.Linear(labels, channels, bias=False) if labels else None
+        self.label = nn.Linear(num_classes, channels, bias=False) if num_classes else None
         self.apply(draw_weights)
 
     def forward(self, example: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:

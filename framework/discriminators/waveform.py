@@ -51,7 +51,7 @@ class ConvolutionalDiscriminator(Discriminator):
         kernel: Of each, in every dimension.
         stride: Of each, in every dimension.
         phase_shuffle: Largest shift of the maps between the layers, for `(time,)` only.
-        labels: How many labels there are; 0 for an unconditional one.
+        num_classes: Number of classes; 0 for an unconditional one.
     """
 
     @checked
@@ -63,7 +63,7 @@ class ConvolutionalDiscriminator(Discriminator):
         kernel: PositiveInt,
         stride: PositiveInt,
         phase_shuffle: NonNegativeInt = 0,
-        labels: NonNegativeInt = 0,
+        num_classes: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         convolution = nn.Conv1d if len(shape) == 1 else nn.Conv2d
@@ -74,7 +74,7 @@ class ConvolutionalDiscriminator(Discriminator):
         for size in shape:
             places *= size // stride**layers
         self.output = nn.Linear(places * widths[-1], 1)
-        self.label = nn.Linear(labels, widths[-1], bias=False) if labels else None
+        self.label = nn.Linear(num_classes, widths[-1], bias=False) if num_classes else None
         missing = kernel - stride
         self.padding = [missing // 2, missing - missing // 2] * len(shape)
         glorot(self)
@@ -103,7 +103,7 @@ class WaveGANDiscriminator(ConvolutionalDiscriminator):
         channels: Width of the first convolution.
         layers: Convolutions: 5 for 16,384 samples, 6 for 65,536.
         phase_shuffle: Largest shift of the maps between the layers, in samples.
-        labels: How many labels there are; 0 for an unconditional one.
+        num_classes: Number of classes; 0 for an unconditional one.
     """
 
     @checked
@@ -112,9 +112,9 @@ class WaveGANDiscriminator(ConvolutionalDiscriminator):
         channels: PositiveInt = 64,
         layers: PositiveInt = 5,
         phase_shuffle: NonNegativeInt = 2,
-        labels: NonNegativeInt = 0,
+        num_classes: NonNegativeInt = 0,
     ) -> None:
-        super().__init__((16 * 4**layers,), channels, layers, 25, 4, phase_shuffle, labels)
+        super().__init__((16 * 4**layers,), channels, layers, 25, 4, phase_shuffle, num_classes)
 
 
 class SpecGANDiscriminator(ConvolutionalDiscriminator):
@@ -122,12 +122,12 @@ class SpecGANDiscriminator(ConvolutionalDiscriminator):
 
     Args:
         channels: Width of the first convolution.
-        labels: How many labels there are; 0 for an unconditional one.
+        num_classes: Number of classes; 0 for an unconditional one.
     """
 
     @checked
-    def __init__(self, channels: PositiveInt = 64, labels: NonNegativeInt = 0) -> None:
-        super().__init__((128, 128), channels, 5, 5, 2, labels=labels)
+    def __init__(self, channels: PositiveInt = 64, num_classes: NonNegativeInt = 0) -> None:
+        super().__init__((128, 128), channels, 5, 5, 2, num_classes=num_classes)
 
 
 def projection(label: nn.Linear | None, hidden: Tensor, labels: Tensor | None) -> Tensor | float:

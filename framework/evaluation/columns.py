@@ -10,7 +10,7 @@ from framework.errors import OstinatoError
 from framework.evaluation.evaluation import Evaluation
 from framework.hyperparameters import nearest
 from framework.runs.folder import RunError, RunFolder
-from framework.runs.identity import canonical
+from framework.runs.identity import canonical, model_of_today
 
 TRUTH, GRIFFIN_LIM = "ground truth", "Griffin-Lim"
 SYSTEM = {"system", "combined.system"}
@@ -133,6 +133,8 @@ def hyperparameters(evaluation: Evaluation) -> ChainMap[str, Any] | None:
     if "identity" not in config:
         return None
     identity = {name: value for name, value in config["identity"].items() if name not in ("seed", "version")}
+    if "model" in identity:
+        identity["model"] = model_of_today(config.get("experiment", ""), identity)
     return ChainMap(flat(identity), flat({"model": config.get("model", {})}))
 
 

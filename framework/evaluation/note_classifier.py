@@ -38,7 +38,7 @@ class NoteClassifier(Classification):
         validation_seconds=1.024,
     )
     mel = "ddsp_16k"
-    classes = len(INSTRUMENTS)
+    num_classes = len(INSTRUMENTS)
     learning_rate = 3e-3
     schedule = "cosine"
     weight_decay = 0.01

@@ -123,13 +123,13 @@ def _(system: DiffWave) -> Program:
     """Return the denoising network: the sampler calls it once a step."""
 
     def example(clips: int, frames: int) -> Inputs:
-        levels = torch.linspace(0, len(system.noise_schedule) - 1, clips + 2)[1:-1]
-        return noise(system, clips, frames), levels, *conditions(system, clips, frames).values()
+        timesteps = torch.linspace(0, len(system.noise_schedule) - 1, clips + 2)[1:-1]
+        return noise(system, clips, frames), timesteps, *conditions(system, clips, frames).values()
 
     names = tuple(conditions(system, 1, 8))
     network = Conditioned(system.network, names)
     scales = system.preset.hop_length, 0, *(SCALES[n] for n in names)
-    return Program(network, ("noisy", "levels", *names), scales, example)
+    return Program(network, ("noisy", "timesteps", *names), scales, example)
 
 
 @program.register

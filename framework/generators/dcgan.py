@@ -34,16 +34,20 @@ class DCGANGenerator(nn.Module):
     As PyTorch's examples have it: kernels of 4, no bias. The paper's are of 5, and a dense layer comes first.
 
     Args:
-        latent: Dimensions of the noise, and of what is told beside it.
+        latent_dim: Dimensions of the noise, and of what is told beside it.
         channels: Width before the last convolution; before each earlier one there is twice as much.
         images: Channels of an image.
     """
 
     @checked
-    def __init__(self, latent: PositiveInt = 100, channels: PositiveInt = 64, images: PositiveInt = 1) -> None:
+    def __init__(self, latent_dim: PositiveInt = 100, channels: PositiveInt = 64, images: PositiveInt = 1) -> None:
         super().__init__()
         width = 8 * channels
-        layers: list[nn.Module] = [nn.ConvTranspose2d(latent, width, 4, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+        layers: list[nn.Module] = [
+            nn.ConvTranspose2d(latent_dim, width, 4, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+        ]
         for _ in range(3):
             layers += [
                 nn.ConvTranspose2d(width, width // 2, 4, 2, 1, bias=False),
@@ -57,7 +61,7 @@ class DCGANGenerator(nn.Module):
         self.apply(draw_weights)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Generate images `(batch, images, 64, 64)` in [-1, 1] from noise `(batch, latent)`."""
+        """Generate images `(batch, images, 64, 64)` in [-1, 1] from noise `(batch, latent_dim)`."""
         return self.main(noise[..., None, None])
 
 
@@ -84,8 +88,8 @@ class DCGAN(NoiseDriven):
         return NonSaturating()
 
     def noise(self, count: int) -> Tensor:
-        """Draw noise `(count, latent)` from a standard normal distribution, as PyTorch's examples."""
-        return torch.randn(count, self.latent, device=self.device)
+        """Draw noise `(count, latent_dim)` from a standard normal distribution, as PyTorch's examples."""
+        return torch.randn(count, self.latent_dim, device=self.device)
 
 
 class SpectrogramDCGAN(DCGAN):
@@ -128,13 +132,13 @@ class PianorollDCGAN(DCGAN):
     Args:
         images: Tracks.
         lowest: MIDI number of the first pitch, as the data has it.
-        steps_a_minute: How fast it is played.
+        steps_per_minute: How fast it is played.
     """
 
     mel = "hifigan_22k"
     images = 4
     lowest: MidiNumber = 34
-    steps_a_minute: PositiveFloat = runtime(400.0)
+    steps_per_minute: PositiveFloat = runtime(400.0)
 
     @property
     def length(self) -> int:
@@ -172,7 +176,7 @@ class PianorollDCGAN(DCGAN):
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return what pianorolls sound like on a piano, `(batch, 1, time)`."""
-        step = 60 / self.steps_a_minute
+        step = 60 / self.steps_per_minute
         played = []
         for roll in example:
             voices = [[Note(n.onset * step, n.duration * step, n.midi) for n in voice] for voice in self.voices(roll)]

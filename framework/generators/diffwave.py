@@ -15,7 +15,7 @@ from framework.paradigms.diffusion import Diffusion
 from framework.paradigms.labels import labels_of
 
 EMBEDDING, HIDDEN = 128, 512
-"""Widths of the level's sinusoidal embedding and of the layers behind it (section 3.1)."""
+"""Widths of the timestep's sinusoidal embedding and of the layers behind it (section 3.1)."""
 
 
 def conv(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> nn.Conv1d:
@@ -25,29 +25,29 @@ def conv(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> nn.Co
     return layer
 
 
-class LevelEmbedding(nn.Module):
-    """Embedding of the noise level (section 3.1): sines and cosines, two layers; between integers it is interpolated.
+class TimestepEmbedding(nn.Module):
+    """Embedding of the timestep (section 3.1): sines and cosines, then two layers; interpolated between integers.
 
     Args:
-        levels: How many there are.
+        timesteps: How many there are.
     """
 
     embedding: Tensor
 
-    def __init__(self, levels: int) -> None:
+    def __init__(self, timesteps: int) -> None:
         super().__init__()
         rates = 10.0 ** (torch.arange(EMBEDDING // 2) * 4.0 / (EMBEDDING // 2 - 1))
-        angles = torch.arange(levels).unsqueeze(1) * rates
+        angles = torch.arange(timesteps).unsqueeze(1) * rates
         self.register_buffer("embedding", torch.cat([angles.sin(), angles.cos()], dim=1), persistent=False)
         self.projection1 = nn.Linear(EMBEDDING, HIDDEN)
         self.projection2 = nn.Linear(HIDDEN, HIDDEN)
 
-    def forward(self, levels: Tensor) -> Tensor:
-        """Embed levels `(batch,)`, fractional ones too, as `(batch, 512)`."""
-        below = levels.floor().long()
-        above = levels.ceil().long()
+    def forward(self, timesteps: Tensor) -> Tensor:
+        """Embed timesteps `(batch,)`, fractional ones too, as `(batch, 512)`."""
+        below = timesteps.floor().long()
+        above = timesteps.ceil().long()
         table = self.embedding
-        embedded = torch.lerp(table[below], table[above], (levels - below).unsqueeze(1).to(table))
+        embedded = torch.lerp(table[below], table[above], (timesteps - below).unsqueeze(1).to(table))
         return silu(self.projection2(silu(self.projection1(embedded))))
 
 
@@ -72,7 +72,7 @@ class MelUpsampler(nn.Module):
 
 
 class ResidualLayer(nn.Module):
-    """Gated dilated convolution with the level's embedding and a conditioner added (figure 2a).
+    """Gated dilated convolution with the timestep's embedding and a conditioner added (figure 2a).
 
     Args:
         channels: Residual channels.
@@ -89,9 +89,9 @@ class ResidualLayer(nn.Module):
         self.label_projection = nn.Linear(label_channels, 2 * channels) if label_channels else None
         self.output_projection = conv(channels, 2 * channels)
 
-    def forward(self, x: Tensor, level: Tensor, mel: Tensor | None, label: Tensor | None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, timestep: Tensor, mel: Tensor | None, label: Tensor | None) -> tuple[Tensor, Tensor]:
         """Transform `(batch, channels, time)`; return it and the skip path of the same shape."""
-        hidden = self.dilated_conv(x + self.diffusion_projection(level).unsqueeze(-1))
+        hidden = self.dilated_conv(x + self.diffusion_projection(timestep).unsqueeze(-1))
         if self.conditioner_projection is not None and mel is not None:
             hidden = hidden + self.conditioner_projection(mel)
         if self.label_projection is not None and label is not None:
@@ -102,35 +102,35 @@ class ResidualLayer(nn.Module):
 
 
 class DiffWaveNetwork(nn.Module):
-    """The denoising network (section 3): noisy audio `(batch, 1, time)` and levels `(batch,)` -> `(batch, 1, time)`.
+    """The denoising network (section 3): noisy audio `(batch, 1, time)` and timesteps `(batch,)` -> `(batch, 1, time)`.
 
     Args:
-        levels: Levels of noise.
+        timesteps: Timesteps of noise.
         channels: Residual channels.
         layers: Residual layers.
         cycle: Layers after which the dilation, doubled from each to the next, begins at 1 again.
         n_mels: Mel bands of the conditioner; 0 for an unconditional model.
         upsample_scales: Factors by which the mel is brought to the sample rate.
-        labels: Number of labels of a class-conditional model; 0 for none.
+        num_classes: Number of classes of a class-conditional model; 0 for none.
     """
 
     @checked
     def __init__(
         self,
-        levels: PositiveInt,
+        timesteps: PositiveInt,
         channels: PositiveInt = 64,
         layers: PositiveInt = 30,
         cycle: PositiveInt = 10,
         n_mels: NonNegativeInt = 80,
         upsample_scales: tuple[PositiveInt, PositiveInt] = (16, 16),
-        labels: NonNegativeInt = 0,
+        num_classes: NonNegativeInt = 0,
     ) -> None:
         super().__init__()
         self.input_projection = conv(1, channels)
-        self.diffusion_embedding = LevelEmbedding(levels)
+        self.diffusion_embedding = TimestepEmbedding(timesteps)
         self.spectrogram_upsampler: nn.Module | None = MelUpsampler(upsample_scales) if n_mels else None
-        self.label_embedding = nn.Embedding(labels, EMBEDDING) if labels else None
-        width = EMBEDDING if labels else 0
+        self.label_embedding = nn.Embedding(num_classes, EMBEDDING) if num_classes else None
+        width = EMBEDDING if num_classes else 0
         self.residual_layers = nn.ModuleList(
             ResidualLayer(channels, 2 ** (layer % cycle), n_mels, width) for layer in range(layers)
         )
@@ -142,8 +142,10 @@ class DiffWaveNetwork(nn.Module):
         # Samples on which one output sample depends (section 3.3).
         self.receptive_samples = 1 + 2 * sum(2 ** (layer % cycle) for layer in range(layers))
 
-    def forward(self, noisy: Tensor, levels: Tensor, mel: Tensor | None = None, labels: Tensor | None = None) -> Tensor:
-        """Predict of noisy audio, given levels and `mel` `(batch, mels, frames)` or `labels` `(batch,)`.
+    def forward(
+        self, noisy: Tensor, timesteps: Tensor, mel: Tensor | None = None, labels: Tensor | None = None
+    ) -> Tensor:
+        """Predict of noisy audio, given timesteps and `mel` `(batch, mels, frames)` or `labels` `(batch,)`.
 
         Raises:
             ValueError: a mel for a network that takes none, or none for one that does.
@@ -151,13 +153,13 @@ class DiffWaveNetwork(nn.Module):
         if (mel is None) != (self.spectrogram_upsampler is None):
             raise InvalidValueError("an unconditional DiffWave takes no mel, and a conditional one needs it")
         hidden = self.input_projection(noisy).relu()
-        level = self.diffusion_embedding(levels)
+        timestep = self.diffusion_embedding(timesteps)
         if self.spectrogram_upsampler is not None:
             mel = self.spectrogram_upsampler(mel)
         label = self.label_embedding(labels) if self.label_embedding is not None else None
         total = torch.zeros_like(hidden)
         for layer in self.residual_layers:
-            hidden, skip = layer(hidden, level, mel, label)
+            hidden, skip = layer(hidden, timestep, mel, label)
             total = total + skip
         hidden = self.skip_projection(total / math.sqrt(len(self.residual_layers))).relu()
         return self.output_projection(hidden)
@@ -184,7 +186,7 @@ class DiffWave(Diffusion):
 
     def build_generator(self) -> nn.Module:
         mels = self.preset.n_mels
-        return DiffWaveNetwork(self.levels, self.channels, self.layers, self.cycle, mels, self.upsample_scales)
+        return DiffWaveNetwork(self.timesteps, self.channels, self.layers, self.cycle, mels, self.upsample_scales)
 
     def setup(self, stage: str) -> None:
         """Refuse segments that are no whole number of frames.
@@ -211,19 +213,19 @@ class UnconditionalDiffWave(DiffWave):
 
     Args:
         label: Name in the batch of the label that conditions, as `instrument`; empty for none.
-        labels: How many labels there are.
+        num_classes: Number of classes of the label.
         synthesized_label: The label of what is generated without a recording.
     """
 
     copies: ClassVar[bool] = False
 
     label: str = ""
-    labels: NonNegativeInt = 0
+    num_classes: NonNegativeInt = 0
     synthesized_label: NonNegativeInt = runtime(0)
 
     def build_generator(self) -> DiffWaveNetwork:
-        labels = self.labels if self.label else 0
-        return DiffWaveNetwork(self.levels, self.channels, self.layers, self.cycle, n_mels=0, labels=labels)
+        classes = self.num_classes if self.label else 0
+        return DiffWaveNetwork(self.timesteps, self.channels, self.layers, self.cycle, n_mels=0, num_classes=classes)
 
     def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the labels, if the network takes some.
@@ -231,7 +233,7 @@ class UnconditionalDiffWave(DiffWave):
         Raises:
             ValueError: a label that the network does not have.
         """
-        return {"labels": labels_of(batch, self.label, self.labels)} if self.label else {}
+        return {"labels": labels_of(batch, self.label, self.num_classes)} if self.label else {}
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""

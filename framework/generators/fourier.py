@@ -12,7 +12,7 @@ from framework.annotations import PositiveInt
 from framework.audio.mel import MelPreset
 from framework.audio.spectral_envelope import SpectralEnvelope
 from framework.checks import checked
-from framework.generators.diffwave import HIDDEN, LevelEmbedding
+from framework.generators.diffwave import HIDDEN, TimestepEmbedding
 from framework.generators.vocos import ShortTimeFourier, VocosBackbone
 from framework.paradigms.noise_schedules import NoiseSchedule, linear_guess
 
@@ -140,7 +140,7 @@ class SpectrumDenoiser(nn.Module):
         self.register_buffer("signal", schedule.signal.clone(), persistent=False)
         self.spectrum = Spectrum(preset.n_fft, preset.hop_length, "center")
         self.envelope = SpectralEnvelope(preset)
-        self.level_embedding = LevelEmbedding(len(schedule))
+        self.level_embedding = TimestepEmbedding(len(schedule))
         self.level_projection = nn.Linear(HIDDEN, channels)
         self.backbone = VocosBackbone(4 * self.spectrum.bins + channels, channels, hidden, layers)
         self.out = FrameProjection(channels, 3 * self.spectrum.bins)

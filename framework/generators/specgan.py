@@ -69,16 +69,16 @@ class SpectrogramImage(nn.Module):
 
 
 class SpecGANGenerator(ConvolutionalGenerator):
-    """SpecGAN's generator (table 5): noise `(batch, latent)` -> images `(batch, 1, 128, 128)`, and their audio.
+    """SpecGAN's generator (table 5): noise `(batch, latent_dim)` -> images `(batch, 1, 128, 128)`, and their audio.
 
     Args:
-        latent: Dimensions of the noise, and of what is told beside it.
+        latent_dim: Dimensions of the noise, and of what is told beside it.
         channels: Width before the last convolution; before each earlier one there is twice as much.
     """
 
     @checked
-    def __init__(self, latent: PositiveInt = 100, channels: PositiveInt = 64) -> None:
-        super().__init__((4, 4), latent, channels, 5, 5, 2)
+    def __init__(self, latent_dim: PositiveInt = 100, channels: PositiveInt = 64) -> None:
+        super().__init__((4, 4), latent_dim, channels, 5, 5, 2)
 
 
 class SpecGAN(NoiseDriven):

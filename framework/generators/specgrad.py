@@ -17,11 +17,11 @@ class SpecGrad(DiffWave):
     envelope is the mel's, a little smoothed, without phase; the paper's has 24 cepstral coefficients and minimum phase.
 
     Args:
-        deviation: Factor by which whitened audio is divided, to have about the variance of the noise.
+        std: Factor by which whitened audio is divided, to have about the variance of the noise.
     """
 
     clamped = "nothing"
-    deviation: PositiveFloat = 2.0
+    std: PositiveFloat = 2.0
 
     def build(self) -> None:
         """Make the filter and the network."""
@@ -31,9 +31,9 @@ class SpecGrad(DiffWave):
     def example(self, batch: dict[str, Any]) -> Tensor:
         """Return the audio whitened `(batch, 1, time)`."""
         envelope = self.envelope(self.front_end(batch["audio"]))
-        return self.envelope.whiten(batch["audio"], envelope) / self.deviation
+        return self.envelope.whiten(batch["audio"], envelope) / self.std
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return an example `(batch, 1, time)` in the colours of the batch's mel."""
         audio = self.whole_frames(batch)["audio"]
-        return self.envelope.colour(example * self.deviation, self.envelope(self.front_end(audio)))
+        return self.envelope.colour(example * self.std, self.envelope(self.front_end(audio)))

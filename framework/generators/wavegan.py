@@ -21,7 +21,7 @@ class ConvolutionalGenerator(nn.Module):
 
     Args:
         shape: Of what the dense layer makes: `(time,)`, or `(bins, frames)`.
-        latent: Dimensions of the noise, and of what is told beside it.
+        latent_dim: Dimensions of the noise, and of what is told beside it.
         channels: Width before the last convolution; before each earlier one there is twice as much.
         layers: Transposed convolutions.
         kernel: Of each, in every dimension.
@@ -32,7 +32,7 @@ class ConvolutionalGenerator(nn.Module):
     def __init__(
         self,
         shape: Sequence[PositiveInt],
-        latent: PositiveInt,
+        latent_dim: PositiveInt,
         channels: PositiveInt,
         layers: PositiveInt,
         kernel: PositiveInt,
@@ -42,14 +42,14 @@ class ConvolutionalGenerator(nn.Module):
         convolution = nn.ConvTranspose1d if len(shape) == 1 else nn.ConvTranspose2d
         widths = [*(channels * 2**layer for layer in reversed(range(layers))), 1]
         self.start, self.stride = (*shape, widths[0]), stride
-        self.z_project = nn.Linear(latent, math.prod(self.start))
+        self.z_project = nn.Linear(latent_dim, math.prod(self.start))
         self.convs = nn.ModuleList(
             convolution(i, o, kernel, stride, (kernel - stride) // 2) for i, o in itertools.pairwise(widths)
         )
         glorot(self)
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Generate examples `(batch, 1, *shape * stride^layers)` in [-1, 1] from noise `(batch, latent)`."""
+        """Generate examples `(batch, 1, *shape * stride^layers)` in [-1, 1] from noise `(batch, latent_dim)`."""
         # TensorFlow has the channels last.
         hidden = self.z_project(noise).unflatten(1, self.start).movedim(-1, 1)
         for conv in self.convs:
@@ -62,17 +62,17 @@ class ConvolutionalGenerator(nn.Module):
 
 
 class WaveGANGenerator(ConvolutionalGenerator):
-    """WaveGAN's generator (table 3): noise `(batch, latent)` -> audio `(batch, 1, 16 * 4^layers)`.
+    """WaveGAN's generator (table 3): noise `(batch, latent_dim)` -> audio `(batch, 1, 16 * 4^layers)`.
 
     Args:
-        latent: Dimensions of the noise, and of what is told beside it.
+        latent_dim: Dimensions of the noise, and of what is told beside it.
         channels: Width before the last convolution; before each earlier one there is twice as much.
         layers: Transposed convolutions, each of which makes four samples of one.
     """
 
     @checked
-    def __init__(self, latent: PositiveInt = 100, channels: PositiveInt = 64, layers: PositiveInt = 5) -> None:
-        super().__init__((16,), latent, channels, layers, 25, 4)
+    def __init__(self, latent_dim: PositiveInt = 100, channels: PositiveInt = 64, layers: PositiveInt = 5) -> None:
+        super().__init__((16,), latent_dim, channels, layers, 25, 4)
 
 
 class WaveGAN(NoiseDriven):

@@ -43,7 +43,7 @@ def save_midi(
     path: Path,
     voices: Mapping[str, Sequence[Note]],
     steps: int,
-    beats_a_minute: float,
+    tempo_bpm: float,
     programs: Mapping[str, int] | None = None,
 ) -> None:
     """Write voices as MIDI, a track with the name of each.
@@ -52,7 +52,7 @@ def save_midi(
         path: The file.
         voices: Notes by name of the voice, onsets and durations in steps.
         steps: Per beat.
-        beats_a_minute: The tempo.
+        tempo_bpm: The tempo.
         programs: General MIDI programs by name of the voice, `PERCUSSION` for drums; 0, the piano, for others.
     """
     pitched = itertools.cycle(channel for channel in range(16) if channel != DRUM_CHANNEL)
@@ -63,7 +63,7 @@ def save_midi(
         rows = [(round(n.onset * scale), round(n.end * scale), n.midi, _VELOCITY) for n in notes]
         channel = DRUM_CHANNEL if drums else next(pitched)
         tracks.append(MidiTrack(note_array(rows), name, channel, 0 if drums else program, number))
-    tempo = TempoChange(0, round(60e6 / beats_a_minute))
+    tempo = TempoChange(0, round(60e6 / tempo_bpm))
     write_score(path, MidiScore(tuple(tracks), TempoMap([tempo], _TICKS)))
 
 

@@ -15,11 +15,11 @@ class ClipClassifier(nn.Module):
     """Convolutions over a log-mel, the mean of what they find, and a logit a class.
 
     Args:
-        classes: How many there are.
+        num_classes: Number of classes.
         channels: Width of the first convolution; the second and the third have twice as much as the one before.
     """
 
-    def __init__(self, classes: int, channels: int = 16) -> None:
+    def __init__(self, num_classes: int, channels: int = 16) -> None:
         super().__init__()
         widths = (1, channels, 2 * channels, 4 * channels, 4 * channels)
         self.convs = nn.Sequential(
@@ -28,7 +28,7 @@ class ClipClassifier(nn.Module):
                 for i, o in itertools.pairwise(widths)
             )
         )
-        self.output = nn.Linear(widths[-1], classes)
+        self.output = nn.Linear(widths[-1], num_classes)
 
     def embed(self, log_mel: Tensor) -> Tensor:
         """Return what the last layer sees of log-mels `(batch, mels, frames)`: `(batch, 4 channels)`."""
@@ -46,9 +46,9 @@ class Classification(System):
 
     Args:
         label: Name in the batch of the class, as `instrument`.
-        classes: How many there are.
-        mean: Subtracted from the log-mel.
-        deviation: Which the rest is divided by.
+        num_classes: Number of classes.
+        mean: Mean that is subtracted from the log-mel.
+        std: Standard deviation by which the log-mel is divided.
         noise: Largest deviation of noise that is added in training, drawn anew for each clip: what is judged may have
             faults that nothing it was trained on has.
     """
@@ -57,17 +57,17 @@ class Classification(System):
     monitor: ClassVar[str] = "validation/error"
 
     label: str = "instrument"
-    classes: Annotated[int, Range(2)] = 2
+    num_classes: Annotated[int, Range(2)] = 2
     mean: float = -6.0
-    deviation: PositiveFloat = 4.0
+    std: PositiveFloat = 4.0
     noise: NonNegativeFloat = 0.01
 
     def build_generator(self) -> ClipClassifier:
-        return ClipClassifier(self.classes)
+        return ClipClassifier(self.num_classes)
 
     def condition(self, batch: dict[str, Any]) -> Tensor:
         """Return the standardised log-mel `(batch, mels, frames)`."""
-        return (self.front_end(batch["audio"]) - self.mean) / self.deviation
+        return (self.front_end(batch["audio"]) - self.mean) / self.std
 
     def terms(self, batch: dict[str, Any]) -> Terms:
         """Return the cross-entropy of a batch, in nats."""

@@ -20,7 +20,7 @@ SAMPLES = 4
 
 
 class NoiseDriven(Adversarial):
-    """A generator `network(noise (batch, latent + labels)) -> examples` (Goodfellow et al., 2014).
+    """A generator `network(noise (batch, latent_dim + labels)) -> examples` (Goodfellow et al., 2014).
 
     A conditional one is given the label beside the noise, as one-hot (Mirza & Osindero, 2014). So are those of its
     discriminators that have a `label` layer, called as `discriminator(examples, one-hot labels)`; others from the shelf
@@ -32,9 +32,9 @@ class NoiseDriven(Adversarial):
     will do.
 
     Args:
-        latent: Dimensions of the noise.
+        latent_dim: Dimensions of the noise.
         label: Name in the batch of the label that conditions, as `instrument`; empty for none.
-        labels: How many labels there are.
+        num_classes: Number of classes of the label.
         synthesized_label: The label of what is generated without a recording.
     """
 
@@ -44,9 +44,9 @@ class NoiseDriven(Adversarial):
     weight_decay = 0.0
     learning_rate_decay = 1.0
     feature_matching_weight = 0.0
-    latent: PositiveInt = 100
+    latent_dim: PositiveInt = 100
     label: str = ""
-    labels: NonNegativeInt = 0
+    num_classes: NonNegativeInt = 0
     synthesized_label: NonNegativeInt = runtime(0)
 
     def build(self) -> None:
@@ -55,8 +55,8 @@ class NoiseDriven(Adversarial):
         Raises:
             ValueError: a label without a number of labels.
         """
-        if self.label and self.labels < 1:
-            raise InvalidValueError(f"how many of the label {self.label!r} are there? set --model.labels")
+        if self.label and self.num_classes < 1:
+            raise InvalidValueError(f"how many of the label {self.label!r} are there? set --model.num_classes")
         super().build()
 
     @property
@@ -67,12 +67,12 @@ class NoiseDriven(Adversarial):
     @property
     def inputs(self) -> int:
         """Dimensions of what the generator is given: the noise, and the label."""
-        return self.latent + self.known_labels
+        return self.latent_dim + self.known_labels
 
     @property
     def known_labels(self) -> int:
         """How many labels the networks are told; 0 where they are told none."""
-        return self.labels if self.label else 0
+        return self.num_classes if self.label else 0
 
     def setup(self, stage: str) -> None:
         """Refuse segments that are not as long as what is generated.
@@ -89,11 +89,11 @@ class NoiseDriven(Adversarial):
             )
 
     def noise(self, count: int) -> Tensor:
-        """Draw noise `(count, latent)`, uniform in [-1, 1]."""
-        return 2 * torch.rand(count, self.latent, device=self.device) - 1
+        """Draw noise `(count, latent_dim)`, uniform in [-1, 1]."""
+        return 2 * torch.rand(count, self.latent_dim, device=self.device) - 1
 
     def condition(self, batch: dict[str, Any]) -> Tensor:
-        """Draw noise, and put the one-hot label beside it: `(batch, latent + labels)`."""
+        """Draw noise, and put the one-hot label beside it: `(batch, latent_dim + labels)`."""
         noise = self.noise(len(batch["key"]))
         return torch.cat([noise, self.one_hot(batch)], 1) if self.label else noise
 
@@ -103,7 +103,7 @@ class NoiseDriven(Adversarial):
         Raises:
             ValueError: the batch has none, or one that the networks do not have.
         """
-        return one_hot(labels_of(batch, self.label, self.labels), self.labels).to(self.device, torch.float32)
+        return one_hot(labels_of(batch, self.label, self.num_classes), self.num_classes).to(self.device, torch.float32)
 
     def judge(self, name: str, example: Tensor, batch: dict[str, Any]) -> DiscriminatorOutput:
         """Return what a discriminator makes of examples, and of their labels if it is told them."""

@@ -1,7 +1,7 @@
-"""Noise schedules and the ways back from noise: what any diffusion model needs, whatever it generates.
+"""Noise schedules, objectives and samplers of diffusion models.
 
-A noisy example at a level t is `sqrt(alpha_bar_t) clean + sqrt(1 - alpha_bar_t) noise`, with alpha_bar the cumulative
-product of `1 - beta` (Ho et al., 2020, equation 4). Level 0 has the least noise.
+The noisy example at timestep t is `sqrt(alpha_bar_t) clean + sqrt(1 - alpha_bar_t) noise`, where alpha_bar is the
+cumulative product of `1 - beta` (Ho et al., 2020, equation 4). Timestep 0 has the least noise.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,13 +16,13 @@ from framework.errors import InvalidValueError
 
 
 class NoiseSchedule(nn.Module):
-    """How much noise there is at each level.
+    """The noise at each timestep.
 
     Args:
-        betas: Variance of the noise that each level adds to the one before, in (0, 1).
+        betas: Variance of the noise that each timestep adds, in (0, 1).
 
     Raises:
-        ValueError: no level, or a beta that is not in (0, 1).
+        ValueError: no timestep, or a beta that is not in (0, 1).
     """
 
     signal: Tensor
@@ -31,9 +31,9 @@ class NoiseSchedule(nn.Module):
     def __init__(self, betas: Sequence[float] | np.ndarray) -> None:
         super().__init__()
         self.betas = np.asarray(betas, dtype=np.float64)
-        wrong = [(level, beta) for level, beta in enumerate(self.betas) if not 0 < beta < 1]
+        wrong = [(timestep, beta) for timestep, beta in enumerate(self.betas) if not 0 < beta < 1]
         if not len(self.betas) or wrong:
-            first = f"beta {wrong[0][1]:g} at level {wrong[0][0]}" if wrong else "no levels"
+            first = f"beta {wrong[0][1]:g} at timestep {wrong[0][0]}" if wrong else "no timesteps"
             raise InvalidValueError(f"a noise schedule needs betas between 0 and 1, and has {first}")
         self.alpha_bars = np.cumprod(1 - self.betas)
         # Follow from the betas: not for the checkpoint.
@@ -41,57 +41,57 @@ class NoiseSchedule(nn.Module):
         self.register_buffer("noise", torch.tensor(np.sqrt(1 - self.alpha_bars), dtype=torch.float32), persistent=False)
 
     @classmethod
-    def linear(cls, levels: int, first: float, last: float) -> Self:
-        """Return betas that rise linearly (Ho et al., 2020, section 4: 1000 levels from 1e-4 to 0.02)."""
-        return cls(np.linspace(first, last, levels))
+    def linear(cls, timesteps: int, first: float, last: float) -> Self:
+        """Return betas that rise linearly (Ho et al., 2020, section 4: 1000 timesteps from 1e-4 to 0.02)."""
+        return cls(np.linspace(first, last, timesteps))
 
     @classmethod
-    def quadratic(cls, levels: int, first: float, last: float) -> Self:
+    def quadratic(cls, timesteps: int, first: float, last: float) -> Self:
         """Return betas whose square roots rise linearly (the official code of Rombach et al., 2022)."""
-        return cls(np.linspace(first**0.5, last**0.5, levels) ** 2)
+        return cls(np.linspace(first**0.5, last**0.5, timesteps) ** 2)
 
     @classmethod
-    def cosine(cls, levels: int, offset: float = 0.008, largest: float = 0.999) -> Self:
+    def cosine(cls, timesteps: int, offset: float = 0.008, largest: float = 0.999) -> Self:
         """Return betas under which alpha_bar falls as a squared cosine (Nichol & Dhariwal, 2021, equation 17)."""
-        angle = (np.arange(levels + 1) / levels + offset) / (1 + offset) * np.pi / 2
+        angle = (np.arange(timesteps + 1) / timesteps + offset) / (1 + offset) * np.pi / 2
         alpha_bars = np.cos(angle) ** 2
         return cls(np.minimum(1 - alpha_bars[1:] / alpha_bars[:-1], largest))
 
     def __len__(self) -> int:
         return len(self.betas)
 
-    def forward(self, clean: Tensor, noise: Tensor, levels: Tensor) -> Tensor:
-        """Return clean examples `(batch, ...)` with that noise at integer levels `(batch,)` (equation 4)."""
-        signal, sigma = self.scales(levels, clean)
+    def forward(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Return clean examples `(batch, ...)` with that noise at integer timesteps `(batch,)` (equation 4)."""
+        signal, sigma = self.scales(timesteps, clean)
         return signal * clean + sigma * noise
 
-    def scales(self, levels: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the factors of signal and noise at integer levels `(batch,)`, to be multiplied with `like`."""
+    def scales(self, timesteps: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the factors of signal and noise at integer timesteps `(batch,)`, to be multiplied with `like`."""
         shape = (-1,) + (1,) * (like.dim() - 1)
-        return self.signal[levels].view(shape), self.noise[levels].view(shape)
+        return self.signal[timesteps].view(shape), self.noise[timesteps].view(shape)
 
     def trajectory(self, steps: int = 0) -> "Trajectory":
-        """Return a way back by that many of the levels, evenly spaced with the last among them; 0 for all.
+        """Return a sampling trajectory over `steps` evenly spaced timesteps, including the last; 0 for all.
 
         Raises:
-            ValueError: more steps than levels, or a negative number.
+            ValueError: more steps than timesteps, or a negative number.
         """
         if not 0 <= steps <= len(self):
             raise InvalidValueError(
-                f"{steps} sampling steps: the schedule has {len(self)} levels (0 takes all of them)"
+                f"{steps} sampling steps: the schedule has {len(self)} timesteps (0 takes all of them)"
             )
-        levels = np.linspace(len(self) - 1, 0, steps or len(self)).round().astype(int)
+        timesteps = np.linspace(len(self) - 1, 0, steps or len(self)).round().astype(int)
         if steps == 1:
-            levels = levels[:1]
-        return Trajectory(tuple(map(float, levels)), tuple(map(float, self.alpha_bars[levels])))
+            timesteps = timesteps[:1]
+        return Trajectory(tuple(map(float, timesteps)), tuple(map(float, self.alpha_bars[timesteps])))
 
     def aligned(self, betas: Sequence[float]) -> "Trajectory":
-        """Return a way back by other betas, with the fractional levels of this schedule that have as much noise.
+        """Return a sampling trajectory of other betas, at the fractional timesteps of this schedule with as much noise.
 
         DiffWave's fast sampling (Kong et al., 2021, appendix B): a few large steps through a network trained on many.
 
         Raises:
-            ValueError: more noise, or less, than any level of this schedule has.
+            ValueError: more noise, or less, than any timestep of this schedule has.
         """
         alpha_bars = NoiseSchedule(betas).alpha_bars
         signal, known = np.sqrt(alpha_bars), np.sqrt(self.alpha_bars)
@@ -101,8 +101,8 @@ class NoiseSchedule(nn.Module):
                 f"fast sampling from alpha_bar {alpha_bars[-1]:.3g} to {alpha_bars[0]:.3g} leaves what was trained, "
                 f"{self.alpha_bars[-1]:.3g} to {self.alpha_bars[0]:.3g}: choose other betas"
             )
-        levels = np.interp(-signal, -known, np.arange(len(self)))
-        return Trajectory(tuple(map(float, levels[::-1])), tuple(map(float, alpha_bars[::-1])))
+        timesteps = np.interp(-signal, -known, np.arange(len(self)))
+        return Trajectory(tuple(map(float, timesteps[::-1])), tuple(map(float, alpha_bars[::-1])))
 
 
 Distance: TypeAlias = Callable[[Tensor, Tensor], Tensor]
@@ -110,9 +110,9 @@ Distance: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Trajectory:
-    """A way from noise to signal: levels as the network knows them, and alpha_bar at each; the noisiest first."""
+    """A sampling trajectory: timesteps as inputs of the network, and alpha_bar at each, from most to least noise."""
 
-    levels: tuple[float, ...]
+    timesteps: tuple[float, ...]
     alpha_bars: tuple[float, ...]
 
 
@@ -272,20 +272,21 @@ def denoise(
     """Go from noise back to an example.
 
     Args:
-        predict: The network: noisy examples `(batch, ...)` and levels `(batch,)`, fractional ones too -> as objective.
+        predict: The network: noisy examples `(batch, ...)` and timesteps `(batch,)`, which may be fractional, to the
+            quantity that the objective predicts.
         noisy: Where to begin, `(batch, ...)`; noise of variance 1 for a whole trajectory.
-        trajectory: The levels to go by; behind the last one there is no noise.
+        trajectory: The timesteps to go by; behind the last one there is no noise.
         objective: What the network predicts.
         sampler: How a step is taken.
         clamp_clean: What the predicted clean example is put through, as DDPM's official code clips it.
         clamp_step: What the example is put through after each step, as DiffWave's official code clamps it.
         progress: Called after each step.
     """
-    for level, now, then in zip(
-        trajectory.levels, trajectory.alpha_bars, (*trajectory.alpha_bars[1:], 1.0), strict=True
+    for timestep, now, then in zip(
+        trajectory.timesteps, trajectory.alpha_bars, (*trajectory.alpha_bars[1:], 1.0), strict=True
     ):
-        levels = torch.full((len(noisy),), level, device=noisy.device)
-        predicted = predict(noisy, levels).float()
+        timesteps = torch.full((len(noisy),), timestep, device=noisy.device)
+        predicted = predict(noisy, timesteps).float()
         clean = clamp_clean(objective.clean(predicted, noisy, now**0.5, (1 - now) ** 0.5))
         noisy = clamp_step(sampler.step(noisy, clean, now, then))
         progress()

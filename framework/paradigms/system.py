@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from framework.aliases import members_of
 from framework.annotations import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, Seed
 from framework.audio.distances import log_mel_error, stft_distance
 from framework.audio.files import save_audio
@@ -62,8 +63,8 @@ class System(Hyperparameters, LightningModule):
         warmup_steps: Steps over which the learning rate rises linearly at first.
         schedule: Whether the learning rate decays exponentially, or as half a cosine to 0 at `max_steps`.
         gradient_clip: Largest norm of each network's gradient; 0 leaves it.
-        accumulate: Parts in which a device goes through its share of a batch, to save memory; the gradients are those
-            of the whole, except where the examples of a batch depend on each other: batch normalisation sees a part.
+        accumulate_grad_batches: Micro-batches that a device divides its share of a batch into, to save memory. The
+            gradients are those of the whole batch, except that batch normalisation sees one micro-batch at a time.
         compile_networks: Whether torch.compile translates the networks; checkpoints are the same.
         skipped_limit: How many steps in a row may be left out because a gradient is not finite.
         stall_minutes: How long a step, or a held-out clip, may take before the run is ended; 0 for ever.
@@ -92,7 +93,7 @@ class System(Hyperparameters, LightningModule):
     warmup_steps: NonNegativeInt = added(0)
     schedule: Literal["exponential", "cosine"] = added("exponential")
     gradient_clip: NonNegativeFloat = 0.0
-    accumulate: PositiveInt = runtime(1)
+    accumulate_grad_batches: PositiveInt = runtime(1)
     compile_networks: bool = runtime(False)
     skipped_limit: PositiveInt = runtime(20)
     stall_minutes: NonNegativeFloat = runtime(30.0)
@@ -216,7 +217,7 @@ class System(Hyperparameters, LightningModule):
         self.update("generator", [lambda part=part: self.terms(part) for part in self.parts(batch)])
         return dict(self.step_output)
 
-    def parts(self, batch: dict[str, Any], name: str = "accumulate") -> list[dict[str, Any]]:
+    def parts(self, batch: dict[str, Any], name: str = "accumulate_grad_batches") -> list[dict[str, Any]]:
         """Cut a batch into as many equal parts as the hyperparameter of this name says.
 
         Raises:
@@ -457,6 +458,15 @@ class System(Hyperparameters, LightningModule):
             self.network_optimizers.after_validation()
 
     # Checkpoints
+
+    @classmethod
+    def load_from_checkpoint(cls, checkpoint_path: Any, *arguments: Any, **settings: Any) -> Any:
+        """Load a system from a checkpoint as Lightning does; its hyperparameters may have former names."""
+        today = members_of(cls)
+        if today and isinstance(checkpoint_path, (str, Path)) and Path(checkpoint_path).is_file():
+            stored = torch.load(checkpoint_path, "cpu", weights_only=True, mmap=True).get("hyper_parameters", {})
+            settings = {today[name]: value for name, value in stored.items() if name in today} | settings
+        return super().load_from_checkpoint(checkpoint_path, *arguments, **settings)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the mel convention with the weights that only make sense with it."""

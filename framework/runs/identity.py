@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from framework.aliases import first_name
+from framework.aliases import MEMBERS, first_name, members_of, with_first_names
 from framework.ancestry import path_of
 from framework.errors import InvalidTypeError
 from framework.hyperparameters import Hyperparameters
@@ -63,11 +63,11 @@ def identity(
     return canonical(
         {
             "system": type(system).system(),
-            "model": system.resolved(),
+            "model": with_first_names(type(system), system.resolved()),
             "data": {
                 "class": type(data).system(),
                 "manifest": data.fingerprint() if manifest is None else manifest,  # type: ignore[attr-defined]
-                **{name: value for name, value in data.resolved().items() if name != "seed"},
+                **with_first_names(type(data), {n: value for n, value in data.resolved().items() if n != "seed"}),
             },
             "trainer": settings_in_identity(trainer),
             "seed": seed,
@@ -133,6 +133,21 @@ def system_of(experiment: str, identity: Mapping[str, Any]) -> type[Hyperparamet
     if system is None:
         raise AttributeError(f"{experiment} has no class that combines {' and '.join(paths)}")
     return system
+
+
+def model_of_today(experiment: str, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the system's hyperparameters of a stored identity by their names of today.
+
+    Names stay as they are where the code has no such system.
+    """
+    model: dict[str, Any] = identity["model"]
+    if not model.keys() & {former for members in MEMBERS.values() for former in members}:
+        return model
+    try:
+        today = members_of(system_of(experiment, identity))
+    except (ImportError, AttributeError):
+        return model
+    return {today.get(name, name): value for name, value in model.items()}
 
 
 def signature(identity: Mapping[str, Any]) -> str:

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 
 from datamodules.audio_folder import AudioFolder
 from datamodules.streaming.audio_data import AudioData
+from framework.aliases import announce, members_of, with_todays_names
 from framework.annotations import Seed, complaint, describe
 from framework.catalogue import find, name_of
 from framework.hyperparameters import HyperparameterError, as_tuples
@@ -50,10 +52,41 @@ class ExperimentParser(OneLineErrors, LightningArgumentParser):
 
     Attributes:
         expected: What options may be, in words, by their names.
+        renamed: Today's names of hyperparameters by their former ones, for the parts `model` and `data`.
     """
 
     has_short_help = False
     expected: Mapping[str, str] = {}
+    renamed: Mapping[str, Mapping[str, str]] = {}
+
+    def parse_args(self, args: Any = None, *others: Any, **settings: Any) -> Any:
+        """Parse a command line, which may have hyperparameters under former names."""
+        return super().parse_args(None if args is None else [self._word_of_today(w) for w in args], *others, **settings)
+
+    def parse_string(self, content: str, *others: Any, **settings: Any) -> Any:
+        """Parse the content of a file of settings, which may have hyperparameters under former names."""
+        values = yaml.safe_load(content) if any(self.renamed.values()) else None
+        if isinstance(values, dict) and (today := self._values_of_today(values)) != values:
+            content = yaml.safe_dump(today, sort_keys=False)
+        return super().parse_string(content, *others, **settings)
+
+    def _word_of_today(self, word: str) -> str:
+        option, equals, value = word.partition("=")
+        part, _, name = option.removeprefix("--").partition(".")
+        if not option.startswith("--") or name not in self.renamed.get(part, {}):
+            return word
+        announce(option, (today := f"--{part}.{self.renamed[part][name]}"))
+        return f"{today}{equals}{value}"
+
+    def _values_of_today(self, values: dict[str, Any]) -> dict[str, Any]:
+        found = {}
+        for key, value in values.items():
+            part, _, name = key.partition(".")
+            renamed = self.renamed.get(part, {})
+            if isinstance(value, dict):
+                value = {renamed.get(n, n): v for n, v in value.items()}
+            found[f"{part}.{renamed[name]}" if name in renamed else key] = value
+        return found
 
     def error(self, message: str, ex: Exception | None = None) -> Any:
         """Raise a value of the wrong type as one line that says what the option may be.
@@ -130,7 +163,9 @@ class ExperimentCLI(CommandLine):
             parser.link_arguments("seed", "data.seed")
         known = self.experiment.hyperparameters
         parser.expected = expected(self.experiment)
-        parser.set_defaults({f"model.{n}": value for n, value in self.stored.items() if n in known})
+        parser.renamed = {"model": members_of(self.experiment), "data": members_of(self.experiment.data)}
+        stored = with_todays_names(self.experiment, self.stored)
+        parser.set_defaults({f"model.{n}": value for n, value in stored.items() if n in known})
         for action in actions_of(parser):
             name = action.dest.removeprefix("trainer.")
             if action.dest.startswith("trainer.") and name not in SHOWN_TRAINER_ARGUMENTS:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.audio_folder import AudioFolder
+from framework.aliases import with_todays_names
 from framework.catalogue import experiments_of, name_of
 from framework.errors import OstinatoError
 from framework.hyperparameters import HyperparameterError, as_tuples
@@ -27,7 +28,7 @@ from framework.runs.finding import (
 )
 from framework.runs.finished import checkpoint_step
 from framework.runs.folder import RunError, RunFolder, State, folder_names
-from framework.runs.identity import class_of, is_code_of, signature, stored_structure
+from framework.runs.identity import class_of, is_code_of, model_of_today, signature, stored_structure
 from framework.runs.released import ReleaseError, is_released, read_facts
 from framework.runs.stored_code import StoredCodeError, class_stored, import_stored
 from framework.runs.stored_commands import distrust_commands
@@ -145,13 +146,13 @@ class Run:
             found = self._class()
             own_data = hasattr(found, "data") and is_code_of(found.data, self.identity, "data")
             data = found.data if own_data else class_stored(self.identity["data"]["class"], self.folder.config)
-            values = {n: v for n, v in self.config["data"].items() if n != "class"}
+            values = {n: v for n, v in with_todays_names(data, self.config["data"]).items() if n != "class"}
             own = {n: p.default for n, p in data.hyperparameters.items()}
             distrust_commands({"data": {n: v for n, v in values.items() if v != own.get(n)}}, self.folder.config)
             trainer = self.config["trainer"]
             own = {n: trainer[n] for n, p in found.hyperparameters.items() if p.kind == "trainer" and n in trainer}
             return found.variant(
-                **as_tuples(self.config["model"]),
+                **as_tuples(with_todays_names(found, self.config["model"])),
                 **own | {"seed": self.seed},
                 data=data.variant(**as_tuples(values)),
             )
@@ -178,7 +179,7 @@ class Run:
         was, now = stored_structure(own), stored_structure(identity)
         if own["system"] != identity["system"] or ("version" in own and was != now):
             raise RunError(f"{self._unlike}its system was {' with '.join(was)}, here it is {' with '.join(now)}")
-        old, new = own["model"], identity["model"]
+        old, new = (model_of_today(self.config["experiment"], one) for one in (own, identity))
         for name in [*old, *new]:
             if old.get(name) != new.get(name):
                 before, here = (repr(values[name]) if name in values else "not there" for values in (old, new))
@@ -256,7 +257,7 @@ class ReleasedRun(Run):
             found = None
         try:
             system = found or class_stored(release["system"], self.path).variant(data=AudioFolder)
-            return system.variant(**values)
+            return system.variant(**with_todays_names(system, values))
         except (ImportError, AttributeError, HyperparameterError) as error:
             raise ReleaseError(
                 f"{self.path} was released by ostinato {release['packages']['ostinato']}, and this is another version: "

@@ -19,9 +19,9 @@ class TinyDAC(DAC):
     encoder_channels = 4
     decoder_channels = 32
     rates = (2, 4)
-    codebooks = 3
+    n_codebooks = 3
     codebook_size = 12
-    codebook_dimensions = 4
+    codebook_dim = 4
 
     def build_discriminators(self):
         return {}
@@ -83,9 +83,9 @@ def test_another_networks_codes_are_refused(codec):
 def test_lower_bitrates_have_the_first_codes(codec):
     audio = torch.randn(1, 1, 400)
     every = np.concatenate(list(coded(codec, audio)))
-    codec.network.books = 1
+    codec.network.n_codebooks = 1
     first = np.concatenate(list(coded(codec, audio)))
-    codec.network.books = 3
+    codec.network.n_codebooks = 3
     assert np.array_equal(every[:, :1], first)
 
 

@@ -104,9 +104,9 @@ def note(midi, channel=0, beats=1, wait=0):
     ]
 
 
-def tempo(beats_a_minute, wait=0):
+def tempo(tempo_bpm, wait=0):
     """Return the message of a tempo."""
-    return mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(beats_a_minute), time=480 * wait)
+    return mido.MetaMessage("set_tempo", tempo=mido.bpm2tempo(tempo_bpm), time=480 * wait)
 
 
 def named(name):

@@ -8,6 +8,7 @@ import json
 import os
 from pathlib import Path
 
+from framework.aliases import with_first_names
 from framework.catalogue import describe_module, find, module_names
 from framework.runs.identity import canonical, signature
 
@@ -17,7 +18,7 @@ GOLDEN = Path(__file__).with_name("golden_identities.json")
 def values_of(cls):
     """Return the values of a class that enter an identity, without making what it is built of."""
     values = {n: p.default for n, p in cls.hyperparameters.items() if p.kind == "value" and p.default != p.silent_at}
-    return {name: value for name, value in values.items() if name != "seed"}
+    return with_first_names(cls, {name: value for name, value in values.items() if name != "seed"})
 
 
 def test_no_experiment_has_lost_its_runs():

@@ -70,12 +70,12 @@ def test_a_denoising_network_is_a_program_with_its_level_and_mel(tmp_path):
 
 @torch.no_grad()
 def test_a_recurrent_decoder_is_a_program_for_any_length(tmp_path):
-    system, path = Encodec(channels=4, dimension=8, rates=(4, 4), codebook_size=16).eval(), tmp_path / "tiny.pt2"
+    system, path = Encodec(channels=4, latent_dim=8, rates=(4, 4), codebook_size=16).eval(), tmp_path / "tiny.pt2"
     for buffer in system.generator.quantiser.buffers():
         torch.nn.init.normal_(buffer)
     exported = program(system)
     FORMATS["torch"].write(exported, traced(exported), path, "{}")
-    codes = torch.randint(16, (3, system.network.books, 61))
+    codes = torch.randint(16, (3, system.network.n_codebooks, 61))
     audio = system.decode(codes)
     torch.testing.assert_close(FORMATS["torch"].read(path)((codes,)), audio, atol=1e-5, rtol=0)
     assert (audio[0] - audio[1]).abs().max() > 1e-3

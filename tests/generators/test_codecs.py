@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader
 from framework.generators.codecs.codec import BitrateError
 from framework.generators.codecs.dac import DAC, DACDecoder, DACEncoder, DACNetwork
 from framework.generators.codecs.encodec import Encodec, EncodecNetwork
-from framework.generators.codecs.quantisation import AveragedCodebook, FactorisedCodebook, ResidualQuantiser, perplexity
+from framework.generators.codecs.quantisation import EMACodebook, FactorisedCodebook, ResidualQuantiser, perplexity
 from framework.generators.fourier import SpectrumEncoder
 from framework.generators.vocos import VocosDecoder
 from framework.losses.balancer import Balancer
@@ -30,9 +30,9 @@ class TinyDAC(DAC):
     encoder_channels = 4
     decoder_channels = 32
     rates = (2, 4)
-    codebooks = 3
+    n_codebooks = 3
     codebook_size = 16
-    codebook_dimensions = 4
+    codebook_dim = 4
 
     def build_discriminators(self):
         return {}
@@ -42,10 +42,10 @@ class TinyEncodec(Encodec):
     mel = "hifigan_22k"
     channels = 4
     rates = (4, 2)
-    dimension = 8
-    codebooks = 3
+    latent_dim = 8
+    n_codebooks = 3
     codebook_size = 8
-    trained_books = (1, 3)
+    trained_codebooks = (1, 3)
 
     def build_discriminators(self):
         return {}
@@ -76,7 +76,7 @@ def test_encodec_equals_official():
     network = EncodecNetwork().eval()
     assert parameters(network) == 14_851_810
     load_official(network, official_state(reference["keys"]))
-    network.books = 8
+    network.n_codebooks = 8
     codes = network.encode(reference["x"])
     assert torch.equal(codes, reference["codes"][0])
     torch.testing.assert_close(network.decode(codes)[..., :2000], reference["out"], atol=1e-5, rtol=0)
@@ -191,7 +191,7 @@ def test_dropped_codebooks_neither_add_nor_learn():
 def test_averaged_codes_go_to_the_means_of_what_falls_to_them():
     torch.manual_seed(0)
     centres = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [10.0, 10.0]])
-    book = AveragedCodebook(2, 4, decay=0.9).train()
+    book = EMACodebook(2, 4, decay=0.9).train()
     for _ in range(60):
         vectors = centres[torch.randint(4, (1, 200))] + torch.randn(1, 200, 2)
         book(vectors.transpose(1, 2))
@@ -209,7 +209,7 @@ def test_averaged_codes_go_to_the_means_of_what_falls_to_them():
 
 def test_averaged_codes_learn_the_same_from_parts_and_nothing_from_what_is_not_finite():
     torch.manual_seed(0)
-    books = [AveragedCodebook(2, 4).train() for _ in range(2)]
+    books = [EMACodebook(2, 4).train() for _ in range(2)]
     for book in books:
         book(torch.full((2, 2, 10), float("nan")))
         book.learn()
@@ -229,7 +229,7 @@ def test_averaged_codes_learn_the_same_from_parts_and_nothing_from_what_is_not_f
 
 
 def test_a_share_of_the_clips_has_fewer_books_however_few_there_are(monkeypatch):
-    system, fewer = TinyDAC(quantiser_dropout=0.5, codebooks=16), 0
+    system, fewer = TinyDAC(quantiser_dropout=0.5, n_codebooks=16), 0
     for step in range(400):
         monkeypatch.setattr(TinyDAC, "global_step", step)
         drawn = []
@@ -246,11 +246,11 @@ def test_a_share_of_the_clips_has_fewer_books_however_few_there_are(monkeypatch)
 
 def test_codes_are_looked_up_in_full_precision_whatever_the_autocast():
     torch.manual_seed(0)
-    for book in (AveragedCodebook(8, 64), FactorisedCodebook(8, 64, 8)):
-        codes = book.embed if isinstance(book, AveragedCodebook) else book.codebook.weight
+    for book in (EMACodebook(8, 64), FactorisedCodebook(8, 64, 8)):
+        codes = book.embed if isinstance(book, EMACodebook) else book.codebook.weight
         torch.nn.init.normal_(codes)
         vectors = torch.randn(1, 500, 8)
-        vectors = vectors if isinstance(book, AveragedCodebook) else vectors.transpose(1, 2)
+        vectors = vectors if isinstance(book, EMACodebook) else vectors.transpose(1, 2)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             lower = book.nearest(vectors)
         assert torch.equal(lower, book.nearest(vectors))
@@ -258,7 +258,7 @@ def test_codes_are_looked_up_in_full_precision_whatever_the_autocast():
 
 def test_codes_that_nothing_falls_to_are_given_to_what_there_is():
     torch.manual_seed(0)
-    book = AveragedCodebook(2, 4, decay=0.5).train()
+    book = EMACodebook(2, 4, decay=0.5).train()
     book(torch.full((1, 2, 100), 50.0))
     for _ in range(12):
         book(torch.randn(1, 2, 100))
@@ -293,6 +293,6 @@ def test_balanced_losses_have_the_share_of_the_gradient_that_their_weights_say()
 
 def test_a_codec_of_nothing_is_refused():
     with pytest.raises(ValueError, match="must be from 1"):
-        TinyDAC(codebooks=0)
+        TinyDAC(n_codebooks=0)
     with pytest.raises(ValueError, match="there are 3 codebooks"):
-        TinyEncodec(trained_books=(4,))
+        TinyEncodec(trained_codebooks=(4,))

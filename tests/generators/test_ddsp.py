@@ -22,7 +22,7 @@ def test_published_sizes():
     solo = DDSPNetwork()
     assert parameters(solo.decoder) == 4_801_150
     assert parameters(solo) == 4_849_150
-    autoencoder = DDSPNetwork(harmonics=100, latents=16, reverb_length=0)
+    autoencoder = DDSPNetwork(harmonics=100, latent_dim=16, reverb_length=0)
     assert parameters(autoencoder.decoder) == 6_407_334
     assert parameters(autoencoder.encoder) == 843_852
     assert parameters(DDSPNetwork(layers=0, units=256).decoder) == 232_314
@@ -151,7 +151,7 @@ def test_a_sawtooth_is_learnt():
     assert distribution[0] > distribution[2] > distribution[4] > distribution[8]
 
 
-@pytest.mark.parametrize("kind", [Small, type("SmallZ", (Small,), {"latents": 3, "__module__": __name__})])
+@pytest.mark.parametrize("kind", [Small, type("SmallZ", (Small,), {"latent_dim": 3, "__module__": __name__})])
 def test_synthesis_is_as_long_as_the_audio_and_silent_for_silence(kind):
     system = kind()
     audio = tone(440, -20)[..., :10_001]
@@ -273,4 +273,4 @@ def test_the_port_trains_with_its_own_loudness(changes):
     assert all(p.grad.isfinite().all() for p in system.generator.parameters())
     assert system.condition(batch)["loudness"].shape == (1, 100)
     with pytest.raises(ValueError, match="no encoder"):
-        SmallPort(latents=16)
+        SmallPort(latent_dim=16)

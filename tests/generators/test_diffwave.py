@@ -40,10 +40,10 @@ def test_receptive_field_is_what_the_gradient_sees():
 
 
 def test_labels_choose_and_are_checked():
-    system = UnconditionalDiffWave(label="instrument", labels=3, channels=4, layers=2, synthesized_label=2)
+    system = UnconditionalDiffWave(label="instrument", num_classes=3, channels=4, layers=2, synthesized_label=2)
     torch.nn.init.normal_(system.generator.output_projection.weight)
-    noisy, levels = torch.randn(1, 1, 64), torch.tensor([3.0])
-    outputs = [system.generator(noisy, levels, labels=torch.tensor([label])) for label in (0, 1)]
+    noisy, timesteps = torch.randn(1, 1, 64), torch.tensor([3.0])
+    outputs = [system.generator(noisy, timesteps, labels=torch.tensor([label])) for label in (0, 1)]
     assert not torch.allclose(*outputs)
     assert system.analyse(torch.zeros(1, 1, 64))["instrument"].tolist() == [2]
     with pytest.raises(ValueError, match=r"instrument \[3\]: the networks have 3"):

@@ -26,16 +26,16 @@ def test_noise_has_coefficients_of_variance_1_and_comes_back(padding, frames):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("level", [0, 25, 49])
-def test_an_untrained_denoiser_is_the_wiener_filter_of_the_mels_envelope(level):
+@pytest.mark.parametrize("timestep", [0, 25, 49])
+def test_an_untrained_denoiser_is_the_wiener_filter_of_the_mels_envelope(timestep):
     schedule = NoiseSchedule.quadratic(50, 1e-5, 0.2)
     network = SpectrumDenoiser(schedule, MEL, channels=16, hidden=32, layers=1)
     deviation = 0.1
     clean = deviation * torch.randn(4, 1, 40 * 256)
-    levels = torch.full((4,), level)
-    noisy = schedule(clean, torch.randn_like(clean), levels)
-    predicted = network(noisy, levels, MelSpectrogram(MEL)(clean)[..., :40])
-    signal, sigma = (scale.item() for scale in schedule.scales(levels[:1], clean[:1]))
+    timesteps = torch.full((4,), timestep)
+    noisy = schedule(clean, torch.randn_like(clean), timesteps)
+    predicted = network(noisy, timesteps, MelSpectrogram(MEL)(clean)[..., :40])
+    signal, sigma = (scale.item() for scale in schedule.scales(timesteps[:1], clean[:1]))
     expected = (deviation * sigma) ** 2 / ((deviation * signal) ** 2 + sigma**2)
     # The mel's envelope is that of these very samples: where they happen to be soft, the filter takes too much.
     assert (predicted - clean).square().mean().item() == pytest.approx(expected, rel=0.4)
@@ -46,9 +46,11 @@ def test_an_encoder_makes_a_latent_of_each_frame():
     assert encoder(torch.randn(2, 1, 64 * 9)).shape == (2, 6, 9)
 
 
-@pytest.mark.parametrize("level", [0, 25, 49])
-def test_an_error_of_the_clean_example_counts_as_one_of_its_residual(level):
-    signal, sigma = (scale.item() for scale in NoiseSchedule.cosine(50).scales(torch.tensor([level]), torch.zeros(1)))
+@pytest.mark.parametrize("timestep", [0, 25, 49])
+def test_an_error_of_the_clean_example_counts_as_one_of_its_residual(timestep):
+    signal, sigma = (
+        scale.item() for scale in NoiseSchedule.cosine(50).scales(torch.tensor([timestep]), torch.zeros(1))
+    )
     clean, wrong, noise = 0.3 * torch.randn(3, 100)
     noisy, residual = signal * clean + sigma * noise, PredictResidual(0.3)
     unit = PredictClean(0.3).unit(signal, sigma)

@@ -25,7 +25,7 @@ class TinyVAE(VAE):
     encoder_channels = 4
     decoder_channels = 16
     rates = (4, 4)
-    dimension = 3
+    latent_dim = 3
 
     def build_discriminators(self):
         return {}
@@ -36,7 +36,7 @@ class TinyCodec(DAC):
     encoder_channels = 4
     decoder_channels = 16
     rates = (4, 4)
-    codebooks = 3
+    n_codebooks = 3
     codebook_size = 10
 
     def build_discriminators(self):
@@ -45,7 +45,7 @@ class TinyCodec(DAC):
 
 class TinyDiffusion(LatentDiffusion):
     mel = "hifigan_22k"
-    levels = 4
+    timesteps = 4
     channels = 8
     layers = 2
     cycle = 2
@@ -155,7 +155,7 @@ def test_what_stands_on_another_autoencoder_is_refused(runs):
     with pytest.raises(NotTrainedError, match="at 22050 Hz, this is for 24000 Hz"):
         TinyModel(autoencoder=codec, mel="vocos_24k")
     with pytest.raises(ValueError, match="has 3 codebooks"):
-        TinyModel(autoencoder=codec, books=4)
+        TinyModel(autoencoder=codec, n_codebooks=4)
     system, stored = TinyModel(autoencoder=codec), {"autoencoder": "other"}
     with pytest.raises(NotTrainedError, match=r"another autoencoder \(other\)"):
         system.on_load_checkpoint(stored)
@@ -207,7 +207,7 @@ def test_the_delay_pattern_is_a_book_a_step_and_comes_undone():
 @torch.no_grad()
 def test_steps_by_the_cache_are_those_of_the_whole_and_none_sees_ahead():
     torch.manual_seed(0)
-    network = CodeTransformer(books=2, size=6, channels=16, layers=3, heads=4, context=20, labels=3).eval()
+    network = CodeTransformer(books=2, size=6, channels=16, layers=3, heads=4, context=20, num_classes=3).eval()
     tokens, labels = torch.randint(7, (2, 2, 20)), torch.tensor([0, 2])
     whole = network(tokens, labels)
     cache = Cache(3)
@@ -298,11 +298,11 @@ def test_latents_are_denoised_after_a_score(runs):
     torch.manual_seed(0)
     system = TinyDiffusion(autoencoder=str(runs[0] / "tiny_vae" / "a"), scored=True).eval()
     torch.nn.init.normal_(system.generator.output_projection.weight)
-    clips, levels = batch(20 * 16), torch.tensor([0, 3])
+    clips, timesteps = batch(20 * 16), torch.tensor([0, 3])
     latents, score = system.example(clips), torch.zeros(2, 128, 20)
     score[:, 60, 10:] = 1
     silent, played = (
-        system.generator(latents, levels, **system.condition(b)) for b in (clips, clips | {"score": score})
+        system.generator(latents, timesteps, **system.condition(b)) for b in (clips, clips | {"score": score})
     )
     assert played.shape == latents.shape
     # The score enters behind the first convolution; the second, of dilation 2, sees two frames ahead.

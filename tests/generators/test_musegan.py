@@ -80,15 +80,15 @@ def test_chroma_counts_pitch_classes_in_beats():
 
 
 @pytest.mark.parametrize(
-    ("players", "temporal", "latent"),
+    ("players", "temporal", "latent_dim"),
     [("composer", False, 4 * 16), ("jamming", True, 5 * 3 * 16), ("hybrid", True, 5 * 4 * 8)],
 )
 @torch.no_grad()
-def test_players_share_the_noise_that_the_paper_says(players, temporal, latent):
-    network = PaperGenerator(players, tracks=3, latent=16, temporal=temporal).eval()
-    assert network.latent == latent
+def test_players_share_the_noise_that_the_paper_says(players, temporal, latent_dim):
+    network = PaperGenerator(players, tracks=3, latent_dim=16, temporal=temporal).eval()
+    assert network.latent_dim == latent_dim
     assert len(network.bars) == (1 if players == "composer" else 3)
-    noise = torch.randn(1, latent, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(1, latent_dim, generator=torch.Generator().manual_seed(0))
     roll = network(noise)
     assert roll.shape == (1, 3, 384, 84)
     # Another noise of the last player's second bar is heard in that bar alone, and where players have their own, in
@@ -104,8 +104,8 @@ def test_players_share_the_noise_that_the_paper_says(players, temporal, latent):
 
 @torch.no_grad()
 def test_a_given_track_stays_and_is_answered():
-    network = PaperGenerator("hybrid", tracks=3, latent=16, temporal=False, given=1).eval()
-    noise, given = torch.zeros(1, network.latent), -torch.ones(1, 1, 384, 84)
+    network = PaperGenerator("hybrid", tracks=3, latent_dim=16, temporal=False, given=1).eval()
+    noise, given = torch.zeros(1, network.latent_dim), -torch.ones(1, 1, 384, 84)
     one = network(noise, given)
     torch.testing.assert_close(one[:, 1:2], given)
     given[0, 0, :96, 30:50] = 1

@@ -159,7 +159,7 @@ SYSTEMS = [
 @pytest.mark.parametrize(("system", "values"), SYSTEMS, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_system_trains_is_judged_and_is_heard(system, values):
     torch.manual_seed(0)
-    made = system(label="instrument", labels=3, **values)
+    made = system(label="instrument", num_classes=3, **values)
     before = {n: p.detach().clone() for n, p in made.named_parameters()}
     train(made, Tones())
     moved = {n for n, p in made.named_parameters() if not torch.equal(p, before[n])}
@@ -184,7 +184,7 @@ def test_a_discriminator_from_the_shelf_judges_beside_one_that_is_told_the_label
         def build_discriminators(self):
             return super().build_discriminators() | {"scales": MelGANDiscriminator(1, 4, 1)}
 
-    system = Both(channels=2, label="instrument", labels=3)
+    system = Both(channels=2, label="instrument", num_classes=3)
     batch = next(iter(Tones().train_dataloader()))
     other = batch | {"instrument": torch.tensor([2, 2, 2, 2])}
     with torch.no_grad():
@@ -204,9 +204,9 @@ def test_what_does_not_fit_is_said_in_one_line():
     with pytest.raises(ValueError, match=r"makes 4096 samples, a segment has 16384: set --data\.segment 4096"):
         train(WaveGAN(layers=4, **small), Tones())
     with pytest.raises(ValueError, match=r"'pitch' of a clip, which the data does not give: set --data\.labels"):
-        train(WaveGAN(label="pitch", labels=3, **small, critic_steps=1), Tones())
+        train(WaveGAN(label="pitch", num_classes=3, **small, critic_steps=1), Tones())
     with pytest.raises(ValueError, match=r"instrument \[0, 1, 2, 0\]: the networks have 2"):
-        train(WaveGAN(label="instrument", labels=2, **small, critic_steps=1), Tones())
+        train(WaveGAN(label="instrument", num_classes=2, **small, critic_steps=1), Tones())
     with pytest.raises(ValueError, match="critic_steps = 5 does not divide"):
         train(WaveGAN(**small), Tones())
     with pytest.raises(ValueError, match="how many of the label"):
@@ -246,7 +246,7 @@ def test_the_images_mel_is_that_of_loud_and_of_silent_audio():
 
 
 def test_pianorolls_are_images_whose_notes_are_played():
-    system = PianorollDCGAN(channels=2, images=2, lowest=60, steps_a_minute=1200)
+    system = PianorollDCGAN(channels=2, images=2, lowest=60, steps_per_minute=1200)
     roll = torch.zeros(1, 2, 64, 64)
     roll[0, 0, 3:7, 9] = roll[0, 0, 7:9, 10] = roll[0, 1, 60:, 0] = 1
     image = system.example({"pianoroll": roll})

@@ -34,7 +34,7 @@ def test_white_noise_takes_on_the_mel(tones):
     torch.manual_seed(0)
     system = SpecGrad(channels=8, layers=2)
     noise = torch.randn_like(tones)
-    coloured = system.render(noise / system.deviation, {"audio": tones})
+    coloured = system.render(noise / system.std, {"audio": tones})
     white = noise * tones.std()
     assert log_mel_error(coloured, tones, CONVENTION) < log_mel_error(white, tones, CONVENTION) / 3
 

@@ -47,7 +47,7 @@ def test_vocoders_equal_official_before_and_after_folding(name, arguments, train
 def test_global_condition_equals_official():
     reference = load_reference("wavenet_small_global")
     cycle = tuple(2**i for i in range(4)) * 2
-    network = WaveNetNetwork(256, 256, cycle, 2, 32, 64, 32, labels=4, label_channels=16, scaled=True, normed=True)
+    network = WaveNetNetwork(256, 256, cycle, 2, 32, 64, 32, num_classes=4, label_channels=16, scaled=True, normed=True)
     load_official(network, {"state_dict": official_state(reference["keys"])})
     output = network(reference["idx"], labels=reference["g"][:, 0])
     torch.testing.assert_close(output, reference["out"], atol=1e-5, rtol=0)
@@ -66,8 +66,8 @@ SMALL = [
     {"in_channels": 256, "dilations": (1, 2, 4, 1, 2)},
     {"in_channels": 1, "dilations": (1, 3, 2), "kernel": 3, "scaled": True, "normed": True},
     {"in_channels": 1, "dilations": (4, 2, 1), "n_mels": 5, "upsample_scales": (2, 3), "context": 1, "normed": True},
-    {"in_channels": 256, "dilations": (1, 8), "labels": 3, "label_channels": 4, "scaled": True},
-    {"in_channels": 1, "dilations": (2, 1), "n_mels": 4, "upsample_scales": (4,), "labels": 2, "gated": False},
+    {"in_channels": 256, "dilations": (1, 8), "num_classes": 3, "label_channels": 4, "scaled": True},
+    {"in_channels": 1, "dilations": (2, 1), "n_mels": 4, "upsample_scales": (4,), "num_classes": 2, "gated": False},
     {"in_channels": 256, "dilations": (1, 2, 4), "skip_channels": 0, "scaled": True},
     {"in_channels": 1, "dilations": (1, 1), "kernel": 1},
 ]
@@ -85,7 +85,7 @@ def build(arguments, batch=2, time=24, dtype=torch.float32):
         frames = time // network.hop_length + 2 * network.upsampling.context
         mel = torch.randn(batch, arguments["n_mels"], frames, dtype=dtype)
     if network.embedding:
-        labels = torch.randint(arguments["labels"], (batch,))
+        labels = torch.randint(arguments["num_classes"], (batch,))
     return network, inputs, mel, labels
 
 

@@ -26,8 +26,8 @@ MEL = {"n_mels": 5, "upsample_scales": (4, 2)}
 CONFIGURATIONS = {
     "paper": {"dilations": (1, 2, 4, 8, 16, 1, 2), "gate_channels": 48, "skip_channels": 40},
     "r9y9": {"dilations": (1, 2, 4) * 2, "kernel": 3, "scaled": True, "normed": True} | MEL,
-    "ungated": {"dilations": (1, 2, 4), "gated": False, "labels": 3, "skip_channels": 70},
-    "no skip": {"dilations": (1, 3, 5, 20), "kernel": 3, "skip_channels": 0, "labels": 3} | MEL,
+    "ungated": {"dilations": (1, 2, 4), "gated": False, "num_classes": 3, "skip_channels": 70},
+    "no skip": {"dilations": (1, 3, 5, 20), "kernel": 3, "skip_channels": 0, "num_classes": 3} | MEL,
     "one tap": {"dilations": (1, 2), "kernel": 1},
 }
 DISTRIBUTIONS = [MuLawSoftmax(), LogisticMixture(3), Gaussian()]

@@ -156,7 +156,7 @@ def test_learning_rate_is_a_function_of_the_position():
 
 
 def test_parts_of_a_batch_give_the_gradient_of_the_whole():
-    whole, parts = make(), make(accumulate=2)
+    whole, parts = make(), make(accumulate_grad_batches=2)
     train(whole, 2)
     train(parts, 2)
     for (name, a), b in zip(whole.named_parameters(), parts.parameters(), strict=True):

@@ -38,7 +38,7 @@ class Tiny(WaveNet):
 
 class Labelled(Tiny):
     label = "instrument"
-    labels = 2
+    num_classes = 2
     synthesized_label = 1
 
 

@@ -35,8 +35,8 @@ def test_linear_schedule_is_ddpms():
 def test_ancestral_step_has_ddpms_posterior():
     tables = np.load(TABLES)
     schedule = NoiseSchedule.linear(1000, 1e-4, 0.02)
-    for row, level in enumerate(tables["idx"]):
-        now, then = schedule.alpha_bars[level], schedule.alpha_bars[level - 1] if level else 1.0
+    for row, timestep in enumerate(tables["idx"]):
+        now, then = schedule.alpha_bars[timestep], schedule.alpha_bars[timestep - 1] if timestep else 1.0
         zero, one = torch.zeros(1, dtype=torch.float64), torch.ones(1, dtype=torch.float64)
         torch.manual_seed(0)
         noise = float(torch.randn_like(zero))
@@ -49,8 +49,8 @@ def test_ancestral_step_has_ddpms_posterior():
 
 def test_cosine_schedule_is_the_papers():
     schedule = NoiseSchedule.cosine(1000)
-    level = np.arange(1, 901)
-    f = np.cos((level / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
+    timestep = np.arange(1, 901)
+    f = np.cos((timestep / 1000 + 0.008) / 1.008 * np.pi / 2) ** 2 / np.cos(0.008 / 1.008 * np.pi / 2) ** 2
     np.testing.assert_allclose(schedule.alpha_bars[:900], f, rtol=1e-9)
     assert schedule.betas.max() == 0.999
 
@@ -63,16 +63,16 @@ def test_quadratic_schedule_is_linear_under_the_root():
 
 def test_fast_betas_align_with_the_official_levels():
     way = NoiseSchedule.linear(50, 1e-4, 0.05).aligned((1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5))
-    np.testing.assert_allclose(way.levels[::-1], [0, 0.894, 4.087, 10.452, 22.992, 42.919], atol=5e-4)
+    np.testing.assert_allclose(way.timesteps[::-1], [0, 0.894, 4.087, 10.452, 22.992, 42.919], atol=5e-4)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: NoiseSchedule([0.1, 1.0]), "beta 1 at level 1"),
-        (lambda: NoiseSchedule([0.0]), "beta 0 at level 0"),
-        (lambda: NoiseSchedule([]), "has no levels"),
-        (lambda: DiffWave(last_beta=1.5, channels=4, layers=1), "last_beta = 1.5: must be above 0 and below 1"),
+        (lambda: NoiseSchedule([0.1, 1.0]), "beta 1 at timestep 1"),
+        (lambda: NoiseSchedule([0.0]), "beta 0 at timestep 0"),
+        (lambda: NoiseSchedule([]), "has no timesteps"),
+        (lambda: DiffWave(beta_end=1.5, channels=4, layers=1), "beta_end = 1.5: must be above 0 and below 1"),
         (lambda: NoiseSchedule.linear(10, 1e-4, 0.02).trajectory(11), "11 sampling steps: the schedule has 10"),
         (lambda: NoiseSchedule.linear(10, 1e-4, 0.02).aligned([0.5]), "leaves what was trained"),
     ],
@@ -86,8 +86,8 @@ def oracle(schedule, objective):
     """Return the best prediction there is for data distributed as N(MEAN, DEVIATION^2), in closed form."""
     known = np.arange(len(schedule))
 
-    def predict(noisy, levels):
-        signal = np.sqrt(np.interp(levels[0].item(), known, schedule.alpha_bars))
+    def predict(noisy, timesteps):
+        signal = np.sqrt(np.interp(timesteps[0].item(), known, schedule.alpha_bars))
         sigma = np.sqrt(1 - signal**2)
         gain = signal * DEVIATION**2 / (signal**2 * DEVIATION**2 + sigma**2)
         clean = MEAN + gain * (noisy - signal * MEAN)
@@ -112,9 +112,9 @@ def test_ddim_goes_to_the_noise_and_comes_back():
     schedule, objective = NoiseSchedule.linear(1000, 1e-4, 0.02), PredictNoise()
     predict, clean = oracle(schedule, objective), MEAN + DEVIATION * torch.randn(100, 1, dtype=torch.float64)
     way, example = schedule.trajectory(), clean
-    levels, alpha_bars = way.levels[::-1], way.alpha_bars[::-1]
-    for level, now, then in zip(levels, (1 - 1e-9, *alpha_bars), alpha_bars, strict=False):
-        predicted = objective.clean(predict(example, torch.tensor([level])), example, now**0.5, (1 - now) ** 0.5)
+    timesteps, alpha_bars = way.timesteps[::-1], way.alpha_bars[::-1]
+    for timestep, now, then in zip(timesteps, (1 - 1e-9, *alpha_bars), alpha_bars, strict=False):
+        predicted = objective.clean(predict(example, torch.tensor([timestep])), example, now**0.5, (1 - now) ** 0.5)
         example = DDIM().step(example, predicted, now, then)
     back = denoise(predict, example, way, objective, DDIM())
     torch.testing.assert_close(back, clean, atol=1e-2, rtol=0)
@@ -151,7 +151,7 @@ def test_a_network_that_predicts_nothing_has_the_loss_of_the_noise():
     """The output projection begins at zero, so that the first losses are E|noise| = sqrt(2 / pi) and E noise^2 = 1."""
     batch = {"audio": 0.1 * torch.randn(8, 1, 4096), "key": ["noise"] * 8}
     for distance, expected in (("l1", (2 / torch.pi) ** 0.5), ("l2", 1.0)):
-        system = UnconditionalDiffWave(channels=4, layers=2, distance=distance)
+        system = UnconditionalDiffWave(channels=4, layers=2, loss_type=distance)
         torch.nn.init.zeros_(system.generator.output_projection.bias)
         assert system.terms(batch)["denoising"].item() == pytest.approx(expected, rel=0.03)
         assert system.measure(batch)["loss"].item() == pytest.approx(expected, rel=0.03)
@@ -161,7 +161,7 @@ def test_clamps_are_put_on_every_step():
     way = Trajectory((1.0, 0.0), (0.25, 0.81))
     seen, cleaned = [], []
 
-    def predict(noisy, levels):
+    def predict(noisy, timesteps):
         seen.append(noisy.abs().max().item())
         return torch.full_like(noisy, -5.0)
 

@@ -192,7 +192,7 @@ def test_a_preparation_that_hangs_is_ended_and_shown(place):
 
 @pytest.mark.parametrize(("devices", "parts"), [("99", "1"), ("3", "1"), ("2", "4")])
 def test_devices_that_cannot_share_a_batch_are_refused_before_anything_starts(place, devices, parts):
-    arguments = (f"--trainer.devices={devices}", f"--model.accumulate={parts}")
+    arguments = (f"--trainer.devices={devices}", f"--model.accumulate_grad_batches={parts}")
     run = Run(place / f"devices_{devices}_{parts}", *arguments, WAIT_IN="prepare")
     status, _ = run.end(60)
     assert status == 2, run.said

@@ -100,7 +100,7 @@ def one(tmp_path_factory):
 def test_devices_and_parts_change_nothing(tmp_path):
     """Without dropout, whose random numbers are each rank's own."""
     runs = [Run(tmp_path / n, "--trainer.max_steps=6", "--model.dropout=0", *o) for n, o in (
-        ("one", ()), ("two", ("--trainer.devices=2", "--model.accumulate=2")),
+        ("one", ()), ("two", ("--trainer.devices=2", "--model.accumulate_grad_batches=2")),
     )]  # fmt: skip
     ours, expected = (run.finish().result() for run in runs)
     for name, tensor in expected.items():

@@ -37,29 +37,29 @@ class AutoencoderNetwork(nn.Module):
         """Return audio `(batch, 1, time)` with silence behind it, to whole frames."""
         return pad(audio, (0, -audio.shape[-1] % self.samples_per_frame))
 
-    def coded(self, latent: Tensor) -> Tensor:
+    def quantise(self, latent: Tensor) -> Tensor:
         """Return the codes of what the encoder made."""
-        raise NotImplementedError(f"{type(self).__name__} has no coded()")
+        raise NotImplementedError(f"{type(self).__name__} has no quantise()")
 
-    def decoded(self, codes: Tensor) -> Tensor:
+    def dequantise(self, codes: Tensor) -> Tensor:
         """Return what the decoder takes for codes."""
         return codes
 
     def encode(self, audio: Tensor) -> Tensor:
         """Return the codes `(batch, ..., frames)` of audio `(batch, 1, time)`."""
-        return self.coded(self.encoder(self.padded(audio)))
+        return self.quantise(self.encoder(self.padded(audio)))
 
     def decode(self, codes: Tensor) -> Tensor:
         """Return the audio `(batch, 1, frames * samples_per_frame)` of codes."""
-        return self.decoder(self.decoded(codes))
+        return self.decoder(self.dequantise(codes))
 
     def stream_encode(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the codes of audio that comes in pieces `(batch, 1, time)`, of whole frames but for the last."""
-        return map(self.coded, stream(self.encoder_layers(), map(self.padded, pieces)))
+        return map(self.quantise, stream(self.encoder_layers(), map(self.padded, pieces)))
 
     def stream_decode(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the audio `(batch, 1, time)` of codes that come in pieces."""
-        return stream(self.decoder_layers(), map(self.decoded, pieces))
+        return stream(self.decoder_layers(), map(self.dequantise, pieces))
 
 
 class Autoencoder(Adversarial):

@@ -31,18 +31,18 @@ class CodecNetwork(AutoencoderNetwork):
         super().__init__()
         self.quantiser = quantiser
         self.samples_per_frame = samples_per_frame
-        self.books = len(quantiser.layers)
+        self.n_codebooks = len(quantiser.layers)
 
     def forward(self, audio: Tensor, books: Tensor | None = None) -> tuple[Tensor, Quantised]:
         """Return audio again, coded by so many codebooks `(batch,)` of each clip, all if not said; and its codes."""
         quantised = self.quantiser(self.encoder(self.padded(audio)), books)
         return self.decoder(quantised.latent)[..., : audio.shape[-1]], quantised
 
-    def coded(self, latent: Tensor) -> Tensor:
-        """Return the codes `(batch, books, frames)` of the first `self.books` codebooks."""
-        return self.quantiser(latent, self.books).codes
+    def quantise(self, latent: Tensor) -> Tensor:
+        """Return the codes `(batch, books, frames)` of the first `self.n_codebooks` codebooks."""
+        return self.quantiser(latent, self.n_codebooks).codes
 
-    def decoded(self, codes: Tensor) -> Tensor:
+    def dequantise(self, codes: Tensor) -> Tensor:
         """Return the latents `(batch, channels, frames)` of codes `(batch, books, frames)`."""
         return self.quantiser.decode(codes)
 
@@ -54,7 +54,7 @@ class Codec(Autoencoder):
     use, the former counting them as often as they are used; the means over the codebooks.
 
     Args:
-        codebooks: Number of codebooks; the bitrate is that of as many as are used.
+        n_codebooks: Number of codebooks; the bitrate is that of as many as are used.
         codebook_size: Codes of each.
         commitment_weight: Weight of the distance that moves latents to codes.
         quantiser_dropout: Share of the training clips of which only a random number of codebooks is used, so that the
@@ -62,7 +62,7 @@ class Codec(Autoencoder):
         bitrate: Kilobits a second of what is coded from then on; 0 uses all codebooks.
     """
 
-    codebooks: Depth
+    n_codebooks: Depth
     codebook_size: PositiveInt = 1024
     commitment_weight: NonNegativeFloat = 0.25
     quantiser_dropout: UnitInterval = 0.5
@@ -75,15 +75,15 @@ class Codec(Autoencoder):
             BitrateError: the codec has not got it.
             ValueError: fewer than one codebook, or than two codes.
         """
-        if self.codebooks < 1 or self.codebook_size < 2:
+        if self.n_codebooks < 1 or self.codebook_size < 2:
             raise InvalidValueError(
-                f"{self.codebooks} codebooks of {self.codebook_size}: at least one, of two codes, is needed"
+                f"{self.n_codebooks} codebooks of {self.codebook_size}: at least one, of two codes, is needed"
             )
         super().build()
         books = self.books_of(self.bitrate)
         for network in (self.generator, self.network):
-            network.books = books
-        self.uses = torch.zeros(self.codebooks, self.codebook_size)
+            network.n_codebooks = books
+        self.uses = torch.zeros(self.n_codebooks, self.codebook_size)
 
     @property
     def book_rate(self) -> float:
@@ -98,10 +98,10 @@ class Codec(Autoencoder):
             BitrateError: none have.
         """
         if not bitrate:
-            return self.codebooks
+            return self.n_codebooks
         books = round(bitrate / self.book_rate)
-        if not 1 <= books <= self.codebooks or abs(books * self.book_rate - bitrate) > 0.02 * bitrate:
-            available = ", ".join(f"{n * self.book_rate:.3g}" for n in range(1, self.codebooks + 1))
+        if not 1 <= books <= self.n_codebooks or abs(books * self.book_rate - bitrate) > 0.02 * bitrate:
+            available = ", ".join(f"{n * self.book_rate:.3g}" for n in range(1, self.n_codebooks + 1))
             raise BitrateError(f"no bitrate of {bitrate:g} kbit/s: {type(self).__name__} has {available}")
         return books
 
@@ -116,7 +116,7 @@ class Codec(Autoencoder):
 
     def draw_books(self, clips: int) -> Tensor:
         """Return how many codebooks are used of each training clip `(clips,)`: of the first ones a random number."""
-        books = torch.full((clips,), self.codebooks)
+        books = torch.full((clips,), self.n_codebooks)
         share = clips * self.quantiser_dropout
         # Where no clip may have all, devices and parts of a batch draw alike: what averages see is gathered from all.
         alike = torch.Generator().manual_seed(self.global_step) if share > clips - 1 else None
@@ -124,7 +124,7 @@ class Codec(Autoencoder):
         if share > dropped:
             # So that small batches have their share too.
             dropped += int(torch.rand((), generator=alike) < share - dropped)
-        books[:dropped] = torch.randint(1, self.codebooks + 1, (dropped,), generator=alike)
+        books[:dropped] = torch.randint(1, self.n_codebooks + 1, (dropped,), generator=alike)
         return books
 
     def descend(self, name: str, network: Any) -> None:

@@ -208,22 +208,22 @@ class DAC(DACRecipe, Codec):
     """The Descript audio codec (Kumar et al., 2023), by the official recipe; the defaults are those for 44.1 kHz.
 
     Args:
-        codebook_dimensions: Of the space in which codes are looked up.
+        codebook_dim: Of the space in which codes are looked up.
         codebook_weight: Weight of the distance that moves codes to latents.
     """
 
-    codebooks = 9
-    codebook_dimensions: PositiveInt = 8
+    n_codebooks = 9
+    codebook_dim: PositiveInt = 8
     codebook_weight: NonNegativeFloat = 1.0
 
     def build_generator(self) -> DACNetwork:
         latents = self.encoder_channels * 2 ** len(self.rates)
-        quantiser = ResidualQuantiser([self.build_codebook(latents) for _ in range(self.codebooks)])
+        quantiser = ResidualQuantiser([self.build_codebook(latents) for _ in range(self.n_codebooks)])
         return DACNetwork(self.build_encoder(latents), quantiser, self.build_decoder(latents), math.prod(self.rates))
 
     def build_codebook(self, latents: int) -> Codebook:
         """Return one codebook of latents of so many channels."""
-        return FactorisedCodebook(latents, self.codebook_size, self.codebook_dimensions)
+        return FactorisedCodebook(latents, self.codebook_size, self.codebook_dim)
 
     def code_terms(self, quantised: Quantised) -> Terms:
         """Return the distances of latents and codes, each the sum over the codebooks."""

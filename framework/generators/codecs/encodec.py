@@ -15,7 +15,7 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale_stft import MultiScaleSTFTDiscriminator
 from framework.errors import InvalidValueError
 from framework.generators.codecs.codec import Codec, CodecNetwork
-from framework.generators.codecs.quantisation import AveragedCodebook, Quantised, ResidualQuantiser
+from framework.generators.codecs.quantisation import EMACodebook, Quantised, ResidualQuantiser
 from framework.generators.codecs.streaming import SkipLSTM
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.balancer import Balancer
@@ -82,8 +82,8 @@ class EncodecNetwork(CodecNetwork):
     Args:
         channels: Width of the first layer; each stage doubles it.
         rates: Factors by which the decoder upsamples, in order; their product is a frame.
-        dimension: Channels of the latents.
-        codebooks: Number of codebooks.
+        latent_dim: Channels of the latents.
+        n_codebooks: Number of codebooks.
         codebook_size: Codes of each.
         lstm_layers: Layers of the LSTM between the convolutions and the latents.
     """
@@ -96,20 +96,20 @@ class EncodecNetwork(CodecNetwork):
         self,
         channels: PositiveInt = 32,
         rates: Sequence[PositiveInt] = (8, 5, 4, 2),
-        dimension: PositiveInt = 128,
+        latent_dim: PositiveInt = 128,
         codebooks: PositiveInt = 32,
         codebook_size: PositiveInt = 1024,
         lstm_layers: NonNegativeInt = 2,
     ) -> None:
-        books = [AveragedCodebook(dimension, codebook_size) for _ in range(codebooks)]
+        books = [EMACodebook(latent_dim, codebook_size) for _ in range(codebooks)]
         super().__init__(ResidualQuantiser(books), math.prod(rates))
         width = channels
         encoder: list[nn.Module] = [conv(1, channels, 7)]
         for rate in reversed(rates):
             encoder += [ResidualBlock(width), nn.ELU(), conv(width, 2 * width, 2 * rate, rate)]
             width *= 2
-        self.encoder = Stack(*encoder, SkipLSTM(width, lstm_layers), nn.ELU(), conv(width, dimension, 7))
-        decoder: list[nn.Module] = [conv(dimension, width, 7), SkipLSTM(width, lstm_layers)]
+        self.encoder = Stack(*encoder, SkipLSTM(width, lstm_layers), nn.ELU(), conv(width, latent_dim, 7))
+        decoder: list[nn.Module] = [conv(latent_dim, width, 7), SkipLSTM(width, lstm_layers)]
         for rate in rates:
             upsampling = weight_norm(CausalUpsampling(width, width // 2, 2 * rate, rate))
             decoder += [nn.ELU(), upsampling, ResidualBlock(width // 2)]
@@ -140,9 +140,9 @@ class Encodec(Codec):
     Args:
         channels: Width of the first layer; each stage doubles it.
         rates: Factors by which the decoder upsamples; their product is a frame (samples).
-        dimension: Channels of the latents.
+        latent_dim: Channels of the latents.
         lstm_layers: Layers of the LSTMs.
-        trained_books: The numbers of codebooks that training draws from, one a batch; none for all numbers.
+        trained_codebooks: The numbers of codebooks that training draws from, one a batch; none for all numbers.
         balanced: Whether each loss has the share of the gradient that its weight says, whatever its scale.
         waveform_weight: Weight of the L1 distance of the samples.
         mel_weight: Weight of the distance of mels at several scales.
@@ -155,14 +155,14 @@ class Encodec(Codec):
     learning_rate_decay = 1.0
     adversarial_weight = 3.0
     feature_matching_weight = 3.0
-    codebooks = 32
+    n_codebooks = 32
     commitment_weight = 1.0
     quantiser_dropout = 1.0
     channels: PositiveInt = 32
     rates: NonEmpty[PositiveInt] = (8, 5, 4, 2)
-    dimension: PositiveInt = 128
+    latent_dim: PositiveInt = 128
     lstm_layers: Annotated[int, Range(0, 1000)] = 2
-    trained_books: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32)
+    trained_codebooks: tuple[PositiveInt, ...] = (2, 4, 8, 16, 32)
     balanced: bool = True
     waveform_weight: NonNegativeFloat = 0.1
     mel_weight: NonNegativeFloat = 1.0
@@ -174,13 +174,15 @@ class Encodec(Codec):
             ValueError: numbers of codebooks that there are not.
         """
         super().build()
-        if any(not 1 <= books <= self.codebooks for books in self.trained_books):
-            raise InvalidValueError(f"trained_books = {self.trained_books}: there are {self.codebooks} codebooks")
+        if any(not 1 <= books <= self.n_codebooks for books in self.trained_codebooks):
+            raise InvalidValueError(
+                f"trained_codebooks = {self.trained_codebooks}: there are {self.n_codebooks} codebooks"
+            )
         self.balancer = Balancer(("adversarial", "feature_matching", *self.losses)) if self.balanced else None
 
     def build_generator(self) -> EncodecNetwork:
-        size = self.codebooks, self.codebook_size
-        return EncodecNetwork(self.channels, self.rates, self.dimension, *size, self.lstm_layers)
+        size = self.n_codebooks, self.codebook_size
+        return EncodecNetwork(self.channels, self.rates, self.latent_dim, *size, self.lstm_layers)
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"multi_scale_stft": MultiScaleSTFTDiscriminator()}
@@ -201,16 +203,16 @@ class Encodec(Codec):
     def draw_books(self, clips: int) -> Tensor:
         """Return one number of codebooks for all clips of a step, on whatever device: their averages are shared."""
         step = torch.Generator().manual_seed(self.global_step)
-        known = self.trained_books or tuple(range(1, self.codebooks + 1))
+        known = self.trained_codebooks or tuple(range(1, self.n_codebooks + 1))
         drawn = known[int(torch.randint(len(known), (), generator=step))]
         lower = torch.rand((), generator=step) < self.quantiser_dropout
-        return torch.full((clips,), drawn if lower else self.codebooks)
+        return torch.full((clips,), drawn if lower else self.n_codebooks)
 
     def watch(self, fake: Tensor, terms: Terms) -> None:
         """Weigh the losses of the audio by the gradients that they had so far."""
         if self.balancer is not None and fake.requires_grad:
             balanced = {name: term for name, term in terms.items() if name in self.balancer.names}
-            self.balancer.weigh(fake, balanced, super().weight, self.accumulate)
+            self.balancer.weigh(fake, balanced, super().weight, self.accumulate_grad_batches)
 
     def weight(self, name: str) -> Any:
         """Return the weight of a named loss term."""

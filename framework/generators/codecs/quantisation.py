@@ -33,7 +33,7 @@ class Quantised(NamedTuple):
     codebook: Tensor
 
 
-class AveragedCodebook(nn.Module):
+class EMACodebook(nn.Module):
     """Codebook whose vectors are moving averages of the latents that fall to them (EnCodec, section 3.2).
 
     It starts at the centres that k-means finds in the first batch, or part of one. Codes that are hardly used are
@@ -44,7 +44,7 @@ class AveragedCodebook(nn.Module):
         channels: Of the latents.
         size: Codes.
         decay: Of the moving averages.
-        dead_below: Codes that fewer vectors of a batch fall to, on average, are given to one of the batch.
+        dead_code_threshold: Codes that fewer vectors of a batch fall to, on average, are given to one of the batch.
     """
 
     passes_residual: ClassVar[bool] = False
@@ -56,10 +56,10 @@ class AveragedCodebook(nn.Module):
 
     @checked
     def __init__(
-        self, channels: PositiveInt, size: PositiveInt, decay: Decay = 0.99, dead_below: NonNegativeFloat = 2.0
+        self, channels: PositiveInt, size: PositiveInt, decay: Decay = 0.99, dead_code_threshold: NonNegativeFloat = 2.0
     ) -> None:
         super().__init__()
-        self.size, self.decay, self.dead_below = size, decay, dead_below
+        self.size, self.decay, self.dead_code_threshold = size, decay, dead_code_threshold
         self.seen: list[tuple[Tensor, Tensor]] = []
         self.register_buffer("inited", torch.zeros(1))
         self.register_buffer("cluster_size", torch.zeros(size))
@@ -114,11 +114,11 @@ class AveragedCodebook(nn.Module):
         sums, counts = self.sums(vectors, codes)
         self.cluster_size.lerp_(counts, 1 - self.decay)
         self.embed_avg.lerp_(sums, 1 - self.decay)
-        dead = self.cluster_size < self.dead_below
+        dead = self.cluster_size < self.dead_code_threshold
         if dead.any():
             # The official code replaces the vectors alone, and their averages undo it in the same step.
-            self.embed_avg[dead] = self.dead_below * drawn(vectors, self.size)[dead]
-            self.cluster_size[dead] = self.dead_below
+            self.embed_avg[dead] = self.dead_code_threshold * drawn(vectors, self.size)[dead]
+            self.cluster_size[dead] = self.dead_code_threshold
         total = self.cluster_size.sum()
         smoothed = (self.cluster_size + SMOOTHING) / (total + self.size * SMOOTHING) * total
         self.embed.copy_(self.embed_avg / smoothed[:, None])
@@ -167,7 +167,7 @@ class FactorisedCodebook(nn.Module):
         return self.out_proj(self.codebook(codes).transpose(1, 2))
 
 
-Codebook = AveragedCodebook | FactorisedCodebook
+Codebook = EMACodebook | FactorisedCodebook
 
 
 class ResidualQuantiser(nn.Module):
@@ -211,7 +211,7 @@ class ResidualQuantiser(nn.Module):
     def learn(self) -> None:
         """Let codebooks that are averages learn from what they have seen."""
         for layer in self.layers:
-            if isinstance(layer, AveragedCodebook):
+            if isinstance(layer, EMACodebook):
                 layer.learn()
 
     def decode(self, codes: Tensor) -> Tensor:

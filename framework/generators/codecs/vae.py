@@ -26,15 +26,15 @@ class VAENetwork(AutoencoderNetwork):
         encoder: Audio -> means and deviations; its layers are its `block`.
         decoder: Latents -> audio; its layers are its `model`.
         samples_per_frame: Samples that a latent stands for.
-        dimension: Channels of the latents.
+        latent_dim: Channels of the latents.
     """
 
     discrete = False
 
-    def __init__(self, encoder: nn.Module, decoder: nn.Module, samples_per_frame: int, dimension: int) -> None:
+    def __init__(self, encoder: nn.Module, decoder: nn.Module, samples_per_frame: int, latent_dim: int) -> None:
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
-        self.samples_per_frame, self.dimension = samples_per_frame, dimension
+        self.samples_per_frame, self.latent_dim = samples_per_frame, latent_dim
 
     def forward(self, audio: Tensor) -> tuple[Tensor, Tensor]:
         """Return audio again from latents drawn, and the divergence from a standard normal, nats a latent."""
@@ -44,12 +44,12 @@ class VAENetwork(AutoencoderNetwork):
         return self.decoder(latent)[..., : audio.shape[-1]], divergence.mean()
 
     def posterior(self, latent: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the means and deviations `(batch, dimension, frames)` that the encoder gives."""
+        """Return the means and deviations `(batch, latent_dim, frames)` that the encoder gives."""
         mean, deviation = latent.chunk(2, dim=1)
         return mean, softplus(deviation) + LEAST_DEVIATION
 
-    def coded(self, latent: Tensor) -> Tensor:
-        """Return the means `(batch, dimension, frames)`."""
+    def quantise(self, latent: Tensor) -> Tensor:
+        """Return the means `(batch, latent_dim, frames)`."""
         return latent.chunk(2, dim=1)[0]
 
     def encoder_layers(self) -> nn.Sequential:
@@ -63,16 +63,16 @@ class VAE(DACRecipe):
     """A variational autoencoder trained as DAC is, but for its codebooks.
 
     Args:
-        dimension: Channels of the latents.
+        latent_dim: Channels of the latents.
         divergence_weight: Weight of the divergence of a latent from a standard normal (beta).
     """
 
-    dimension: PositiveInt = 64
+    latent_dim: PositiveInt = 64
     divergence_weight: NonNegativeFloat = 0.01
 
     def build_generator(self) -> VAENetwork:
-        encoder, decoder = self.build_encoder(2 * self.dimension), self.build_decoder(self.dimension)
-        return VAENetwork(encoder, decoder, math.prod(self.rates), self.dimension)
+        encoder, decoder = self.build_encoder(2 * self.latent_dim), self.build_decoder(self.latent_dim)
+        return VAENetwork(encoder, decoder, math.prod(self.rates), self.latent_dim)
 
     def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
         """Return the audio again, and the divergence of its latents."""

@@ -91,17 +91,17 @@ class Encoder(nn.Module):
     Args:
         coefficients: Cepstral coefficients of the input.
         units: Of the GRU.
-        latents: Channels of z.
+        latent_dim: Channels of z.
     """
 
-    def __init__(self, coefficients: int = 30, units: int = 512, latents: int = 16) -> None:
+    def __init__(self, coefficients: int = 30, units: int = 512, latent_dim: int = 16) -> None:
         super().__init__()
         self.norm = nn.InstanceNorm1d(coefficients, affine=True)
         self.rnn = nn.GRU(coefficients, units, batch_first=True)
-        self.dense_out = nn.Linear(units, latents)
+        self.dense_out = nn.Linear(units, latent_dim)
 
     def forward(self, mfcc: Tensor, frames: int) -> Tensor:
-        """Encode `(batch, steps, coefficients)` as z `(batch, frames, latents)`."""
+        """Encode `(batch, steps, coefficients)` as z `(batch, frames, latent_dim)`."""
         return resample(self.dense_out(self.rnn(self.norm(mfcc.mT).mT)[0]), frames)
 
 
@@ -116,7 +116,7 @@ class DDSPNetwork(nn.Module):
         width: Of the MLPs.
         layers: Of each MLP.
         units: Of the GRUs.
-        latents: Channels of z; 0 for no encoder.
+        latent_dim: Channels of z; 0 for no encoder.
         reverb_length: Samples of the room's impulse response; 0 for no room.
     """
 
@@ -130,14 +130,14 @@ class DDSPNetwork(nn.Module):
         width: PositiveInt = 512,
         layers: NonNegativeInt = 3,
         units: PositiveInt = 512,
-        latents: NonNegativeInt = 0,
+        latent_dim: NonNegativeInt = 0,
         reverb_length: NonNegativeInt = 48000,
     ) -> None:
         super().__init__()
         self.sample_rate, self.control_hop = sample_rate, control_hop
         self.outputs = 1, harmonics, noise_bands
-        inputs = (1, 1, latents) if latents else (1, 1)
-        self.encoder = Encoder(units=units, latents=latents) if latents else None
+        inputs = (1, 1, latent_dim) if latent_dim else (1, 1)
+        self.encoder = Encoder(units=units, latent_dim=latent_dim) if latent_dim else None
         self.decoder = Decoder(inputs, sum(self.outputs), width, layers, units)
         self.reverb = TrainableReverb(reverb_length) if reverb_length else None
         keras_weights(self)
@@ -184,7 +184,7 @@ class DDSPPyTorchNetwork(nn.Module):
         units: Of the GRU.
         reverb_length: Samples of the room's impulse response; 0 for no room.
         loudness_mean: Of the data, as `log_magnitude_loudness` measures it.
-        loudness_deviation: The same.
+        loudness_std: The same.
     """
 
     @checked
@@ -199,11 +199,11 @@ class DDSPPyTorchNetwork(nn.Module):
         units: PositiveInt = 512,
         reverb_length: NonNegativeInt = 16000,
         loudness_mean: float = 0.0,
-        loudness_deviation: PositiveFloat = 1.0,
+        loudness_std: PositiveFloat = 1.0,
     ) -> None:
         super().__init__()
         self.sample_rate, self.control_hop = sample_rate, control_hop
-        self.loudness_mean, self.loudness_deviation = loudness_mean, loudness_deviation
+        self.loudness_mean, self.loudness_std = loudness_mean, loudness_std
         self.in_mlps = nn.ModuleList([mlp(1, width, layers, 1e-5, 0.01)] * 2)
         self.gru = nn.GRU(2 * width if layers else 2, units, batch_first=True)
         self.out_mlp = mlp(units + 2, width, layers, 1e-5, 0.01)
@@ -230,7 +230,7 @@ class DDSPPyTorchNetwork(nn.Module):
     def controls(self, condition: Mapping[str, Tensor]) -> Controls:
         """Return what oscillators and noise are told; for the arguments see `forward`."""
         f0 = condition["f0"]
-        loudness = (condition["loudness"] - self.loudness_mean) / self.loudness_deviation
+        loudness = (condition["loudness"] - self.loudness_mean) / self.loudness_std
         inputs = f0[..., None], loudness[..., None]
         hidden = self.gru(torch.cat([mlp(x) for mlp, x in zip(self.in_mlps, inputs, strict=True)], -1))[0]
         hidden = self.out_mlp(torch.cat([hidden, *inputs], -1))

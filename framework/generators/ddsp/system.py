@@ -32,7 +32,7 @@ class DDSP(Adversarial):
         width: Of the MLPs.
         layers: Of each MLP.
         units: Of the GRUs.
-        latents: Channels of z; 0 for no encoder.
+        latent_dim: Channels of z; 0 for no encoder.
         reverb_length: Samples of the room's impulse response; 0 for no room.
         spectral_sizes: Window lengths (samples) of the spectral loss.
         spectral_weight: Weight of the multi-scale spectral loss.
@@ -53,7 +53,7 @@ class DDSP(Adversarial):
     width: PositiveInt = 512
     layers: Annotated[int, Range(0, 1000)] = 3
     units: PositiveInt = 512
-    latents: NonNegativeInt = 0
+    latent_dim: NonNegativeInt = 0
     reverb_length: NonNegativeInt = 48000
     spectral_sizes: NonEmpty[Annotated[int, Range(2)]] = (2048, 1024, 512, 256, 128, 64)
     spectral_weight: NonNegativeFloat = 1.0
@@ -79,7 +79,7 @@ class DDSP(Adversarial):
             self.width,
             self.layers,
             self.units,
-            self.latents,
+            self.latent_dim,
             self.reverb_length,
         )
 
@@ -122,7 +122,7 @@ class DDSP(Adversarial):
         f0, audio = batch["f0"], batch["audio"]
         decibels = batch["loudness"] if "loudness" in batch else self.loudness(audio)
         condition = {"f0": held_pitch(f0), "loudness": decibels[:, : f0.shape[1]]}
-        return condition | {"mfcc": self.mfcc(audio)} if self.latents else condition
+        return condition | {"mfcc": self.mfcc(audio)} if self.latent_dim else condition
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_index: int) -> None:
         """Take note of how loud the instrument is."""
@@ -156,7 +156,7 @@ class DDSPPyTorch(DDSP):
 
     Args:
         loudness_mean: Of the data's loudness, as `log_magnitude_loudness` measures it.
-        loudness_deviation: The same; the network hears how many deviations a frame is from the mean.
+        loudness_std: The same; the network hears how many deviations a frame is from the mean.
     """
 
     learning_rate_decay = 1.0
@@ -166,12 +166,12 @@ class DDSPPyTorch(DDSP):
     reverb_length = 16000
     spectral_sizes = (4096, 2048, 1024, 512, 256, 128)
     loudness_mean: float = -3.8
-    loudness_deviation: PositiveFloat = 1.5
+    loudness_std: PositiveFloat = 1.5
 
     def build_generator(self) -> nn.Module:
-        if self.latents:
+        if self.latent_dim:
             raise InvalidValueError(
-                f"{type(self).__name__} has no encoder: leave latents at 0, or take magenta's networks"
+                f"{type(self).__name__} has no encoder: leave latent_dim at 0, or take magenta's networks"
             )
         return DDSPPyTorchNetwork(
             self.preset.sample_rate,
@@ -183,7 +183,7 @@ class DDSPPyTorch(DDSP):
             self.units,
             self.reverb_length,
             self.loudness_mean,
-            self.loudness_deviation,
+            self.loudness_std,
         )
 
     def build_losses(self) -> dict[str, nn.Module]:

@@ -36,13 +36,13 @@ class CodeLanguageModel(System):
 
     Args:
         autoencoder: The codec's run, a checkpoint, or its experiment's name for the run that was trained last.
-        books: Codebooks that are modelled, of the first ones; 0 for all.
+        n_codebooks: Codebooks that are modelled, of the first ones; 0 for all.
         channels: Width of the transformer.
         layers: Its layers.
         heads: Of its attention.
         context: Most steps that it sees.
         label: Name in the batch of the label that conditions, as `instrument`; empty for none.
-        labels: How many labels there are.
+        num_classes: Number of classes of the label.
         scored: Whether each frame is given the notes that sound in it, the data's `score`; none where there is no such.
         synthesized_label: The label of what is generated without a recording.
         temperature: 1 draws as learnt, 0 takes the likeliest codes.
@@ -61,13 +61,13 @@ class CodeLanguageModel(System):
     schedule = "cosine"
     warmup_steps = 100
     autoencoder: str = runtime("")
-    books: NonNegativeInt = 0
+    n_codebooks: NonNegativeInt = 0
     channels: PositiveInt = 256
     layers: Depth = 6
     heads: PositiveInt = 4
     context: PositiveInt = 512
     label: str = ""
-    labels: NonNegativeInt = 0
+    num_classes: NonNegativeInt = 0
     scored: bool = False
     synthesized_label: NonNegativeInt = runtime(0)
     temperature: NonNegativeFloat = runtime(1.0)
@@ -86,8 +86,10 @@ class CodeLanguageModel(System):
         if not self.codec.network.discrete:
             raise NotTrainedError(f"{self.codec.source} has latents, not codes: name a run of a codec, as codec_bach")
         quantiser = self.codec.network.quantiser
-        if not 0 <= self.books <= len(quantiser.layers):
-            raise InvalidValueError(f"books = {self.books}: {self.codec.source} has {len(quantiser.layers)} codebooks")
+        if not 0 <= self.n_codebooks <= len(quantiser.layers):
+            raise InvalidValueError(
+                f"n_codebooks = {self.n_codebooks}: {self.codec.source} has {len(quantiser.layers)} codebooks"
+            )
         if not self.temperature >= 0 or not 0 < self.top_p <= 1 or not 0 <= self.top_k <= quantiser.size:
             raise InvalidValueError(
                 f"temperature = {self.temperature:g}, top_k = {self.top_k}, top_p = {self.top_p:g}: at least 0, "
@@ -95,19 +97,19 @@ class CodeLanguageModel(System):
             )
         if not self.prompt_seconds >= 0:
             raise InvalidValueError(f"prompt_seconds = {self.prompt_seconds:g}: no less than 0 can be kept")
-        books = self.books or len(quantiser.layers)
+        books = self.n_codebooks or len(quantiser.layers)
         if self.context <= books:
             raise InvalidValueError(f"context = {self.context}: {books} codebooks, each a step later, need more steps")
         if self.channels % (2 * self.heads):
             raise InvalidValueError(f"channels = {self.channels} is not a multiple of twice the {self.heads} heads")
-        self.codec.network.books = books
+        self.codec.network.n_codebooks = books
         super().build()
         check_rate(self.codec, self.preset.sample_rate)
 
     def build_generator(self) -> CodeTransformer:
-        codec, labels = self.codec.network, self.labels if self.label else 0
+        codec, classes = self.codec.network, self.num_classes if self.label else 0
         shape = self.channels, self.layers, self.heads, self.context
-        return CodeTransformer(codec.books, codec.quantiser.size, *shape, labels, self.scored)
+        return CodeTransformer(codec.n_codebooks, codec.quantiser.size, *shape, classes, self.scored)
 
     def relies_on(self) -> tuple[type, ...]:
         """Return the autoencoder's class."""
@@ -124,7 +126,7 @@ class CodeLanguageModel(System):
             ValueError: naming the longest segment, or the `score_hop` that the codes have.
         """
         super().setup(stage)
-        frame, books = self.codec.network.samples_per_frame, self.codec.network.books
+        frame, books = self.codec.network.samples_per_frame, self.codec.network.n_codebooks
         longest = (self.context - books + 1) * frame
         segment = getattr(self.trainer.datamodule, "segment", 0)  # type: ignore[attr-defined]
         if stage == "fit" and segment > longest:
@@ -154,7 +156,7 @@ class CodeLanguageModel(System):
         if self.scored:
             found["score"] = score_of(batch, self.codec.network.samples_per_frame)
         if self.label:
-            found["labels"] = labels_of(batch, self.label, self.labels)
+            found["labels"] = labels_of(batch, self.label, self.num_classes)
         return found
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
@@ -198,7 +200,7 @@ class CodeLanguageModel(System):
         kept = round(self.prompt_seconds * self.preset.sample_rate / codec.samples_per_frame)
         if kept and kept >= frames:
             raise PromptError(f"a prompt of {kept} frames leaves nothing of {frames} to generate: shorten it")
-        if kept > self.context - codec.books:
+        if kept > self.context - codec.n_codebooks:
             raise PromptError(f"a prompt of {kept} frames is longer than the context of {self.context} steps")
         prompt = self.example(batch)[..., :kept]
         return self.sample(prompt, frames, self.condition(batch))

@@ -70,7 +70,7 @@ class CodeTransformer(nn.Module):
         layers: Layers.
         heads: Of the attention.
         context: Most steps that are seen.
-        labels: Number of labels of a class-conditional model; 0 for none.
+        num_classes: Number of classes of a class-conditional model; 0 for none.
         scored: Whether each step is given the notes that sound in it.
     """
 
@@ -85,14 +85,14 @@ class CodeTransformer(nn.Module):
         layers: PositiveInt,
         heads: PositiveInt,
         context: PositiveInt,
-        labels: NonNegativeInt = 0,
+        num_classes: NonNegativeInt = 0,
         scored: bool = False,
     ) -> None:
         super().__init__()
         check_divisible(channels=(channels, 2 * heads))
-        self.books, self.size, self.context = books, size, context
+        self.n_codebooks, self.size, self.context = books, size, context
         self.embeddings = nn.ModuleList(nn.Embedding(size + 1, channels) for _ in range(books))
-        self.label_embedding = nn.Embedding(labels, channels) if labels else None
+        self.label_embedding = nn.Embedding(num_classes, channels) if num_classes else None
         self.note_embedding = nn.Linear(MIDI_NUMBERS, channels, bias=False) if scored else None
         self.layers = nn.ModuleList(TransformerLayer(channels, heads) for _ in range(layers))
         self.norm = nn.LayerNorm(channels)

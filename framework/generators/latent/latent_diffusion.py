@@ -22,58 +22,58 @@ from framework.hyperparameters import added, runtime
 
 
 class LatentDenoiser(DiffWaveNetwork):
-    """DiffWave's network over frames of latents `(batch, dimension, frames)` in the place of samples.
+    """DiffWave's network over frames of latents `(batch, latent_dim, frames)` in the place of samples.
 
     Args:
-        dimension: Channels of the latents.
-        levels: Levels of noise.
+        latent_dim: Channels of the latents.
+        timesteps: Timesteps of noise.
         channels: Residual channels.
         layers: Residual layers.
         cycle: Layers after which the dilation begins at 1 again.
-        labels: Number of labels of a class-conditional model; 0 for none.
+        num_classes: Number of classes of a class-conditional model; 0 for none.
         scored: Whether each frame is given the notes that sound in it, in the place of the mel.
     """
 
     @checked
     def __init__(
         self,
-        dimension: PositiveInt,
-        levels: PositiveInt,
+        latent_dim: PositiveInt,
+        timesteps: PositiveInt,
         channels: PositiveInt,
         layers: PositiveInt,
         cycle: PositiveInt,
-        labels: NonNegativeInt,
+        num_classes: NonNegativeInt,
         scored: bool,
     ) -> None:
-        super().__init__(levels, channels, layers, cycle, MIDI_NUMBERS if scored else 0, (1, 1), labels)
+        super().__init__(timesteps, channels, layers, cycle, MIDI_NUMBERS if scored else 0, (1, 1), num_classes)
         if scored:
             # Notes come at the latents' own rate; the network has no hop that samples are counted by.
             self.spectrogram_upsampler = nn.Identity()
             del self.hop_length
-        self.input_projection = conv(dimension, channels)
-        self.output_projection = conv(channels, dimension)
+        self.input_projection = conv(latent_dim, channels)
+        self.output_projection = conv(channels, latent_dim)
         nn.init.zeros_(self.output_projection.weight)
 
 
 class Standardisation(nn.Module):
-    """Latents `(batch, dimension, frames)` to zero mean and unit deviation in each channel, once it has learnt them.
+    """Latents `(batch, latent_dim, frames)` to zero mean and unit deviation in each channel, once it has learnt them.
 
     Args:
-        dimension: Channels of the latents.
+        latent_dim: Channels of the latents.
     """
 
     mean: Tensor
     deviation: Tensor
     known: Tensor
 
-    def __init__(self, dimension: int) -> None:
+    def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(dimension, 1))
-        self.register_buffer("deviation", torch.ones(dimension, 1))
+        self.register_buffer("mean", torch.zeros(latent_dim, 1))
+        self.register_buffer("deviation", torch.ones(latent_dim, 1))
         self.register_buffer("known", torch.zeros((), dtype=torch.bool))
 
     def learn(self, frames: Tensor) -> None:
-        """Take mean and deviation from frames `(n, dimension)`."""
+        """Take mean and deviation from frames `(n, latent_dim)`."""
         self.mean.copy_(frames.mean(0).unsqueeze(1))
         self.deviation.copy_(frames.std(0).clamp(min=1e-5).unsqueeze(1))
         self.known.fill_(True)
@@ -98,9 +98,9 @@ class LatentDiffusion(UnconditionalDiffWave):
         scored: Whether each frame is given the notes that sound in it, the data's `score`; none where there is no such.
     """
 
-    levels = 200
-    last_beta = 0.05
-    distance = "l2"
+    timesteps = 200
+    beta_end = 0.05
+    loss_type = "l2"
     sampler = "ancestral"
     clamped = "nothing"
     autoencoder: str = runtime("")
@@ -117,12 +117,12 @@ class LatentDiffusion(UnconditionalDiffWave):
             raise NotTrainedError(f"{self.latents.source} has codes, not latents: name a run of a VAE, as vae_bach")
         super().build()
         check_rate(self.latents, self.preset.sample_rate)
-        self.standard = Standardisation(self.dimension)
+        self.standard = Standardisation(self.latent_dim)
 
     @property
-    def dimension(self) -> int:
+    def latent_dim(self) -> int:
         """Channels of the latents."""
-        return self.latents.network.dimension
+        return self.latents.network.latent_dim
 
     def relies_on(self) -> tuple[type, ...]:
         """Return the autoencoder's class."""
@@ -133,9 +133,9 @@ class LatentDiffusion(UnconditionalDiffWave):
         return super().resolved() | {"autoencoder": self.latents.fingerprint}
 
     def build_generator(self) -> LatentDenoiser:
-        labels = self.labels if self.label else 0
+        classes = self.num_classes if self.label else 0
         size = self.channels, self.layers, self.cycle
-        return LatentDenoiser(self.dimension, self.levels, *size, labels, self.scored)
+        return LatentDenoiser(self.latent_dim, self.timesteps, *size, classes, self.scored)
 
     def setup(self, stage: str) -> None:
         """Refuse a score at another rate than the latents.
@@ -154,7 +154,7 @@ class LatentDiffusion(UnconditionalDiffWave):
 
     @torch.no_grad()
     def example(self, batch: dict[str, Any]) -> Tensor:
-        """Return the latents `(batch, dimension, frames)` of the batch's audio."""
+        """Return the latents `(batch, latent_dim, frames)` of the batch's audio."""
         latents = self.latents.network.encode(batch["audio"])
         if self.training and not self.standard.known:
             self.standard.learn(gathered(latents.transpose(1, 2).flatten(0, 1)))

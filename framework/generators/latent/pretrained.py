@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from framework.aliases import with_todays_names
 from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.codecs.autoencoder import Autoencoder
@@ -110,7 +111,8 @@ def built(folder: RunFolder) -> Autoencoder:
     system = system_of(config["experiment"], config["identity"])
     if not issubclass(system, Autoencoder):
         raise NotTrainedError(f"{folder.path} is a run of {system.__qualname__}, which is no autoencoder")
-    values = {n: v for n, v in config["model"].items() if system.hyperparameters[n].kind == "value"}
+    stored = with_todays_names(system, config["model"])
+    values = {n: v for n, v in stored.items() if system.hyperparameters[n].kind == "value"}
     return system(**values)
 
 

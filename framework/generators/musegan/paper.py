@@ -26,13 +26,13 @@ def _block(inputs: int, outputs: int, kernel: Kernel) -> nn.Sequential:
 class TemporalGenerator(nn.Module):
     """Noise to a sequence of noises, one for each of four bars (section 4.2, `G_temp`)."""
 
-    def __init__(self, latent: int) -> None:
+    def __init__(self, latent_dim: int) -> None:
         super().__init__()
-        self.first = _block(latent, 1024, (2, 1))
-        self.second = nn.Sequential(nn.ConvTranspose2d(1024, latent, (3, 1)), nn.BatchNorm2d(latent), nn.ReLU())
+        self.first = _block(latent_dim, 1024, (2, 1))
+        self.second = nn.Sequential(nn.ConvTranspose2d(1024, latent_dim, (3, 1)), nn.BatchNorm2d(latent_dim), nn.ReLU())
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Return `(batch, bars, latent)` from noise `(batch, latent)`."""
+        """Return `(batch, bars, latent_dim)` from noise `(batch, latent_dim)`."""
         return self.second(self.first(noise[..., None, None])).squeeze(-1).transpose(1, 2)
 
 
@@ -60,14 +60,14 @@ class BarGenerator(nn.Module):
     """Noise to one bar of 96 steps and 84 pitches, in [-1, 1] (appendix A).
 
     Args:
-        latent: Dimensions of the noise.
+        latent_dim: Dimensions of the noise.
         tracks: How many tracks the bar has.
         told: Channels of what is told of a given track at each layer; 0 for none.
     """
 
-    def __init__(self, latent: int, tracks: int = 1, told: int = 0) -> None:
+    def __init__(self, latent_dim: int, tracks: int = 1, told: int = 0) -> None:
         super().__init__()
-        self.first = _block(latent, 1024, (1, 1))
+        self.first = _block(latent_dim, 1024, (1, 1))
         widths = [512, *(width for width, _ in _LAYERS)]
         self.layers = nn.ModuleList(
             _block(widths[n] + told, width, kernel) for n, (width, kernel) in enumerate(_LAYERS)
@@ -75,7 +75,7 @@ class BarGenerator(nn.Module):
         self.last = nn.ConvTranspose2d(widths[-1] + told, tracks, (1, 12), (1, 12))
 
     def forward(self, noise: Tensor, told: list[Tensor] | None = None) -> Tensor:
-        """Generate bars `(batch, tracks, 96, 84)` from noise `(batch, latent)`."""
+        """Generate bars `(batch, tracks, 96, 84)` from noise `(batch, latent_dim)`."""
         # TensorFlow has the channels last.
         hidden = self.first(noise[..., None, None]).view(-1, 2, 1, 512).movedim(-1, 1)
         for number, layer in enumerate([*self.layers, self.last]):
@@ -93,7 +93,7 @@ class PaperGenerator(nn.Module):
     Args:
         players: Which of these.
         tracks: How many tracks there are, with a given one.
-        latent: Dimensions of a bar's noise without a temporal generator, which has as many again.
+        latent_dim: Dimensions of a bar's noise without a temporal generator, which has as many again.
         temporal: Whether half the noise of a bar is made from one noise by temporal generators; else all of a bar's
             noise is drawn for the bar.
         given: The track that is accompanied; None makes all.
@@ -107,7 +107,7 @@ class PaperGenerator(nn.Module):
         self,
         players: Literal["jamming", "composer", "hybrid"],
         tracks: PositiveInt = 5,
-        latent: PositiveInt = 128,
+        latent_dim: PositiveInt = 128,
         temporal: bool = True,
         given: int | None = None,
     ) -> None:
@@ -116,12 +116,12 @@ class PaperGenerator(nn.Module):
         self.made, self.given = made, given
         # How many noises: of all tracks together, and of each by itself.
         self.common, self.own = {"composer": (1, 0), "jamming": (0, made), "hybrid": (1, made)}[players]
-        self.size = latent // 2 if players == "hybrid" else latent
+        self.size = latent_dim // 2 if players == "hybrid" else latent_dim
         noises = self.common + self.own
         self.temporal = nn.ModuleList(TemporalGenerator(self.size) for _ in range(noises if temporal else 0))
-        self.latent = noises * self.size * (BARS + 1 if temporal else BARS)
+        self.latent_dim = noises * self.size * (BARS + 1 if temporal else BARS)
         told = 0 if given is None else _TOLD
-        width = latent * (2 if temporal else 1)
+        width = latent_dim * (2 if temporal else 1)
         count, voices = (1, made) if players == "composer" else (made, 1)
         self.bars = nn.ModuleList(BarGenerator(width, voices, told) for _ in range(count))
         self.encoder = None if given is None else BarEncoder()
@@ -134,7 +134,7 @@ class PaperGenerator(nn.Module):
         """Generate pianorolls `(batch, tracks, 384, 84)`.
 
         Args:
-            noise: `(batch, self.latent)`.
+            noise: `(batch, self.latent_dim)`.
             given: The track that is accompanied, `(batch, 1, 384, 84)`; it comes back in its place.
         """
         bars = self.noise_of_bars(noise)

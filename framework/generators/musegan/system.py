@@ -45,11 +45,11 @@ class MuseGAN(Adversarial):
     distributed as in the held-out windows.
 
     Args:
-        latent: Dimensions of the noise.
+        latent_dim: Dimensions of the noise.
         refinement: How training binarises what the critic sees, with a straight-through gradient (Dong & Yang, 2018):
             at a half, or at random by the value as a probability; or not at all.
         binarisation: How what is generated becomes notes.
-        beats_a_minute: Tempo at which a window is heard.
+        tempo_bpm: Tempo at which a window is heard.
     """
 
     copies: ClassVar[bool] = False
@@ -62,10 +62,10 @@ class MuseGAN(Adversarial):
     feature_matching_weight = 0.0
     critic_steps = 5
     max_steps = 50_000
-    latent: PositiveInt = 128
+    latent_dim: PositiveInt = 128
     refinement: Literal["none", "hard", "bernoulli"] = "none"
     binarisation: Literal["hard", "bernoulli"] = runtime("hard")
-    beats_a_minute: PositiveFloat = runtime(90.0)
+    tempo_bpm: PositiveFloat = runtime(90.0)
 
     @functools.cached_property
     def grid(self) -> Pianorolls:
@@ -74,7 +74,7 @@ class MuseGAN(Adversarial):
         return data()
 
     def build_generator(self) -> nn.Module:
-        return MuseGANGenerator(self.latent, len(self.grid.tracks))
+        return MuseGANGenerator(self.latent_dim, len(self.grid.tracks))
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"tracks": MuseGANDiscriminator(len(self.grid.tracks))}
@@ -85,7 +85,7 @@ class MuseGAN(Adversarial):
     @property
     def noise_size(self) -> int:
         """Dimensions of all noise of a window."""
-        return getattr(self.generator, "latent", self.latent)
+        return getattr(self.generator, "latent_dim", self.latent_dim)
 
     def setup(self, stage: str) -> None:
         """Refuse data on another grid.
@@ -152,7 +152,7 @@ class MuseGAN(Adversarial):
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return the audio `(batch, 1, time)` of pianorolls, each track on its instrument."""
-        step = 60 / self.beats_a_minute / self.grid.beat_steps
+        step = 60 / self.tempo_bpm / self.grid.beat_steps
         played = []
         for voices in self.voices(example):
             performed = [
@@ -176,7 +176,7 @@ class MuseGAN(Adversarial):
         save_audio(path, self.render(example, batch)[0], self.preset.sample_rate)
         tracks: dict[str, Sequence[Note]] = dict(zip(self.grid.tracks, self.voices(example)[0], strict=True))
         programs = {name: program_of(name) for name in tracks}
-        save_midi(path.with_suffix(".mid"), tracks, self.grid.beat_steps, self.beats_a_minute, programs)
+        save_midi(path.with_suffix(".mid"), tracks, self.grid.beat_steps, self.tempo_bpm, programs)
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return what is generated from: nothing but noise, whatever the recording."""
@@ -239,7 +239,7 @@ class SmallMuseGAN(MuseGAN):
     note_edges: bool = added(False)
 
     def build_generator(self) -> nn.Module:
-        return TutorialGenerator(self.latent, len(self.grid.tracks), monophonic=self.monophonic)
+        return TutorialGenerator(self.latent_dim, len(self.grid.tracks), monophonic=self.monophonic)
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"tracks": TutorialDiscriminator(len(self.grid.tracks), changes=self.note_edges)}
@@ -287,7 +287,7 @@ class PaperMuseGAN(MuseGAN):
         return self.grid.tracks.index(self.given) if self.given else None
 
     def build_generator(self) -> nn.Module:
-        return PaperGenerator(self.players, len(self.grid.tracks), self.latent, self.temporal, self.given_track)
+        return PaperGenerator(self.players, len(self.grid.tracks), self.latent_dim, self.temporal, self.given_track)
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"tracks": PaperDiscriminator(len(self.grid.tracks), self.players == "jamming")}

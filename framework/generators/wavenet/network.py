@@ -110,7 +110,7 @@ class WaveNetNetwork(nn.Module):
         n_mels: Mel bands of the local condition; 0 for none.
         upsample_scales: Factors of the mel's upsampling; their product is the hop length.
         context: Frames beyond each end that the mel comes with.
-        labels: Number of labels of the global condition; 0 for none.
+        num_classes: Number of classes of the global condition; 0 for none.
         label_channels: Width of a label's embedding.
         scaled: Keep the variance: the residual sum by sqrt(1/2), that of the n skip paths by sqrt(1/n).
         normed: Weight normalisation of all convolutions.
@@ -133,7 +133,7 @@ class WaveNetNetwork(nn.Module):
         n_mels: NonNegativeInt = 0,
         upsample_scales: Sequence[PositiveInt] = (4, 4, 4, 4),
         context: NonNegativeInt = 2,
-        labels: NonNegativeInt = 0,
+        num_classes: NonNegativeInt = 0,
         label_channels: NonNegativeInt = 16,
         scaled: bool = False,
         normed: bool = False,
@@ -160,7 +160,7 @@ class WaveNetNetwork(nn.Module):
                 gate_channels,
                 skip_channels,
                 n_mels,
-                label_channels if labels else 0,
+                label_channels if num_classes else 0,
                 gated,
             )
             for dilation in dilations
@@ -181,7 +181,7 @@ class WaveNetNetwork(nn.Module):
         if n_mels:
             self.upsampling = MelUpsampling(n_mels, upsample_scales, context, normed)
             self.hop_length = math.prod(upsample_scales)
-        self.embedding = nn.Embedding(labels, label_channels) if labels else None
+        self.embedding = nn.Embedding(num_classes, label_channels) if num_classes else None
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, std=0.1)
 

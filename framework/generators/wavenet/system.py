@@ -36,9 +36,9 @@ class WaveNet(Autoregressive):
             network without a mel.
         context: Frames of the mel on each side that condition a sample beside its own.
         mel_mean: What is taken off the mel before the network.
-        mel_deviation: What it is then divided by, to be of the size of the audio: else it is hardly noticed.
+        mel_std: What it is then divided by, to be of the size of the audio: else it is hardly noticed.
         label: Name in the batch of the label that conditions globally, as `instrument`; empty for none.
-        labels: How many labels there are.
+        num_classes: Number of classes of the label.
         label_channels: Width of a label's embedding.
         synthesized_label: The label of what is sampled without a recording.
     """
@@ -55,9 +55,9 @@ class WaveNet(Autoregressive):
     upsample_scales: tuple[PositiveInt, ...] = ()
     context: NonNegativeInt = 2
     mel_mean: float = 0.0
-    mel_deviation: PositiveFloat = 1.0
+    mel_std: PositiveFloat = 1.0
     label: str = ""
-    labels: NonNegativeInt = 0
+    num_classes: NonNegativeInt = 0
     label_channels: PositiveInt = 16
     synthesized_label: NonNegativeInt = runtime(0)
 
@@ -76,7 +76,7 @@ class WaveNet(Autoregressive):
             self.preset.n_mels if self.upsample_scales else 0,
             self.upsample_scales,
             self.context,
-            self.labels if self.label else 0,
+            self.num_classes if self.label else 0,
             self.label_channels,
             self.scaled,
             self.normed,
@@ -95,12 +95,12 @@ class WaveNet(Autoregressive):
             mel = self.front_end(pad(audio, (0, -audio.shape[-1] % hop)))[..., : -(-audio.shape[-1] // hop)]
             condition["mel"] = self.prepared(mel)
         if self.label:
-            condition["labels"] = labels_of(batch, self.label, self.labels)
+            condition["labels"] = labels_of(batch, self.label, self.num_classes)
         return condition
 
     def prepared(self, mel: Tensor) -> Tensor:
         """Return a log-mel `(batch, mels, frames)` as the network takes it: normalised, with `context` at both ends."""
-        return pad((mel - self.mel_mean) / self.mel_deviation, (self.context, self.context), mode="replicate")
+        return pad((mel - self.mel_mean) / self.mel_std, (self.context, self.context), mode="replicate")
 
     def analyse(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
@@ -140,7 +140,7 @@ class WaveNetVocoder(WaveNet):
     normed = True
     upsample_scales = (4, 4, 4, 4)
     mel_mean = -2.2
-    mel_deviation = 1.1
+    mel_std = 1.1
     pre_emphasis = 0.85
     gain = 0.55
     learning_rate_decay = 0.5

@@ -52,13 +52,13 @@ class WholeSongNetwork(nn.Module):
         self.eps_model, self.autoreg_cond_enc, self.width = unet, segments, width
 
     def forward(
-        self, noisy: Tensor, levels: Tensor, background: Tensor | None = None, segments: Tensor | None = None
+        self, noisy: Tensor, timesteps: Tensor, background: Tensor | None = None, segments: Tensor | None = None
     ) -> Tensor:
         """Predict of a noisy image what the objective asks for.
 
         Args:
             noisy: `(batch, outputs, time, pitch)`.
-            levels: `(batch,)`.
+            timesteps: `(batch,)`.
             background: What the levels above say, of the same size; -1 throughout where it is to be unknown.
             segments: Earlier segments with their backgrounds `(batch, channels, time, pitch)`; -1 where there is none.
                 None altogether is one token of -1.
@@ -68,7 +68,7 @@ class WholeSongNetwork(nn.Module):
         else:
             tokens = self.autoreg_cond_enc(segments)
         image = noisy if background is None else torch.cat([noisy, background], dim=1)
-        return self.eps_model(image, levels, tokens)
+        return self.eps_model(image, timesteps, tokens)
 
     def official_names(self, name: str) -> str:
         """Return our name of an official one, of a checkpoint of any age; empty for schedules and frozen encoders."""

@@ -47,16 +47,16 @@ class WholeSongLevel(Diffusion):
         width: Of the tokens that earlier segments become.
         masked: How often, in training, the background is hidden.
         empty: Value of an empty place in the image that is made, where 1 is a note.
-        beats_a_minute: Tempo at which a window is heard.
+        tempo_bpm: Tempo at which a window is heard.
     """
 
     copies: ClassVar[bool] = False
 
     mel = "hifigan_22k"
-    levels = 1000
-    first_beta = 0.00085
-    last_beta = 0.012
-    distance = "l2"
+    timesteps = 1000
+    beta_start = 0.00085
+    beta_end = 0.012
+    loss_type = "l2"
     sampler = "ancestral"
     clamped = "clean"
     learning_rate = 5e-5
@@ -68,10 +68,10 @@ class WholeSongLevel(Diffusion):
     width: PositiveInt = 128
     masked: UnitInterval = 0.2
     empty: Annotated[float, Range(-1, below=1)] = 0.0
-    beats_a_minute: PositiveFloat = runtime(76.0)
+    tempo_bpm: PositiveFloat = runtime(76.0)
 
     def build_schedule(self) -> NoiseSchedule:
-        return NoiseSchedule.quadratic(self.levels, self.first_beta, self.last_beta)
+        return NoiseSchedule.quadratic(self.timesteps, self.beta_start, self.beta_end)
 
     def build_generator(self) -> nn.Module:
         layout = self.layout
@@ -122,7 +122,7 @@ class WholeSongLevel(Diffusion):
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return what a front sounds like by itself, on a piano."""
-        seconds_a_row = 60 / self.beats_a_minute / self.layout.beat_rows
+        seconds_a_row = 60 / self.tempo_bpm / self.layout.beat_rows
         played = []
         for voices in self.heard(example):
             performed = [
@@ -194,7 +194,7 @@ class WholeSongLevel(Diffusion):
             return torch.where(known > 0, front, clean.clamp(-1, 1))
 
         made = denoise(
-            lambda noisy, levels: self.judged(noisy, levels, **condition),
+            lambda noisy, timesteps: self.judged(noisy, timesteps, **condition),
             noise,
             self.trajectory(),
             self.objective,
@@ -209,7 +209,7 @@ class SmallSongLevel(WholeSongLevel):
 
     Beside its size it differs from the official one in what makes few steps do: empty places are -1, as far from 0 as
     notes are; the network predicts which note each voice has, or velocities where there are no voices, on a cosine
-    schedule, whose last level is pure noise.
+    schedule, whose last timestep is pure noise.
 
     Args:
         one_note: Whether a voice is a choice of one note at a time, rather than places that are guessed one by one.
@@ -233,7 +233,7 @@ class SmallSongLevel(WholeSongLevel):
     temperature: PositiveFloat = runtime(0.4)
 
     def build_schedule(self) -> NoiseSchedule:
-        return NoiseSchedule.cosine(self.levels)
+        return NoiseSchedule.cosine(self.timesteps)
 
     def build_objective(self) -> Objective:
         return PredictCategories(self.groups, self.temperature) if self.groups else PredictVelocity()

@@ -23,12 +23,12 @@ def normalisation(channels: int, epsilon: float = 1e-5) -> nn.GroupNorm:
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions, the level's embedding added in between.
+    """Two convolutions, the timestep's embedding added in between.
 
     Args:
         inputs: Channels that come in.
         outputs: Channels that go out.
-        width: Of the level's embedding.
+        width: Of the timestep's embedding.
     """
 
     def __init__(self, inputs: int, outputs: int, width: int) -> None:
@@ -40,9 +40,9 @@ class ResidualBlock(nn.Module):
         )
         self.skip_connection = nn.Conv2d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
-    def forward(self, x: Tensor, level: Tensor) -> Tensor:
-        """Transform an image, given the embedding `(batch, width)` of its level."""
-        hidden = self.in_layers(x) + self.emb_layers(level)[..., None, None]
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        """Transform an image, given the embedding `(batch, width)` of its timestep."""
+        hidden = self.in_layers(x) + self.emb_layers(embedding)[..., None, None]
         return self.skip_connection(x) + self.out_layers(hidden)
 
 
@@ -157,11 +157,11 @@ class Double(nn.Module):
 class Stage(nn.ModuleList):
     """Layers in turn, each given what it takes beside the image."""
 
-    def forward(self, x: Tensor, level: Tensor, tokens: Tensor) -> Tensor:
-        """Transform an image, given its level's embedding and what it may attend to."""
+    def forward(self, x: Tensor, embedding: Tensor, tokens: Tensor) -> Tensor:
+        """Transform an image, given its timestep's embedding and what it may attend to."""
         for layer in self:
             if isinstance(layer, ResidualBlock):
-                x = layer(x, level)
+                x = layer(x, embedding)
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, tokens)
             else:
@@ -170,7 +170,7 @@ class Stage(nn.ModuleList):
 
 
 class UNet(nn.Module):
-    """The U-Net: `(batch, inputs, time, pitch)`, levels `(batch,)`, tokens -> `(batch, outputs, time, pitch)`.
+    """The U-Net: `(batch, inputs, time, pitch)`, timesteps `(batch,)`, tokens -> `(batch, outputs, time, pitch)`.
 
     Args:
         inputs: Channels of the noisy image and of what it is given beside.
@@ -227,20 +227,20 @@ class UNet(nn.Module):
                 self.output_blocks.append(Stage(layers))
         self.out = nn.Sequential(normalisation(now), nn.SiLU(), nn.Conv2d(now, outputs, 3, padding=1))
 
-    def embed(self, levels: Tensor) -> Tensor:
-        """Embed levels `(batch,)` by cosines and sines and two layers, as `(batch, 4 channels)`."""
+    def embed(self, timesteps: Tensor) -> Tensor:
+        """Embed timesteps `(batch,)` by cosines and sines and two layers, as `(batch, 4 channels)`."""
         half = self.channels // 2
-        exponents = torch.arange(half, dtype=torch.float32, device=levels.device) / half
-        angles = levels[:, None].float() * torch.exp(-math.log(_LONGEST_PERIOD) * exponents)
+        exponents = torch.arange(half, dtype=torch.float32, device=timesteps.device) / half
+        angles = timesteps[:, None].float() * torch.exp(-math.log(_LONGEST_PERIOD) * exponents)
         return self.time_embed(torch.cat([angles.cos(), angles.sin()], dim=-1))
 
-    def forward(self, x: Tensor, levels: Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, x: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
         """Predict of the channels that are noisy, which come first, what the objective asks for."""
-        level, kept = self.embed(levels), []
+        embedding, kept = self.embed(timesteps), []
         for stage in self.input_blocks:
-            x = stage(x, level, tokens)
+            x = stage(x, embedding, tokens)
             kept.append(x)
-        x = self.middle_block(x, level, tokens)
+        x = self.middle_block(x, embedding, tokens)
         for stage in self.output_blocks:
-            x = stage(torch.cat([x, kept.pop()], dim=1), level, tokens)
+            x = stage(torch.cat([x, kept.pop()], dim=1), embedding, tokens)
         return self.out(x)
