@@ -196,7 +196,7 @@ def _take_former_names(cls: type, renamed: Mapping[str, str]) -> None:
     mixins = [base for base in cls.__mro__ if not issubclass(base, Hyperparameters) and not is_library(base)]
     for owner in (cls, *mixins):
         for former in [name for name in renamed if name in vars(owner) and renamed[name] not in vars(owner)]:
-            announce(f"{owner.__qualname__}.{former}", renamed[former])
+            announce(f"{owner.__name__}.{former}", renamed[former])
             setattr(owner, renamed[former], vars(owner)[former])
             delattr(owner, former)
 
