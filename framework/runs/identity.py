@@ -138,10 +138,11 @@ def system_of(experiment: str, identity: Mapping[str, Any]) -> type[Hyperparamet
 def model_of_today(experiment: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     """Return the system's hyperparameters of a stored identity by their names of today.
 
-    Names stay as they are where the code has no such system.
+    Names stay as they are where the project has no such system; modules that others wrote are not imported.
     """
     model: dict[str, Any] = identity["model"]
-    if not model.keys() & {former for members in MEMBERS.values() for former in members}:
+    has_former = bool(model.keys() & {former for members in MEMBERS.values() for former in members})
+    if not has_former or not all(map(of_project, (experiment or "experiments", *stored_structure(identity)))):
         return model
     try:
         today = members_of(system_of(experiment, identity))
