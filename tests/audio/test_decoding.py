@@ -169,6 +169,46 @@ def test_what_the_header_states_does_not_change_what_is_decoded(name, value):
     assert ending.samples <= len(audio) + 1152 * (name == "mp3")
 
 
+def checksum(page: bytes) -> int:
+    found = 0
+    for byte in page:
+        found ^= byte << 24
+        for _ in range(8):
+            found = (found << 1) ^ (0x104C11DB7 if found & 0x80000000 else 0)
+    return found
+
+
+@pytest.mark.parametrize("name", ["vorbis", "opus"])
+@settings(max_examples=12, deadline=None)
+@given(
+    place=st.integers(0, 99),
+    value=st.one_of(st.integers(1 << 20, (1 << 63) - 1), st.integers(-(1 << 63), -2), st.integers(-1, 20_000)),
+)
+def test_the_position_that_a_page_of_ogg_states_does_not_change_what_is_decoded(name, place, value):
+    data, audio = whole(name)
+    begins = [at for at in range(len(data)) if data.startswith(b"OggS", at)]
+    # A low position of the first pages could be that of any beginning: there, only impossible ones are known.
+    first = len(begins) - 1 if -1 <= value <= 20_000 else 4
+    number = first + place % (len(begins) - first)
+    begin, end = begins[number], [*begins, len(data)][number + 1]
+    page = bytearray(data[begin:end])
+    page[6:14], page[22:26] = struct.pack("<q", value), bytes(4)
+    page[22:26] = struct.pack("<I", checksum(page))
+    found, ending = decode(data[:begin] + bytes(page) + data[end:])
+    assert len(audio) <= len(found) <= len(audio) + 960, "but for what the last packet holds more"
+    np.testing.assert_array_equal(found[: len(audio)], audio)
+    assert ending.faults or number == len(begins) - 1
+
+
+@pytest.mark.parametrize("name", ["vorbis", "opus"])
+@settings(max_examples=12, deadline=None)
+@given(share=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7))
+def test_a_flipped_bit_in_ogg_is_named(name, share, bit):
+    data = bytearray(whole(name)[0])
+    data[int(share * len(data))] ^= 1 << bit
+    assert decode(bytes(data))[1].faults
+
+
 @settings(max_examples=25, deadline=None)
 @given(cut=st.integers(100, 25_000), total=st.integers(0, 40_000), tag=st.booleans())
 def test_the_length_of_flac_is_believed_where_its_end_proves_it_alone(cut, total, tag):
