@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,10 +15,11 @@ from datamodules.packing.recordings import Recording, Skipped, find_recordings
 from datamodules.shards.index import BadClipError, Damage, ShardIndex, cached_index
 from datamodules.shards.reader import Reader
 from datamodules.shards.remote import RemoteCache, is_remote
-from datamodules.shards.writer import SPLITS
+from datamodules.shards.writer import MANIFEST, SPLITS
 from framework.audio.decoding.reader import AudioReader, DecodingError
 from framework.errors import InvalidValueError
 from framework.folders import Ignored
+from framework.json_text import check_kinds
 from framework.os_errors import explain, of_the_machine, refused
 from framework.progress import progress
 
@@ -88,6 +89,15 @@ def report(path: str, examples: int = 16) -> Report:
     return _of_recordings(Path(path).expanduser(), examples) if data.recordings else _of_shards(data, examples)
 
 
+def _take_manifest(found: Report, manifest: dict[str, Any]) -> None:
+    check_kinds(manifest, {"clips": {str: int}, "hours": {str: float}, "hash": str, "licence": (str, None)})
+    found.clips = {split: manifest["clips"].get(split, 0) for split in SPLITS}
+    found.hours = {split: manifest["hours"].get(split, 0.0) for split in SPLITS}
+    found.hash, found.licence = manifest["hash"], manifest["licence"]
+    found.left_out = [Skipped(**entry) for entry in manifest.get("skipped", ())]
+    found.ignored = list(Ignored(**manifest["ignored"]).messages) if "ignored" in manifest else []
+
+
 def _of_shards(data: AudioFolder, examples: int) -> Report:
     manifest = data.manifest
     found = Report("shards" if manifest is None else "packed")
@@ -95,10 +105,10 @@ def _of_shards(data: AudioFolder, examples: int) -> Report:
     if not located:
         raise InvalidValueError(f"{data.path}: there are no shards")
     if manifest is not None:
-        found.clips, found.hours = manifest["clips"], manifest["hours"]
-        found.hash, found.licence = manifest["hash"], manifest["licence"]
-        found.left_out = [Skipped(**entry) for entry in manifest.get("skipped", ())]
-        found.ignored = list(Ignored(**manifest["ignored"]).messages) if "ignored" in manifest else []
+        try:
+            _take_manifest(found, manifest)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InvalidValueError(f"{data.folder}/{MANIFEST}: is damaged ({error}): pack the folder again") from None
     hashes = (
         {f"{data.folder}/{r['name']}": r["sha256"] for s in SPLITS for r in manifest["shards"][s]} if manifest else {}
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from framework.audio.files import safe_name
-from framework.errors import OstinatoError
+from framework.errors import InvalidValueError, OstinatoError
 from framework.evaluation.metrics.distribution import FORMER_NAMES, with_present_names
 from framework.evaluation.statistics import Interval, bootstrap
-from framework.json_text import parse_json
+from framework.json_text import check_kinds, parse_json
+from framework.os_errors import explain
 from framework.writing import write_atomically
 
 VERSION = 1
@@ -22,6 +23,26 @@ FILE = "values.json"
 
 class EvaluationError(OstinatoError, ValueError):
     """A run cannot be evaluated, or an evaluation not be read; the message names it and the remedy."""
+
+
+_TITLES = {"title": str, "unit": str, "better": str, "source": str}
+_VALUES = [(float, None)]
+KINDS: dict[str, Any] = {
+    **dict.fromkeys(("run", "family", "experiment", "checkpoint"), str),
+    **dict.fromkeys(("step", "seed", "sample_rate"), int),
+    "data": {str: (str, float, bool, None)},
+    "clips": [str],
+    "metrics": {str: {"values": _VALUES, **_TITLES}},
+    "distributions": {str: {"value": (float, None), **_TITLES, "columns?": {str: {str: Any}}}},
+    "missing": {str: str},
+    "notes": {str: {str: str}},
+    "cost": {
+        "device?": (str, None),
+        **{f"{n}?": (float, None) for n in ("parameters", "real_time_factor", "seconds_per_step", "peak_memory")},
+    },
+    "columns": {str: {str: _VALUES}},
+}
+"""Kinds of the entries of a `values.json`."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +137,17 @@ class Evaluation:
         write_atomically(self.folder / FILE, json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
+def _check_lengths(values: dict[str, Any]) -> None:
+    """Refuse lists that have not one value for each clip, and a sample rate that no audio has."""
+    for name, metric in values["metrics"].items():
+        if len(metric["values"]) != len(values["clips"]):
+            raise InvalidValueError(
+                f"metrics.{name} has {len(metric['values'])} values of {len(values['clips'])} clips"
+            )
+    if not 1 <= values["sample_rate"] <= 10**6:
+        raise InvalidValueError(f"sample_rate is {values['sample_rate']}")
+
+
 def load_evaluation(path: str | Path) -> Evaluation:
     """Read an evaluation from its folder or its `values.json`.
 
@@ -128,12 +160,19 @@ def load_evaluation(path: str | Path) -> Evaluation:
         raise EvaluationError(f"{path.parent} holds no finished evaluation: run `ostinato evaluate` on it")
     try:
         values = parse_json(path.read_text())
+        check_kinds(values, {"version": int})
         version = values.pop("version")
-    except (ValueError, KeyError, AttributeError) as error:
+        known = {f.name for f in fields(Evaluation)} - {"folder"}
+        if version != VERSION or values.keys() != known:
+            raise EvaluationError(f"{path} is of another version ({version}, here {VERSION}): evaluate again")
+        check_kinds(values, KINDS)
+        _check_lengths(values)
+    except OSError as error:
+        raise EvaluationError(f"{path} cannot be read: {explain(error)}") from None
+    except EvaluationError:
+        raise
+    except ValueError as error:
         raise EvaluationError(f"{path} is no evaluation ({error}): remove it and evaluate again") from None
-    known = {f.name for f in fields(Evaluation)} - {"folder"}
-    if version != VERSION or values.keys() != known:
-        raise EvaluationError(f"{path} is of another version ({version}, here {VERSION}): evaluate again")
     values["distributions"] = with_present_names(values["distributions"])
     values["missing"] = {FORMER_NAMES.get(name, name): why for name, why in values["missing"].items()}
     return Evaluation(path.parent, **values)

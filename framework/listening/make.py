@@ -14,9 +14,10 @@ import numpy as np
 import soundfile
 
 from framework.audio.files import load_audio
+from framework.errors import InvalidValueError
 from framework.evaluation.columns import GRIFFIN_LIM, TRUTH
 from framework.evaluation.page.page import script, track_file
-from framework.json_text import parse_json
+from framework.json_text import check_kinds, parse_json
 from framework.listening.answers import ANSWERS, read_answers
 from framework.listening.plan import FILE, RANGES, ListeningError, Plan, Trial, load_plan, make_plan, save_plan
 from framework.listening.stimuli import anchors_at, encoded, level_matched, low_passed, together
@@ -26,6 +27,15 @@ from framework.writing import write_atomically
 TEMPLATE = ("index.html", "test.css", "scales.js", "test.js")
 PLAYER = "player.js"
 COMPARISON = "comparison.json"
+
+
+KINDS: dict[str, Any] = {
+    **{"name": str, "baseline": str, "sample_rate": int, "clips": [str], "metrics?": {str: Any}},
+    "columns": [{"name": str, "reference": str, "runs": [str], "steps": [int], "evaluations": [str]}],
+}
+"""Kinds of the entries of a `comparison.json` that a test is made from."""
+MIN_RATE, MAX_RATE = 1_000, 1_000_000
+"""Sample rates (Hz) of comparisons."""
 
 
 def make_test(comparison: Path, kind: str, clips: int | None, seed: int, match_levels: bool) -> Path:
@@ -74,7 +84,11 @@ def read_comparison(folder: Path) -> dict[str, Any]:
         ListeningError: there is none, or it is cut short.
     """
     try:
-        return parse_json((folder / COMPARISON).read_text())
+        values = parse_json((folder / COMPARISON).read_text())
+        check_kinds(values, KINDS)
+        if not MIN_RATE <= values["sample_rate"] <= MAX_RATE:
+            raise InvalidValueError(f"sample_rate is {values['sample_rate']}")
+        return values
     except FileNotFoundError:
         raise ListeningError(f"{folder} holds no comparison: `ostinato compare` makes one") from None
     except ValueError as error:

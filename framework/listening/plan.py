@@ -14,7 +14,7 @@ from typing import Any
 
 from framework.errors import InvalidValueError, OstinatoError
 from framework.evaluation.columns import TRUTH
-from framework.json_text import parse_json
+from framework.json_text import check_kinds, parse_json
 from framework.writing import write_atomically
 
 VERSION = 1
@@ -30,6 +30,17 @@ RANGES = {"mushra": (0, 100), "mos": (1, 5), "ab": (0, 1)}
 """Lowest and highest rating of each kind of test; in A/B, 1 is the stimulus preferred."""
 
 Form = list[tuple[int, list[int]]]
+_COLUMN = ({"runs": [str], "steps": [int], "reference": str}, None)
+KINDS: dict[str, Any] = {
+    **{"version": int, "id": str, "kind": str},
+    "made_of": {
+        **{"clips": [str], "columns": {str: _COLUMN}, "anchors": [str], "baseline": str},
+        **{"comparison?": str, "seed?": int, "sample_rate?": int, "sounds?": str, "match_levels?": bool},
+    },
+    "trials": [{"id": str, "clip": str, "reference": str, "stimuli": [{"id": str, "column": str}]}],
+    "forms": [[[(int, [int])]]],
+}
+"""Kinds of the entries of a plan."""
 
 
 class ListeningError(OstinatoError, ValueError):
@@ -199,6 +210,22 @@ def save_plan(plan: Plan, folder: Path) -> None:
     write_atomically(folder / FILE, json.dumps({"version": VERSION, **asdict(plan)}) + "\n")
 
 
+def _check_plan(plan: Plan) -> None:
+    """Refuse numbers of trials and stimuli that there are not, and columns that are not those of the comparison."""
+    known = {TRUTH, *plan.made_of["columns"], *plan.made_of["anchors"]}
+    if plan.kind not in RANGES:
+        raise InvalidValueError(f"kind is {plan.kind!r:.40}")
+    if plan.kind == "ab" and any(len(trial.stimuli) != 2 for trial in plan.trials):
+        raise InvalidValueError("a trial has not two stimuli")
+    if strange := {s.column for trial in plan.trials for s in trial.stimuli} - known:
+        raise InvalidValueError(f"{min(strange)!r:.40} is no column")
+    if not plan.forms:
+        raise InvalidValueError("it has no forms")
+    for number, heard in (order for form in plan.forms for order in form):
+        if not 0 <= number < len(plan.trials) or sorted(heard) != list(range(len(plan.trials[number].stimuli))):
+            raise InvalidValueError(f"a form has the trial {number} with the stimuli {heard!r:.40}")
+
+
 def load_plan(folder: Path) -> Plan:
     """Read a test's plan from its folder.
 
@@ -208,6 +235,7 @@ def load_plan(folder: Path) -> Plan:
     path = folder / FILE
     try:
         values = parse_json(path.read_text())
+        check_kinds(values, KINDS)
         if values.pop("version") != VERSION:
             raise InvalidValueError("another version")
         trials = tuple(
@@ -215,7 +243,9 @@ def load_plan(folder: Path) -> Plan:
             for t in values.pop("trials")
         )
         orders = tuple([(number, heard) for number, heard in form] for form in values.pop("forms"))
-        return Plan(**values, trials=trials, forms=orders)
+        plan = Plan(**values, trials=trials, forms=orders)
+        _check_plan(plan)
+        return plan
     except FileNotFoundError:
         raise ListeningError(f"{folder} holds no listening test: `ostinato listen` makes one") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:

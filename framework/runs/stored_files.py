@@ -26,9 +26,10 @@ CONFIG: dict[str, Any] = {
     "data": dict,
     "trainer": dict,
     "provenance": dict,
+    "seed": int,
 }
 """Parts of a config.yaml, and their types."""
-PARTS = (*CONFIG, "seed")
+PARTS = tuple(CONFIG)
 """What a config.yaml needs for a run to be built again."""
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
-from framework.json_text import parse_json
+from framework.json_text import check_kinds, parse_json
 from framework.runs.folder import RunFolder, State
 from framework.runs.locks import lock
 from framework.runs.stored_files import TAIL, DamagedFileError, read_metrics
@@ -23,6 +23,15 @@ from framework.writing import write_atomically
 
 ATTEMPT = "=== "
 """What the line begins with that says in a log by which command an attempt was made."""
+
+
+KINDS: dict[str, Any] = {
+    **dict.fromkeys(("label", "experiment", "path", "signature", "family"), str),
+    **{f"{name}?": str for name in ("monitor", "note")},
+    **{f"{name}?": int for name in ("max_steps", "interval", "batch_size")},
+    **{"arguments": [str], "seed": int, "values?": {str: Any}, "outdated?": bool},
+}
+"""Kinds of the entries of a run in the file of a sweep."""
 
 
 @dataclass(frozen=True)
@@ -94,8 +103,9 @@ class PlannedRun:
         """Return how the last attempt ended and the last lines of its log."""
         try:
             stored = parse_json(self.failure_file.read_text())
+            check_kinds(stored, {"status": str, "last": [str]})
             return stored["status"], stored["last"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError):
             return "unknown", last_lines(self.log)
 
     @contextlib.contextmanager
@@ -192,10 +202,11 @@ def read_record(root: str | Path, name: str) -> tuple[str, list[PlannedRun]]:
         raise InvalidValueError(f"no sweep {name!r} in {root}: {_how_to_start(root, name, known)}")
     try:
         stored = parse_json(path.read_text())
+        check_kinds(stored, {"question": str, "runs": [KINDS]})
         runs = [
             PlannedRun(**run | {"arguments": tuple(run["arguments"]), "path": Path(root) / run["path"]})
             for run in stored["runs"]
         ]
         return stored["question"], runs
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise InvalidValueError(f"{path} is damaged ({error}): `{sweep_command(root, name)}` writes it again") from None

@@ -11,6 +11,7 @@ import yaml
 
 from framework.catalogue import find, name_of
 from framework.hyperparameters import nearest
+from framework.json_text import check_kinds
 from framework.runs.stored_commands import refuse_commands
 from framework.sweeps.sweep import Sweep, SweepError, Uniform
 from framework.writing import write_atomically
@@ -37,7 +38,7 @@ def read(path: Path) -> Sweep:
         raise SweepError(f"{path} cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or not isinstance(content.get("parameters"), dict):
         raise SweepError(f"{path} is no sweep of W&B: it has no parameters")
-    if unknown := set(content) - KEYS:
+    if unknown := {str(key) for key in content} - KEYS:
         raise SweepError(f"{path}: {min(unknown)} is not known here: {nearest(min(unknown), KEYS)}")
     method = content.get("method", "grid")
     if method not in ("grid", "random"):
@@ -45,6 +46,7 @@ def read(path: Path) -> Sweep:
     if method == "random" and not content.get("run_cap"):
         raise SweepError(f"{path}: say how many random runs by run_cap")
     try:
+        check_kinds(content, {"run_cap?": (int, None), "command?": ([Any], None), "parameters": {str: Any}})
         values = dict(_flat(content["parameters"]))
         refuse_commands(values, path)
         experiments = values.pop("experiment", None) or [_experiment_of(content.get("command") or [])]
@@ -71,7 +73,7 @@ def _flat(parameters: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     for name, says in parameters.items():
         if not isinstance(says, Mapping):
             raise SweepError(f"{prefix}{name} needs value, values, or min and max")
-        if unknown := set(says) - PARAMETER_KEYS:
+        if unknown := {str(key) for key in says} - PARAMETER_KEYS:
             raise SweepError(
                 f"{prefix}{name}: {min(unknown)} is not known here: {nearest(min(unknown), PARAMETER_KEYS)}"
             )
@@ -90,6 +92,8 @@ def _values(name: str, says: Mapping[str, Any]) -> Any:
     if "value" in says:
         return [_read(says["value"])]
     if "values" in says:
+        if not isinstance(says["values"], list):
+            raise SweepError(f"{name}: values is a list, not {says['values']!r:.40}")
         return [_read(value) for value in says["values"]]
     if "min" not in says or "max" not in says:
         raise SweepError(f"{name} needs value, values, or min and max")

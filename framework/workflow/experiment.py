@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 import yaml
+from jsonargparse import Namespace
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 
@@ -39,7 +40,7 @@ from framework.workflow.options import add_experiment_options
 from framework.workflow.parser import OneLineErrors, UsageError
 from framework.workflow.runs import ReleasedRun, Run, run_named
 from framework.workflow.usage import COMMANDS, examples, usage_line
-from framework.yaml_text import check_yaml
+from framework.yaml_text import check_yaml, parse_yaml
 
 SHOWN_TRAINER_ARGUMENTS = (
     "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
@@ -65,7 +66,7 @@ class ExperimentParser(OneLineErrors, LightningArgumentParser):
 
     def parse_string(self, content: str, *others: Any, **settings: Any) -> Any:
         """Parse the content of a file of settings, which may have hyperparameters under former names."""
-        values = yaml.safe_load(content) if any(self.renamed.values()) else None
+        values = parse_yaml(content) if any(self.renamed.values()) else None
         if isinstance(values, dict) and (today := self._values_of_today(values)) != values:
             content = yaml.safe_dump(today, sort_keys=False)
         return super().parse_string(content, *others, **settings)
@@ -181,6 +182,9 @@ class ExperimentCLI(CommandLine):
         Raises:
             UsageError, ValueError: naming the option, its value, and what it may be, or what to use instead.
         """
+        for part in ("model", "data", "trainer"):
+            if not isinstance(self.config[part], Namespace):
+                raise UsageError(f"{part} = {str(self.config[part])[:40]}: settings by their names are needed")
         for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
             for name, value in vars(self.config[part]).items():
                 if said := complaint(as_tuples(value), cls.hyperparameters[name].annotation):
