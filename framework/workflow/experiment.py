@@ -40,7 +40,7 @@ from framework.workflow.options import add_experiment_options
 from framework.workflow.parser import OneLineErrors, UsageError
 from framework.workflow.runs import ReleasedRun, Run, run_named
 from framework.workflow.usage import COMMANDS, examples, usage_line
-from framework.yaml_text import check_yaml, parse_yaml
+from framework.yaml_text import parse_yaml
 
 SHOWN_TRAINER_ARGUMENTS = (
     "max_steps", "max_time", "devices", "num_nodes", "accelerator", "strategy", "precision",
@@ -82,7 +82,7 @@ class ExperimentParser(OneLineErrors, LightningArgumentParser):
     def _values_of_today(self, values: dict[str, Any]) -> dict[str, Any]:
         found = {}
         for key, value in values.items():
-            part, _, name = key.partition(".")
+            part, _, name = str(key).partition(".")
             renamed = self.renamed.get(part, {})
             if isinstance(value, dict):
                 value = {renamed.get(n, n): v for n, v in value.items()}
@@ -416,7 +416,7 @@ def check_settings_files(arguments: list[str]) -> None:
     for file in map(Path, parser.parse_known_args(arguments)[0].config):
         try:
             if file.is_file():
-                check_yaml(file.read_text())
+                parse_yaml(file.read_text())
         except (OSError, ValueError) as error:
             raise UsageError(f"--config {file} cannot be used ({' '.join(str(error).split())}): correct it") from None
 
