@@ -20,6 +20,11 @@ QUIET = 1e-3
 """Peak of a frame, as a part of its clip's, below which it counts as silent: -60 dB."""
 
 
+RECORDING = ("recording", "piece", "speaker", "source")
+"""Metadata of a clip that name what it is a part of, the first of them that is there: clips of one are not
+independent."""
+
+
 class NoHeldOutError(InvalidValueError):
     """Nothing is held out, so that a run could not be measured."""
 
@@ -83,7 +88,18 @@ class HeldOut:
             audio = audio * peak_scale(self.reader.peaks(np.array([clip])), self.peak).astype(np.float32)
             audio = np.pad(audio, (0, length - len(audio)))
             batch = {"audio": torch.from_numpy(audio)[None, None], "key": [self.reader.key(clip)]}
+            batch |= self._recording(clip)
             yield batch | self.labels.stacked([labels])
+
+    def _recording(self, clip: int) -> dict[str, list[str]]:
+        """Return what a clip is a part of, where its metadata say so: a piece, a speaker, or the packed file."""
+        assert self.reader is not None
+        try:
+            facts = self.reader.metadata(clip)
+        except BadClipError:
+            return {}
+        named = next((facts[name] for name in RECORDING if isinstance(facts.get(name), str)), None)
+        return {} if named is None else {"recording": [named]}
 
     def _segment(self, clip: int) -> tuple[np.ndarray, int]:
         """Return the samples of a clip that are measured, and where they begin.

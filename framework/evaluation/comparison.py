@@ -11,8 +11,9 @@ from typing import Any
 
 from framework.evaluation.columns import Column, ComparisonError, columns_of, label, run_folder_of
 from framework.evaluation.evaluation import Evaluation
+from framework.evaluation.inference import method_difference, network_difference, seeds_over_recordings
 from framework.evaluation.metrics.distribution import FORMER_NAMES
-from framework.evaluation.statistics import FEWEST, Difference, Interval, holm, over_seeds, paired
+from framework.evaluation.statistics import FEWEST, Difference, Interval, holm
 
 ALPHA = 0.05
 """A difference is marked where its corrected p is smaller."""
@@ -20,12 +21,14 @@ ALPHA = 0.05
 LEVEL = 0.95
 
 METHOD = (
-    "Means are over the held-out clips, each clip first averaged over the seeds of a run; brackets are 95 % BCa "
-    "bootstrap intervals over clips. Differences are paired on the same clips; p is of a two-sided sign-flip "
-    "permutation test, corrected by Holm within each metric over all runs that are compared with the baseline; * marks "
-    "p < 0.05. Distances between sets are corrected for their bias by the jackknife, with its intervals and no "
-    "test; in parentheses they are as papers report them. Ground truth and Griffin-Lim are for orientation and not "
-    "tested."
+    "Means are over the held-out clips, each clip first averaged over the seeds of a run; brackets are 95 % intervals "
+    "over recordings (BCa bootstrap, or Student's t of fewer than 10). Differences are paired on the same clips. "
+    "* marks that these networks differ: p < 0.05 in a two-sided test that flips the signs of whole recordings. "
+    "\N{DAGGER} marks that the methods differ: p < 0.05 over trainings and recordings, both drawn at random (two-way "
+    "variance components), which takes two seeds or more of both. Both p are corrected by Holm within each metric over "
+    "all runs that are compared with the baseline, not over metrics. Distances between sets are corrected for their "
+    "bias by the jackknife, with its intervals and no test; in parentheses they are as papers report them. Ground "
+    "truth and Griffin-Lim are for orientation and not tested."
 )
 
 
@@ -40,6 +43,9 @@ class Score:
         deviation: Standard deviation of the seeds' means (n - 1); NaN of a single seed.
         difference: Less the baseline's, over the same clips; None of the baseline itself, and where one has none.
         p: The difference's p, corrected for the number of runs; NaN where nothing is tested.
+        by_seed: The values of each clip by seed; empty for a distance between sets.
+        method: The difference between the methods, over trainings and recordings; None where it is not known.
+        method_p: Its p, corrected for the number of runs; NaN where nothing is tested.
         uncorrected: Of a distance between sets that is corrected for its bias, the distance as papers report it; else
             NaN.
     """
@@ -51,11 +57,19 @@ class Score:
     difference: Difference | None = None
     p: float = math.nan
     uncorrected: float = math.nan
+    by_seed: dict[int, list[float | None]] = field(default_factory=dict)
+    method: Difference | None = None
+    method_p: float = math.nan
 
     @property
     def significant(self) -> bool:
-        """Whether the difference is one that chance alone rarely makes."""
+        """Whether these networks differ more than chance alone makes them differ on other recordings."""
         return self.p < ALPHA
+
+    @property
+    def method_significant(self) -> bool:
+        """Whether the methods differ more than chance alone makes other trainings differ on other recordings."""
+        return self.method_p < ALPHA
 
 
 @dataclass(frozen=True)
@@ -67,6 +81,7 @@ class Comparison:
         baseline: Name of the column that differences are taken to.
         columns: Ground truth, the baseline, the other runs, Griffin-Lim.
         clips: Names of the held-out clips, the same for all.
+        recordings: The recording that each clip is a part of.
         sample_rate: Of all audio (Hz).
         data: `class`, `fingerprint`, `split` ... of the held-out clips, the same for all.
         metrics: `{name: {"title", "unit", "better", "source", "of_sets"}}`, of what any run has.
@@ -83,6 +98,7 @@ class Comparison:
     metrics: dict[str, dict[str, Any]]
     scores: dict[str, dict[str, Score]]
     remarks: list[str] = field(default_factory=list)
+    recordings: list[str] = field(default_factory=list)
 
     @property
     def runs(self) -> list[Column]:
@@ -117,7 +133,8 @@ def compare(
     check(evaluations)
     described = metrics_of(evaluations, metrics)
     columns, chosen = columns_of(evaluations, baseline, labels)
-    scores = {metric: scored(metric, columns, chosen) for metric in described}
+    recordings = evaluations[0].grouping
+    scores = {metric: scored(metric, columns, chosen, recordings) for metric in described}
     data, rate = evaluations[0].data, evaluations[0].sample_rate
     notes = remarks(columns, described) + [
         f"{described[metric]['title']}: not corrected for its bias and without intervals, as not every evaluation has "
@@ -125,7 +142,9 @@ def compare(
         for metric in described
         if described[metric]["of_sets"] and not of_sets_corrected(metric, columns)
     ]
-    return Comparison(name, chosen.name, columns, evaluations[0].clips, rate, data, described, scores, notes)
+    return Comparison(
+        name, chosen.name, columns, evaluations[0].clips, rate, data, described, scores, notes, recordings
+    )
 
 
 def check(evaluations: Sequence[Evaluation]) -> None:
@@ -181,14 +200,16 @@ def metrics_of(evaluations: Sequence[Evaluation], chosen: Sequence[str] = ()) ->
     return {name: found[name] for name in chosen or found}
 
 
-def scored(metric: str, columns: Sequence[Column], baseline: Column) -> dict[str, Score]:
+def scored(metric: str, columns: Sequence[Column], baseline: Column, recordings: Sequence[str]) -> dict[str, Score]:
     """Return the scores of a metric by column, p values corrected over the runs."""
     correct = of_sets_corrected(metric, columns)
-    found = {c.name: score for c in columns if (score := score_of(metric, c, correct)) is not None}
-    return with_differences(found, columns, baseline)
+    found = {c.name: score for c in columns if (score := score_of(metric, c, recordings, correct)) is not None}
+    return with_differences(found, columns, baseline, recordings)
 
 
-def with_differences(scores: dict[str, Score], columns: Sequence[Column], baseline: Column) -> dict[str, Score]:
+def with_differences(
+    scores: dict[str, Score], columns: Sequence[Column], baseline: Column, recordings: Sequence[str]
+) -> dict[str, Score]:
     """Return a metric's scores with their differences to the baseline's, p values corrected over the runs."""
     if baseline.name not in scores:
         return scores
@@ -196,7 +217,11 @@ def with_differences(scores: dict[str, Score], columns: Sequence[Column], baseli
     for column in columns:
         if column is not baseline and column.name in scores:
             score = scores[column.name]
-            scores[column.name] = replace(score, difference=difference_of(score, ours))
+            method = None
+            if not column.reference and score.by_seed:
+                method = method_difference(score.by_seed, ours.by_seed, recordings, LEVEL)
+            difference = difference_of(score, ours, recordings)
+            scores[column.name] = replace(score, difference=difference, method=method)
     return corrected(scores, columns)
 
 
@@ -205,7 +230,12 @@ def corrected(scores: dict[str, Score], columns: Sequence[Column]) -> dict[str, 
     differences = {c.name: d for c in columns if c.name in scores and (d := scores[c.name].difference)}
     tested = [column.name for column in columns if not column.reference and column.name in differences]
     p = dict(zip(tested, holm([differences[name].p for name in tested]), strict=True))
-    return {name: replace(score, p=p.get(name, math.nan)) for name, score in scores.items()}
+    methods = {name: found for name in tested if (found := scores[name].method) is not None}
+    method_p = dict(zip(methods, holm([found.p for found in methods.values()]), strict=True))
+    return {
+        name: replace(score, p=p.get(name, math.nan), method_p=method_p.get(name, math.nan))
+        for name, score in scores.items()
+    }
 
 
 def of_sets_corrected(metric: str, columns: Sequence[Column]) -> bool:
@@ -223,12 +253,13 @@ def entries_of_sets(metric: str, column: Column) -> list[dict[str, Any] | None]:
     return [seed and (seed["columns"].get(column.reference) if column.reference else seed) for seed in seeds]
 
 
-def score_of(metric: str, column: Column, correct: bool = True) -> Score | None:
+def score_of(metric: str, column: Column, recordings: Sequence[str], correct: bool = True) -> Score | None:
     """Return a metric of a column, averaged over its seeds; None where it has none.
 
     Args:
         metric: Name of the metric.
         column: The column.
+        recordings: The recording of each clip.
         correct: Whether a distance between sets is the one corrected for its bias.
     """
     if of_set := column.evaluations[0].distributions.get(metric):
@@ -236,10 +267,11 @@ def score_of(metric: str, column: Column, correct: bool = True) -> Score | None:
     values = [column.values(evaluation, metric) for evaluation in column.evaluations]
     if any(not seed for seed in values):
         return None
-    averaged = over_seeds(values, LEVEL)
+    averaged = seeds_over_recordings(values, recordings, LEVEL)
     if not averaged.clips.count:
         return None
-    return Score(averaged.clips, averaged.values, averaged.means, averaged.deviation)
+    by_seed = {} if column.reference else dict(zip(column.seeds, map(list, values), strict=True))
+    return Score(averaged.clips, averaged.values, averaged.means, averaged.deviation, by_seed=by_seed)
 
 
 def score_of_sets(seeds: Sequence[dict[str, Any] | None], clips: int, correct: bool) -> Score | None:
@@ -256,10 +288,10 @@ def score_of_sets(seeds: Sequence[dict[str, Any] | None], clips: int, correct: b
     return Score(interval, [], values, deviation, uncorrected=uncorrected)
 
 
-def difference_of(ours: Score, baseline: Score) -> Difference:
-    """Return the paired difference over clips; of distances between sets the plain one, without interval and test."""
+def difference_of(ours: Score, baseline: Score, recordings: Sequence[str]) -> Difference:
+    """Return the paired difference over recordings; of distances between sets the plain one, without a test."""
     if ours.values and baseline.values:
-        return paired(ours.values, baseline.values, LEVEL)
+        return network_difference(ours.values, baseline.values, recordings, LEVEL)
     mean = ours.interval.mean - baseline.interval.mean
     return Difference(mean, math.nan, math.nan, min(ours.interval.count, baseline.interval.count), math.nan)
 
@@ -270,6 +302,9 @@ def remarks(columns: Sequence[Column], metrics: dict[str, dict[str, Any]]) -> li
     notes = []
     if len({tuple(column.seeds) for column in runs}) > 1:
         notes.append("seeds differ: " + ", ".join(f"{c.name} {', '.join(map(str, c.seeds))}" for c in runs))
+    single = [column.name for column in runs if len(column.seeds) < 2]
+    if single and len(runs) > 1:
+        notes.append(f"no statement about the method where there is one seed ({', '.join(single)}): train more seeds")
     for column in runs:
         if column.changes is None:
             notes.append(f"{column.name}: no config.yaml that can be read, so its hyperparameters are not known")

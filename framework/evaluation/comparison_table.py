@@ -11,6 +11,7 @@ from framework.evaluation.table import ARROWS, corrected, number
 
 VERSION = 1
 MARK = "*"
+METHOD_MARK = "\N{DAGGER}"
 COSTS = {
     "parameters": "parameters",
     "real_time_factor": "synthesis (s per s of audio)",
@@ -67,6 +68,7 @@ def comparison_values(comparison: Comparison) -> dict[str, Any]:
         "sample_rate": comparison.sample_rate,
         "data": comparison.data,
         "clips": comparison.clips,
+        "recordings": comparison.recordings,
         "metrics": comparison.metrics,
         "columns": [_column(column) for column in comparison.columns],
         "scores": {m: {c: _score(score) for c, score in of.items()} for m, of in comparison.scores.items()},
@@ -85,7 +87,8 @@ def summary(comparison: Comparison) -> str:
     data, runs = comparison.data, comparison.runs
     counted = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
     return (
-        f"{counted} on {len(comparison.clips)} {data.get('split', 'held-out')} clips of {data.get('class', 'data')} "
+        f"{counted} on {len(comparison.clips)} {data.get('split', 'held-out')} clips of "
+        f"{len(set(comparison.recordings))} recordings of {data.get('class', 'data')} "
         f"at {comparison.sample_rate:,} Hz; differences to {comparison.baseline}"
     )
 
@@ -115,7 +118,16 @@ def deviation(score: Score) -> str:
 def difference(score: Score) -> str:
     """Return a difference with its interval, its corrected p and a mark where that is small; empty for none."""
     mark = MARK if score.significant else ""
-    return " ".join(filter(None, [plain_difference(score), probability(score) + mark]))
+    return " ".join(filter(None, [plain_difference(score), probability(score) + mark, method(score)]))
+
+
+def method(score: Score) -> str:
+    """Return the interval of the difference between methods, its corrected p and mark; empty where it is not known."""
+    found = score.method
+    if found is None or math.isnan(found.mean) or math.isnan(score.method_p):
+        return ""
+    mark = METHOD_MARK if score.method_significant else ""
+    return f"(method [{signed(found.low)}, {signed(found.high)}] p {score.method_p:.2g}{mark})"
 
 
 def plain_difference(score: Score) -> str:
@@ -214,6 +226,14 @@ def _score(score: Score) -> dict[str, Any]:
     if score.difference is not None:
         p = {"p": _plain(score.difference.p), "p_corrected": _plain(score.p), "significant": score.significant}
         found["difference"] = _interval(score.difference) | p
+    if score.method is not None:
+        p = {
+            "p": _plain(score.method.p),
+            "p_corrected": _plain(score.method_p),
+            "significant": score.method_significant,
+            "pairs_of_seeds": score.method.count,
+        }
+        found["method"] = {end: _plain(getattr(score.method, end)) for end in ("mean", "low", "high")} | p
     return found
 
 

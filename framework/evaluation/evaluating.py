@@ -18,6 +18,7 @@ from framework.audio.griffin_lim import GriffinLim
 from framework.errors import OstinatoError
 from framework.evaluation.cost import CostMeter
 from framework.evaluation.evaluation import FILE, Evaluation, EvaluationError, Subject
+from framework.evaluation.inference import recording_of
 from framework.evaluation.metrics.metric import Clip, Metric, RegenerationMetric, SetMetric
 from framework.evaluation.metrics.shelf import AnyMetric
 from framework.evaluation.statistics import Corrected, jackknife
@@ -150,6 +151,7 @@ class _Pass:
         self.score(key, audio)
         self.score_regeneration(key, real)
         found.clips.append(key)
+        found.recordings.append(batch["recording"][0] if "recording" in batch else recording_of(key))
 
     def by_griffin_lim(self, audio: Tensor) -> Tensor:
         """Return audio `(1, 1, time)` that Griffin-Lim makes of the log-mel of audio."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from framework.audio.files import safe_name
 from framework.errors import InvalidValueError, OstinatoError
+from framework.evaluation.inference import mean_over_recordings, recording_of
 from framework.evaluation.metrics.distribution import FORMER_NAMES, with_present_names
-from framework.evaluation.statistics import Interval, bootstrap
+from framework.evaluation.statistics import Interval
 from framework.json_text import check_kinds, parse_json
 from framework.os_errors import explain
 from framework.writing import write_atomically
@@ -32,6 +33,7 @@ KINDS: dict[str, Any] = {
     **dict.fromkeys(("step", "seed", "sample_rate"), int),
     "data": {str: (str, float, bool, None)},
     "clips": [str],
+    "recordings?": [str],
     "metrics": {str: {"values": _VALUES, **_TITLES}},
     "distributions": {str: {"value": (float, None), **_TITLES, "columns?": {str: {str: Any}}}},
     "missing": {str: str},
@@ -85,6 +87,7 @@ class Evaluation:
         seed: See `Subject`.
         sample_rate: Of the audio (Hz).
         clips: Names of the held-out clips.
+        recordings: The recording that each clip is a part of; see `recording_of` for evaluations without it.
         metrics: `{name: {"values", "title", "unit", "better": "lower" | "higher" | "nearer", "source"}}`;
             nearer to what is held out.
         distributions: Distances between sets of clips, `{name: {"value", "corrected", "low", "high", "clips", "title",
@@ -109,6 +112,7 @@ class Evaluation:
     seed: int
     sample_rate: int
     clips: list[str] = field(default_factory=list)
+    recordings: list[str] = field(default_factory=list)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
     distributions: dict[str, dict[str, Any]] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
@@ -117,13 +121,19 @@ class Evaluation:
     columns: dict[str, dict[str, list[float | None]]] = field(default_factory=dict)
 
     def interval(self, metric: str, column: str = "") -> Interval:
-        """Return the mean over clips with its 95 % interval, of the run or of a column; no clips where there is none.
+        """Return the mean over recordings with its 95 % interval, of the run or of a column; none where there is none.
 
         Raises:
             KeyError: there is no such metric.
         """
         own = self.metrics[metric]["values"]
-        return bootstrap(self.columns.get(column, {}).get(metric, ()) if column else own)
+        values = self.columns.get(column, {}).get(metric, []) if column else own
+        return mean_over_recordings(values, self.grouping[: len(values)])
+
+    @property
+    def grouping(self) -> list[str]:
+        """The recording of each clip, by its name where it was not stored."""
+        return self.recordings or [recording_of(clip) for clip in self.clips]
 
     def audio(self, clip: str) -> Path:
         """Return the folder of a clip's audio."""
@@ -144,6 +154,9 @@ def _check_lengths(values: dict[str, Any]) -> None:
             raise InvalidValueError(
                 f"metrics.{name} has {len(metric['values'])} values of {len(values['clips'])} clips"
             )
+    recordings = values.get("recordings")
+    if recordings and len(recordings) != len(values["clips"]):
+        raise InvalidValueError(f"recordings are {len(recordings)} of {len(values['clips'])} clips")
     if not 1 <= values["sample_rate"] <= 10**6:
         raise InvalidValueError(f"sample_rate is {values['sample_rate']}")
 
@@ -163,7 +176,7 @@ def load_evaluation(path: str | Path) -> Evaluation:
         check_kinds(values, {"version": int})
         version = values.pop("version")
         known = {f.name for f in fields(Evaluation)} - {"folder"}
-        if version != VERSION or values.keys() != known:
+        if version != VERSION or values.keys() | {"recordings"} != known:
             raise EvaluationError(f"{path} is of another version ({version}, here {VERSION}): evaluate again")
         check_kinds(values, KINDS)
         _check_lengths(values)
@@ -174,5 +187,6 @@ def load_evaluation(path: str | Path) -> Evaluation:
     except ValueError as error:
         raise EvaluationError(f"{path} is no evaluation ({error}): remove it and evaluate again") from None
     values["distributions"] = with_present_names(values["distributions"])
+    values.setdefault("recordings", [])
     values["missing"] = {FORMER_NAMES.get(name, name): why for name, why in values["missing"].items()}
     return Evaluation(path.parent, **values)

@@ -123,7 +123,7 @@ def paired(ours: Values, baseline: Values, level: float = 0.95) -> Difference:
     Raises:
         ValueError: the two are of different numbers of clips.
     """
-    left, right = _array(ours), _array(baseline)
+    left, right = as_array(ours), as_array(baseline)
     if len(left) != len(right):
         raise InvalidValueError(
             f"pairs are of the same clips, and there are {len(left)} values here and {len(right)} there"
@@ -157,7 +157,7 @@ def over_seeds(runs: Sequence[Values], level: float = 0.95) -> OverSeeds:
     Raises:
         ValueError: the runs are of different numbers of clips, or there is none.
     """
-    arrays = [_array(values) for values in runs]
+    arrays = [as_array(values) for values in runs]
     if len({len(array) for array in arrays}) != 1:
         raise InvalidValueError(
             f"seeds are averaged on the same clips, not on {[len(array) for array in arrays]} of them"
@@ -202,11 +202,12 @@ def _without_bias(statistic: Callable[[np.ndarray], float], chosen: np.ndarray, 
 
 def present(values: Values) -> np.ndarray:
     """Return the values that are not missing, as float64."""
-    array = _array(values)
+    array = as_array(values)
     return array[~np.isnan(array)]
 
 
-def _array(values: Values) -> np.ndarray:
+def as_array(values: Values) -> np.ndarray:
+    """Return values as float64, NaN where one is missing."""
     return np.array([np.nan if value is None else value for value in values], float)
 
 

@@ -105,6 +105,7 @@ def scores(comparison: Comparison) -> dict[str, Any]:
 
     columns: list[str | int] = ["run", "metric", "mean", "low", "high", "clips", "deviation_over_seeds"]
     columns += ["difference", "difference_low", "difference_high", "p", "p_corrected", "significant"]
+    columns += ["method_low", "method_high", "method_p_corrected", "method_significant"]
     table = wandb.Table(columns=columns)
     logged: dict[str, Any] = {}
     values = comparison_values(comparison)["scores"]
@@ -114,7 +115,9 @@ def scores(comparison: Comparison) -> dict[str, Any]:
             other = score.get("difference") or {}
             row = [name, metric, *(score[key] for key in ("mean", "low", "high", "clips", "deviation"))]
             table.add_data(
-                *row, *(other.get(key) for key in ("mean", "low", "high", "p", "p_corrected", "significant"))
+                *row,
+                *(other.get(key) for key in ("mean", "low", "high", "p", "p_corrected", "significant")),
+                *((score.get("method") or {}).get(key) for key in ("low", "high", "p_corrected", "significant")),
             )
             bars.add_data(name, score["mean"])
         logged[f"chart/{metric}"] = wandb.plot.bar(bars, "run", metric, title=title(described))

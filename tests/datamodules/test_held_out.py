@@ -148,3 +148,15 @@ def test_fit_and_doctor_say_that_nothing_is_held_out(tmp_path, monkeypatch, caps
     assert main(["fit", "griffin_lim", "--data", "long.wav", *share]) == 0
     assert "no held-out clips: nothing was measured" in capsys.readouterr().out
     assert main(["doctor", "griffin_lim", "--data", "long.wav", *share]) == 0
+
+
+def test_a_clip_says_what_it_is_a_part_of(tmp_path):
+    facts = {"one": {"piece": "bwv1"}, "two": {"source": "a/song.wav", "speaker": "ada"}, "three": {"piece": 3}}
+    for split in ("train", "validation"):
+        with ShardWriter(tmp_path, split) as writer:
+            for name, metadata in facts.items():
+                writer.write(name, tone(1), RATE, metadata)
+    write_manifest(tmp_path)
+    data = AudioFolder(path=str(tmp_path), segment=4096)
+    found = {batch["key"][0]: batch.get("recording") for batch in data.val_dataloader()}
+    assert found == {"one": ["bwv1"], "two": ["ada"], "three": None}

@@ -17,6 +17,7 @@ from framework.evaluation.comparison_table import comparison_json, comparison_ma
 from framework.evaluation.evaluation import load_evaluation
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.table import evaluation_table
+from framework.evaluation.variance_components import crossed
 from framework.runs.folder import RunFolder
 from framework.sweeps.record import PlannedRun, write_record
 
@@ -49,8 +50,8 @@ def test_every_number_is_that_of_an_independent_computation(tmp_path):
         for name, values, p in zip(("without_mpd", "without_mel"), others, raw, strict=True):
             difference = scores[name]["difference"]
             assert difference["mean"] == pytest.approx((values - baseline).mean())
-            interval = stats.bootstrap((values - baseline,), np.mean, n_resamples=50_000).confidence_interval
-            assert [difference["low"], difference["high"]] == pytest.approx(list(interval), rel=0.05, abs=0.02)
+            interval = stats.t.interval(0.95, 7, (values - baseline).mean(), stats.sem(values - baseline))
+            assert [difference["low"], difference["high"]] == pytest.approx(list(interval))
             assert difference["p"] == pytest.approx(p)
             corrected = min(1, 2 * p) if p == min(raw) else max(min(1, 2 * min(raw)), p)
             assert difference["p_corrected"] == pytest.approx(corrected)
@@ -66,6 +67,31 @@ def test_every_number_is_that_of_an_independent_computation(tmp_path):
     assert distance["without_mpd"]["difference"]["p"] is None
     assert distance["Griffin-Lim"]["mean"] == 1.0
     assert "ground truth" not in distance
+
+
+def test_methods_are_compared_over_seeds_and_recordings(tmp_path):
+    runs = [
+        store(tmp_path, name, family, seed, error + 0.1 * seed, {"mel_weight": weight}, audio=False)
+        for name, family, error, weight in (("full", "aaaa", 1.0, 45.0), ("without_mpd", "bbbbb", 0.6, 15.0))
+        for seed in range(3)
+    ]
+    other = store(tmp_path, "without_mel", "cccccc", 0, 1.8, {"mel_weight": 0.0}, audio=False)
+    found = compare([*runs, other])
+    scores = found.scores["log_mel_error"]
+    values = np.array([run.metrics["log_mel_error"]["values"] for run in runs])
+    expected = crossed(values[3:] - values[:3])
+    method = scores["without_mpd"].method
+    assert (method.mean, method.low, method.high, method.p) == pytest.approx(
+        (expected.mean, expected.low, expected.high, expected.p)
+    )
+    assert scores["without_mpd"].method_p == pytest.approx(expected.p)
+    assert scores["without_mpd"].method_significant
+    # One seed is no sample of trainings.
+    assert scores["without_mel"].method is None
+    assert not scores["without_mel"].method_significant
+    assert "no statement about the method where there is one seed (without_mel): train more seeds" in found.remarks
+    assert comparison_table(found).count("\N{DAGGER}") >= 1
+    assert json.loads(comparison_json(found))["scores"]["log_mel_error"]["without_mpd"]["method"]["significant"]
 
 
 def test_changes_and_costs_stand_in_the_table(tmp_path):

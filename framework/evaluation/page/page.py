@@ -24,6 +24,7 @@ from framework.evaluation.comparison_table import (
     comparison_values,
     cost,
     deviation,
+    method,
     name,
     plain,
     plain_difference,
@@ -132,6 +133,7 @@ def told(score: Score) -> dict[str, str]:
         "mean": corrected(score.interval, score.uncorrected),
         "deviation": deviation(score),
         "difference": plain_difference(score),
+        "method": method(score),
         "p": probability(score) and f"{probability(score)}, corrected for the number of runs",
     }
 

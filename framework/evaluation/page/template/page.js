@@ -226,6 +226,7 @@ function metricRow(column) {
     if (shown.difference && column.reference !== "truth") {
       const mark = make("abbr", { title: shown.p }, data.scores[metric][column.name].difference.significant ? " *" : "");
       cell.append(make("span", { class: "difference", title: shown.p }, ...brackets(shown.difference), mark));
+      if (shown.method) cell.append(make("small", {}, shown.method));
     }
     const { className, strength } = effect(metric, column);
     if (className) {
