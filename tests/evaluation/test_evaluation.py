@@ -17,7 +17,7 @@ from framework.evaluation.evaluating import evaluate
 from framework.evaluation.evaluation import EvaluationError, Subject, load_evaluation
 from framework.evaluation.metrics.metric import Metric
 from framework.evaluation.metrics.shelf import metrics_named
-from framework.evaluation.statistics import bootstrap
+from framework.evaluation.statistics import student
 from framework.evaluation.table import evaluation_table
 from framework.paradigms.system import System
 from framework.runs.checkpoints import AtomicCheckpointIO
@@ -89,7 +89,7 @@ def test_values_audio_and_intervals_are_stored_and_read_back(tmp_path):
     assert distance["value"] == pytest.approx(80 * math.log(2) ** 2, rel=1e-2)
     assert (distance["title"], distance["corrected"]) == ("Frechet distance (log-mel statistics)", None)
     assert values["cost"]["parameters"] == 9
-    assert found.interval("bits_per_sample") == bootstrap([1, 2, 3, 4])
+    assert found.interval("bits_per_sample") == student([1, 2, 3, 4])
     true, rate = soundfile.read(found.audio("a/1") / "truth.wav", dtype="float32")
     made = soundfile.read(found.audio("a/1") / "generated.wav", dtype="float32")[0]
     again = log_mel_error(*(torch.from_numpy(a)[None, None] for a in (made, true)), Half().preset)
