@@ -108,6 +108,7 @@ class AudioData(Hyperparameters, LightningDataModule):
         self._position: Position = (0, 0)
         self._bad_before: dict[str, str] = {}
         self._readers: dict[str, Reader] = {}
+        self._held_out: dict[tuple[Any, ...], HeldOut] = {}
         self._loader: Loader | None = None
 
     @functools.cached_property
@@ -245,9 +246,13 @@ class AudioData(Hyperparameters, LightningDataModule):
         clips = self.validation_clips if clips is None and split == "validation" else clips
         reader = self.reader(split) if self._sources(split) else None
         longest = round(self.validation_seconds * self.sample_rate)
-        found = HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak, self._labels)
-        found.bad.add(self._cut(split))
-        return found
+        # Kept, so that what is wrong with a clip is said once.
+        key = split, clips, longest, self.segment, self.peak, self._labels
+        if key not in self._held_out:
+            found = HeldOut(reader, self._clips_of_parts(split), clips, longest, self.segment, self.peak, self._labels)
+            found.bad.add(self._cut(split))
+            self._held_out[key] = found
+        return self._held_out[key]
 
     def teardown(self, stage: str) -> None:
         """Stop reading ahead."""
