@@ -17,6 +17,7 @@ from framework.evaluation.metrics.distribution import FORMER_NAMES
 from framework.evaluation.metrics.regeneration import regeneration_metrics
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.evaluation.page.page import slug, write_page
+from framework.evaluation.paper import clips_csv, comparison_tex, methods_text, scores_csv
 from framework.listening.columns import with_listening
 from framework.runs.finished import checkpoint_step
 from framework.runs.provenance import few
@@ -104,11 +105,15 @@ def warn_of_code(evaluations: Sequence[Evaluation]) -> None:
 
 
 def write(comparison: Comparison, output: Path) -> Path:
-    """Write `comparison.json`, `comparison.md` and the page; return the page's first file."""
+    """Write the page, and the comparison as JSON, Markdown, LaTeX and CSV; return the page's first file."""
     output.mkdir(parents=True, exist_ok=True)
     page = write_page(comparison, output / "page")
     write_atomically(output / "comparison.md", comparison_markdown(comparison))
     write_atomically(output / "comparison.json", comparison_json(comparison))
+    write_atomically(output / "comparison.tex", comparison_tex(comparison))
+    write_atomically(output / "comparison.csv", scores_csv(comparison))
+    write_atomically(output / "clips.csv", clips_csv(comparison))
+    write_atomically(output / "methods.md", methods_text(comparison))
     return page
 
 
