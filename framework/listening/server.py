@@ -28,7 +28,10 @@ SECONDS = 20.0
 """Time for one request, its answer with it; a client that is slower is cut off."""
 
 CONNECTIONS = 32
-"""Connections at once; further ones are closed."""
+"""Requests that are answered at once; further ones wait until one of them ends."""
+
+WAITING = 512
+"""Connections that the operating system keeps waiting; the pages of all further listeners try again."""
 
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript; charset=utf-8"}
 HEADERS = {
@@ -54,12 +57,14 @@ class ListeningServer(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = WAITING
 
     def __init__(self, page: Path, answers: Answers, port: int) -> None:
         self.answers = answers
         paths = {f"/{file.relative_to(page).as_posix()}": file for file in page.rglob("*") if file.suffix in TYPES}
         self.pages = paths | {"/": page / "index.html"}
         self._places = threading.BoundedSemaphore(CONNECTIONS)
+        self._ends = threading.Event()
         try:
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
@@ -71,11 +76,17 @@ class ListeningServer(ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_address[1]}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, if there is a place for one more."""
-        if self._places.acquire(blocking=False):
-            super().process_request(request, client_address)
-        else:
-            self.shutdown_request(request)
+        """Answer in a thread, as soon as there is a place for one more; none is taken for longer than `SECONDS`."""
+        while not self._places.acquire(timeout=0.1):
+            if self._ends.is_set():
+                self.shutdown_request(request)
+                return
+        super().process_request(request, client_address)
+
+    def shutdown(self) -> None:
+        """Stop, whoever waits."""
+        self._ends.set()
+        super().shutdown()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer, and cut the client off if it takes too long, however it does."""

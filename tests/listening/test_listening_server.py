@@ -1,12 +1,15 @@
 """The server: what is right is stored through a kill, what is wrong or hostile is refused and leaves no trace."""
 
+import contextlib
 import http.client
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from listening.made_comparisons import comparison
@@ -16,7 +19,7 @@ from framework.listening import server as module
 from framework.listening.answers import ANSWERS, AnswerError, Answers, import_answers, read_answers
 from framework.listening.make import make_test
 from framework.listening.plan import LISTENERS, ListeningError, load_plan
-from framework.listening.server import BODY, serving
+from framework.listening.server import BODY, CONNECTIONS, serving
 
 
 @pytest.fixture(scope="module")
@@ -253,3 +256,46 @@ def test_answers_of_a_server_that_is_killed_are_all_there(made, tmp_path, capfd)
         assert {trial for _, trial in stored.last} == {trial.id for trial in plan.trials[:3]}
         assert stored.forms == {record["listener"]: 0}
         assert post(again, "/listeners", {})[1]["form"] == 1
+
+
+@contextlib.contextmanager
+def waiting_clients(port, count):
+    """Open connections that ask for nothing yet."""
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=20)) for _ in range(count)]
+
+
+def test_more_listeners_than_are_answered_at_once_wait(made, tmp_path):
+    folder = make_test(shutil.copytree(made, tmp_path / "more"), "ab", None, 0, False)
+    plan, count = load_plan(folder), 3 * CONNECTIONS
+    with serving(folder, 0) as server:
+        port = server.server_address[1]
+        ask = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+        with waiting_clients(port, count) as clients:
+            clients[-1].sendall(ask)
+            clients[-1].settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                clients[-1].recv(1)
+            clients[-1].settimeout(20)
+            # In an order that is not that of their connections.
+            for client in clients[-2::-1]:
+                client.sendall(ask)
+            for client in clients:
+                with client.makefile("rb") as answer:
+                    assert answer.readline().split()[1] == b"200"
+        with ThreadPoolExecutor(count) as pool:
+            records = list(pool.map(lambda _: post(server, "/listeners", {}), range(count)))
+        assert [status for status, _ in records] == [200] * count
+        names = {record["listener"] for _, record in records}
+        assert names <= read_answers(plan, folder / ANSWERS).forms.keys()
+        assert len(names) == count
+
+
+def test_a_server_ends_while_listeners_wait(made, tmp_path):
+    folder = make_test(shutil.copytree(made, tmp_path / "more"), "ab", None, 0, False)
+    with serving(folder, 0) as server:
+        began = time.monotonic()
+        with waiting_clients(server.server_address[1], 2 * CONNECTIONS):
+            time.sleep(0.3)
+            server.shutdown()
+            assert time.monotonic() - began < 5

@@ -67,6 +67,22 @@ async function post(address, body) {
   return answer;
 }
 
+// A server that is busy, or is started again, is asked again; what it refuses stays refused.
+const PAUSES = [500, 1000, 2000, 4000];
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
+
+async function patiently(call) {
+  for (const milliseconds of online ? PAUSES : []) {
+    try {
+      return await call();
+    } catch (error) {
+      if (error.status && error.status < 500) throw error;
+      await pause(milliseconds);
+    }
+  }
+  return call();
+}
+
 const isUnsent = ([, answer]) => !answer.sent;
 let sending = null;
 
@@ -76,15 +92,25 @@ function sendAll() {
   return (sending = (sending ?? Promise.resolve()).then(sendUnsent));
 }
 
+// Pauses between attempts double, up to half a minute.
+let failures = 0, later = null;
+
+function sendLater() {
+  clearTimeout(later);
+  later = setTimeout(() => sendAll().then(() => at("finish").hidden || finish()), Math.min(1000 * 2 ** failures++, 30000));
+}
+
 async function sendUnsent() {
   for (const [trial, answer] of Object.entries(state.answers).filter(isUnsent)) {
     try {
       await post("answers", { listener: state.listener, trial, ratings: answer.ratings });
       answer.sent = true;
+      failures = 0;
       tell("");
     } catch (error) {
       if (error.status === 404) return restart();
-      tell(`Not sent (${error.message}): kept here, and tried again with the next answer.`);
+      tell(`Not sent (${error.message}): kept here, and tried again.`);
+      if (!error.status || error.status >= 500) sendLater();
       return;
     }
   }
@@ -101,7 +127,7 @@ function restart() {
 async function begin() {
   at("begin").disabled = true;
   try {
-    Object.assign(state, online ? await post("listeners", {}) : ownListener());
+    Object.assign(state, online ? await patiently(() => post("listeners", {})) : ownListener());
     keep();
     tell("");
     proceed();
@@ -140,7 +166,7 @@ async function open(index, thenPlay = false) {
   show("trial");
   player.open(new Map(), 0);
   try {
-    const { buffers, duration } = await decode(await clipSounds({ name: trial.id, script: trial.script }), test.sample_rate);
+    const { buffers, duration } = await decode(await patiently(() => clipSounds({ name: trial.id, script: trial.script })), test.sample_rate);
     waiting.delete(trial.id);
     if (mine !== opening) return;
     player.loop = scale.loops;
