@@ -63,6 +63,7 @@ MODULES = {
     "framework.commands.trained": "framework.workflow.trained",
     "framework.commands.usage": "framework.workflow.usage",
     "framework.evaluation.distances": "framework.audio.distances",
+    "framework.evaluation.judge": "framework.evaluation.validation",
     "framework.evaluation.metrics.structure": "framework.music.structure",
     "framework.evaluation.metrics.symbolic": "framework.music.symbolic",
     "framework.generators.autoencoder": "framework.generators.codecs.autoencoder",
@@ -105,7 +106,7 @@ FIRST_NAMES = {today: former for former, today in MODULES.items() if former != "
 
 
 MEMBERS: dict[str, dict[str, str]] = {
-    "framework.generators.codecs.codec:Codec": {"codebooks": "n_codebooks"},
+    "framework.generators.codecs.codec:Codec": {"codebooks": "n_codebooks", "code_terms": "code_losses"},
     "framework.generators.codecs.dac:DAC": {"codebook_dimensions": "codebook_dim"},
     "framework.generators.codecs.encodec:Encodec": {"dimension": "latent_dim", "trained_books": "trained_codebooks"},
     "framework.generators.codecs.vae:VAE": {"dimension": "latent_dim"},
@@ -121,6 +122,12 @@ MEMBERS: dict[str, dict[str, str]] = {
     "framework.generators.specgrad:SpecGrad": {"deviation": "std"},
     "framework.generators.wavenet.system:WaveNet": {"mel_deviation": "mel_std", "labels": "num_classes"},
     "framework.generators.wholesong.system:WholeSongLevel": {"beats_a_minute": "tempo_bpm"},
+    "framework.hyperparameters:Hyperparameters": {"judging": "not_in_identity"},
+    "framework.paradigms.adversarial:Adversarial": {
+        "discriminating": "discriminators_active",
+        "judge": "discriminate",
+        "watch": "on_generator_losses",
+    },
     "framework.paradigms.classification:Classification": {"classes": "num_classes", "deviation": "std"},
     "framework.paradigms.diffusion:Diffusion": {
         "levels": "timesteps",
@@ -129,7 +136,18 @@ MEMBERS: dict[str, dict[str, str]] = {
         "distance": "loss_type",
     },
     "framework.paradigms.noise_driven:NoiseDriven": {"latent": "latent_dim", "labels": "num_classes"},
-    "framework.paradigms.system:System": {"accumulate": "accumulate_grad_batches"},
+    "framework.paradigms.system:System": {
+        "accumulate": "accumulate_grad_batches",
+        "analyse": "batch_from_audio",
+        "copies": "reconstructs_input",
+        "descend": "step_optimizer",
+        "judged": "eval_generator",
+        "parts": "micro_batches",
+        "terms": "training_losses",
+        "truth": "reference",
+        "weight": "loss_weight",
+        "whole_frames": "pad_to_hop",
+    },
 }
 """Today's name of each hyperparameter, method and constant by its former name, for each class `module:Class`.
 

@@ -34,10 +34,10 @@ def is_method(value: Any) -> bool:
 def behaviour(cls: type) -> dict[str, Any]:
     """Return the methods and constants that a class itself defines, without hyperparameters and documentation.
 
-    Constants in `cls.judging` are left out: they say how a result is measured, and cannot change it.
+    Constants named in `cls.not_in_identity` are left out: they describe how a result is measured.
     """
-    measuring = getattr(cls, "judging", ())
-    apart = {*GENERATED, "judging", *measuring, *members_of(cls), *vars(cls).get("_own_hyperparameters", ())}
+    constants = getattr(cls, "not_in_identity", ())
+    apart = {*GENERATED, "not_in_identity", *constants, *members_of(cls), *vars(cls).get("_own_hyperparameters", ())}
     return {
         name: value
         for name, value in vars(cls).items()

@@ -85,8 +85,8 @@ class Hyperparameters:
     and classes.
     """
 
-    judging: ClassVar[tuple[str, ...]] = ()
-    """Names of constants that say how a result is measured and cannot change it: they make no other system."""
+    not_in_identity: ClassVar[tuple[str, ...]] = ()
+    """Names of constants that do not enter a run's identity: they describe how a result is measured."""
     hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
     _own_hyperparameters: ClassVar[Mapping[str, Hyperparameter]] = {}
 
@@ -198,7 +198,8 @@ def _take_former_names(cls: type, renamed: Mapping[str, str]) -> None:
         for former in [name for name in renamed if name in vars(owner) and renamed[name] not in vars(owner)]:
             announce(f"{owner.__name__}.{former}", renamed[former])
             setattr(owner, renamed[former], vars(owner)[former])
-            delattr(owner, former)
+            if owner is cls:
+                delattr(cls, former)
 
 
 def _give_former_names(cls: type, renamed: Mapping[str, str]) -> None:

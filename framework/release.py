@@ -87,7 +87,7 @@ class Released:
                 f"audio (1, 1, time) or log-mels (batch, {preset.n_mels}, frames) are wanted, not {tuple(source.shape)}"
             )
         if source.shape[1] == 1:
-            return self.system.synthesize(self.system.analyse(source))
+            return self.system.synthesize(self.system.batch_from_audio(source))
         frames = source.shape[-1] - (preset.padding == "center")
         silence = torch.zeros(len(source), 1, frames * preset.hop_length, device=source.device)
         # A system of its own around the same networks: other calls go on with theirs.

@@ -13,7 +13,7 @@ from framework.runs.identity import class_of, is_code_of, structure_of, system_o
 
 
 class Base(Hyperparameters, L.LightningModule):
-    judging: ClassVar = ("title",)
+    not_in_identity: ClassVar = ("title",)
     title: ClassVar[str] = "base"
     scale: ClassVar[int] = 1
     width: int = 4

@@ -14,10 +14,12 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from framework.aliases import MEMBERS, announce, members_of, with_first_names
+from framework.ancestry import behaviour
 from framework.catalogue import find
 from framework.cli import main
 from framework.evaluation.columns import flat
 from framework.generators.diffwave import DiffWave
+from framework.hyperparameters import Hyperparameters
 from framework.paradigms.diffusion import Diffusion
 from framework.paradigms.noise_schedules import NoiseSchedule
 from framework.release import load
@@ -80,7 +82,7 @@ def test_every_former_name_leads_to_a_member_of_its_class():
         cls = getattr(__import__(module, fromlist=[name]), name)
         for former, today in members.items():
             assert former not in cls.hyperparameters
-            assert former in vars(cls)
+            assert former in vars(cls) or cls is Hyperparameters
             assert today in cls.hyperparameters or hasattr(cls, today)
 
 
@@ -110,6 +112,44 @@ def test_an_experiment_file_may_set_and_read_former_names(capsys):
     assert (system.levels, len(system.noise_schedule)) == (14, 14)
     assert "levels" not in system.hparams
     assert identity(system, fresh("diffwave", {})[1], {}, 1, "data")["model"].items() >= {("levels", 14)}
+
+
+def test_a_system_may_override_and_call_methods_by_former_names(capsys):
+    announce.cache_clear()
+
+    class Doubled:
+        def weight(self, name):
+            return 2 * super().weight(name)
+
+    class Mine(Doubled, DiffWave):
+        copies = False
+
+        def terms(self, batch):
+            return {"twice": 2 * super().terms(batch)["denoising"]}
+
+    class Later(Mine):
+        def training_losses(self, batch):
+            return super().training_losses(batch) | self.truth(batch)
+
+        def truth(self, batch):
+            return {"other": super().truth(batch).sum()}
+
+    assert {line.split()[1] for line in capsys.readouterr().err.splitlines()} == {
+        "Doubled.weight", "Mine.copies", "Mine.terms", "Later.truth",
+    }  # fmt: skip
+    batch = {"audio": torch.zeros(1, 1, 1024), "key": ["zeros"]}
+    losses = Later(layers=2, channels=4).training_losses(batch)
+    assert set(losses) == {"twice", "other"}
+    torch.manual_seed(0)
+    system = Mine(layers=2, channels=4)
+    assert (system.reconstructs_input, system.loss_weight("any"), system.weight("any")) == (False, 2, 2)
+    torch.manual_seed(1)
+    own = DiffWave.training_losses(system, batch)["denoising"]
+    torch.manual_seed(1)
+    assert torch.equal(system.terms(batch)["twice"], 2 * own)
+    assert Later.structure()[0] is Later
+    assert "terms" not in behaviour(Later)
+    assert "terms()" not in Later.changes()
 
 
 def test_names_are_those_of_a_class_and_its_subclasses():

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.export import release as releasing
-from framework.export.release import begin_from, load_judged, release
+from framework.export.release import begin_from, load_eval_weights, release
 from framework.generators.codecs.encodec import Encodec
 from framework.generators.hifigan import HiFiGAN
 from framework.paradigms.noise_driven import NoiseDriven
@@ -155,7 +155,7 @@ def test_what_is_not_here_as_it_was_is_refused(run, tmp_path, fact, value, messa
 def test_weights_of_another_network_are_refused(run):
     checkpoint = read_checkpoint(run[1] / "small.safetensors")
     with pytest.raises(CheckpointError, match="holds another network than Tiny: generator"):
-        load_judged(Tiny(channels=16), checkpoint, "small.safetensors")
+        load_eval_weights(Tiny(channels=16), checkpoint, "small.safetensors")
 
 
 def test_training_goes_on_from_a_release_as_from_the_checkpoint(run):
@@ -179,11 +179,11 @@ def test_a_small_release_is_judged_the_same_and_begins_a_training(run):
     checkpoint = read_checkpoint(folder / "small.safetensors")
     mel = torch.randn(1, 80, 12)
     judged, begun = Tiny().eval(), Tiny()
-    load_judged(judged, checkpoint, "small.safetensors")
-    assert torch.equal(judged.judged(mel), system.judged(mel))
+    load_eval_weights(judged, checkpoint, "small.safetensors")
+    assert torch.equal(judged.eval_generator(mel), system.eval_generator(mel))
     begin_from(begun, checkpoint, "small.safetensors")
     assert begun.state_dict().keys() == Tiny().state_dict().keys()
-    torch.testing.assert_close(begun.generator(mel), system.judged(mel), atol=1e-6, rtol=0)
+    torch.testing.assert_close(begun.generator(mel), system.eval_generator(mel), atol=1e-6, rtol=0)
 
 
 def test_a_full_disk_leaves_nothing(run, tmp_path, monkeypatch):

@@ -148,7 +148,7 @@ class FramedFourier:
         self.block_window = pad(self.window, (0, self.blocks * hop_length - n_fft)).view(self.blocks, hop_length)
         self.scale = self._overlap(self.block_window.expand(1, frames, -1, -1)).clamp(min=1e-11).reciprocal()
 
-    def analyse(self, signal: Tensor) -> Tensor:
+    def batch_from_audio(self, signal: Tensor) -> Tensor:
         """Return the spectra `(batch, frames, bins)` of a signal."""
         return torch.fft.rfft(signal.unfold(-1, self.n_fft, self.hop_length) * self.window)
 
@@ -207,7 +207,7 @@ def fast_griffin_lim(
     previous = torch.zeros_like(signal)
     for _ in range(iterations):
         # The transform is linear: accelerating signals accelerates their spectra, which are several times as large.
-        spectrum = fourier.analyse(signal - inertia * previous if inertia else signal)
+        spectrum = fourier.batch_from_audio(signal - inertia * previous if inertia else signal)
         previous, signal = signal, fourier.synthesise(with_magnitude(spectrum, magnitude))
     return fourier.audio(signal)
 

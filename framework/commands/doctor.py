@@ -15,7 +15,7 @@ import torch
 
 from datamodules.streaming.held_out import check_held_out, without_held_out
 from framework.errors import OstinatoError
-from framework.evaluation.judge import judge
+from framework.evaluation.validation import validate
 from framework.progress import busy, progress
 from framework.strategies import check_devices
 from framework.tracking.callbacks import StepProgress
@@ -197,8 +197,8 @@ def held_out(cli: ExperimentCLI) -> str:
     finally:
         if whole:
             data.validation_seconds = whole
-    seconds = cli.model.truth(clip).shape[-1] / cli.model.preset.sample_rate
-    measured = next(iter(judge(cli.model, [clip]).values()))["system"]
+    seconds = cli.model.reference(clip).shape[-1] / cli.model.preset.sample_rate
+    measured = next(iter(validate(cli.model, [clip]).values()))["system"]
     if cli.model.monitor.removeprefix("validation/") not in measured:
         raise ComplaintError(f"a held-out clip gives no {cli.model.monitor} to choose the best checkpoint by")
     return f"a clip of {seconds:.1f} s is generated and measured in {time.perf_counter() - began:.1f} s"

@@ -61,7 +61,7 @@ def run(arguments: list[str]) -> None:
     found = measured(opened)
     print(f"{opened.subject.checkpoint or opened.cli.experiment.__name__}, step {opened.subject.step}")
     print(evaluation_table(found))
-    beside = ", griffin_lim.wav" if opened.cli.model.copies else ""
+    beside = ", griffin_lim.wav" if opened.cli.model.reconstructs_input else ""
     print(f"listen:  {found.folder}/audio/ (a folder a clip: truth.wav, generated.wav{beside})")
     print(f"numbers: {found.folder}/values.json")
     if clips := found.notes.get("audio"):
@@ -179,7 +179,7 @@ def training_clips(system: Any, data: Any) -> Iterator[torch.Tensor]:
         if "audio" not in batch and number == RENDERED_CLIPS:
             return
         here = {name: v.to(system.device) if isinstance(v, torch.Tensor) else v for name, v in batch.items()}
-        yield system.truth(here)
+        yield system.reference(here)
 
 
 def name_of(cli: ExperimentCLI, parts: list[str]) -> str:

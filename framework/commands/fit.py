@@ -19,7 +19,7 @@ from datamodules.streaming.held_out import HeldOut, check_held_out
 from framework.cache import clean_cache
 from framework.catalogue import first_line, shown
 from framework.cli import DEBUG
-from framework.evaluation.judge import judge, table
+from framework.evaluation.validation import table, validate
 from framework.export.release import begin_from
 from framework.interrupts import on_interruption, received
 from framework.runs.checkpoints import (
@@ -243,7 +243,7 @@ def conclude(cli: ExperimentCLI, folder: RunFolder, trainer: L.Trainer, data: An
         summary |= {"planned": trainer.max_steps, "checkpoint_bytes": size}
     summary |= {"minutes": round((time.monotonic() - began) / 60, 1), "bad_clips": data.bad_clips.counts}
     held_out = data.val_dataloader()
-    summary |= {"clips": judge(cli.model, held_out, folder.audio)}
+    summary |= {"clips": validate(cli.model, held_out, folder.audio)}
     summary |= {"lost_held_out": held_out.bad.found if isinstance(held_out, HeldOut) else {}}
     print(report(cli, folder, summary))
     try:

@@ -69,7 +69,7 @@ def saved_for_backward(cli: ExperimentCLI) -> int:
 
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        kept.append(cli.model.terms(example(cli)))
+        kept.append(cli.model.training_losses(example(cli)))
     weights = {p.untyped_storage().data_ptr() for p in cli.model.parameters()}
     return sum(size for pointer, size in seen.items() if pointer not in weights)
 

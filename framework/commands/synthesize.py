@@ -23,7 +23,7 @@ def run(arguments: list[str]) -> None:
     """
     cli = open_experiment("synthesize", arguments)
     source = cli.config["input"]
-    if source is None and cli.model.copies:
+    if source is None and cli.model.reconstructs_input:
         raise UsageError(f"{cli.experiment.__name__} generates recordings again: name one, or a folder, by --input")
     targets = {} if source is None else targets_of(Path(source), cli.config["output"])
     clips = [] if source else clips_of(cli)
@@ -79,7 +79,7 @@ def regenerate(cli: ExperimentCLI, source: Path, targets: dict[Path, Path]) -> N
         try:
             audio = load_audio(path, rate)
             seed_all("synthesize", cli.config["seed"], str(relative))
-            batch = system.analyse(audio[None].to(system.device))
+            batch = system.batch_from_audio(audio[None].to(system.device))
             save_audio(target, system.synthesize(batch)[0], rate)
         except NotFiniteError:
             if len(targets) == 1:
@@ -124,6 +124,6 @@ def generate(cli: ExperimentCLI, files: list[Path]) -> None:
     time = round(cli.config["seconds"] * system.preset.sample_rate)
     for number, file in enumerate(progress(files, "synthesizing", unit="clips")):
         seed_all("synthesize", cli.config["seed"], number)
-        batch = system.analyse(torch.zeros(1, 1, time, device=system.device))
+        batch = system.batch_from_audio(torch.zeros(1, 1, time, device=system.device))
         system.write(batch, file)
     print(f"{len(files)} written to {cli.config['output']}")

@@ -1,6 +1,6 @@
 """`ostinato validate`: measure a run on the held-out clips, beside Griffin-Lim."""
 
-from framework.evaluation.judge import judge, table
+from framework.evaluation.validation import table, validate
 from framework.workflow.trained import open_trained
 
 
@@ -9,4 +9,4 @@ def run(arguments: list[str]) -> None:
     trained = open_trained("validate", arguments, with_data=True)
     print(trained.source)
     trained.warn_of_data()
-    print(table(judge(trained.cli.model, trained.cli.datamodule.val_dataloader())))
+    print(table(validate(trained.cli.model, trained.cli.datamodule.val_dataloader())))

@@ -87,7 +87,7 @@ def through(system: Any, stem: np.ndarray, notes: Sequence[Note], seed: int) -> 
     Raises:
         PlayingError: the system makes nothing of a recording.
     """
-    if not system.copies:
+    if not system.reconstructs_input:
         raise PlayingError(f"{type(system).__name__} makes audio of its own: --through needs a vocoder, codec or DDSP")
     rate = system.preset.sample_rate
     audio = torch.from_numpy(resample(stem[None], RATE, rate))[None]
@@ -99,7 +99,7 @@ def through(system: Any, stem: np.ndarray, notes: Sequence[Note], seed: int) -> 
         pitch = pitch_of([notes], audio.shape[-1] / rate)[0]
         batch["f0"] = torch.from_numpy(at_hops(pitch, FRAME_RATE, rate, 0, -(-audio.shape[-1] // hop), hop))[None]
     else:
-        batch = system.analyse(audio)
+        batch = system.batch_from_audio(audio)
     torch.manual_seed(number_of(seed, "through", audio.shape[-1]))
     made = system.synthesize(batch)[0].numpy() * (peak / 0.95 if peak else 1.0)
     again = resample(made.astype(np.float32), rate, RATE)[0]

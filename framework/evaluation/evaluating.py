@@ -133,7 +133,7 @@ class _Pass:
         """Generate a clip, keep its audio and measure it."""
         system, found = self.system, self.found
         batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
-        key, real = batch["key"][0], system.truth(batch).float()
+        key, real = batch["key"][0], system.reference(batch).float()
         if not torch.isfinite(real).all():
             raise EvaluationError(f"the held-out clip {key} has {NOT_FINITE}: repair it or take it out of the data")
         system.on_validation_batch_start(batch, number)
@@ -141,7 +141,7 @@ class _Pass:
         with self.meter.clip(real.shape[-1]):
             fake = self.generated(key, batch) if self.traits else system.synthesize(batch)
         audio = {"generated": fake, "truth": real}
-        if system.copies:
+        if system.reconstructs_input:
             audio["griffin_lim"] = self.by_griffin_lim(real)
         for name, made in audio.items():
             if name == "generated" and not torch.isfinite(made).all():
@@ -160,7 +160,7 @@ class _Pass:
 
     def by_system(self, key: str, audio: Tensor) -> Tensor:
         """Return audio `(1, 1, time)` that the system makes of a clip's audio, or of a part of it."""
-        return self.system.synthesize(self.system.analyse(audio) | {"key": [key]})
+        return self.system.synthesize(self.system.batch_from_audio(audio) | {"key": [key]})
 
     def generated(self, key: str, batch: dict[str, Any]) -> Tensor:
         """Return what is generated as audio, and take down what the example itself is like beside the true one."""
@@ -274,13 +274,13 @@ def inapplicable(metric: AnyMetric, system: Any) -> str | None:
     """Return why a metric cannot be had of a system, or None."""
     if isinstance(metric, Trait):
         return None
-    if isinstance(metric, RegenerationMetric) and not system.copies:
+    if isinstance(metric, RegenerationMetric) and not system.reconstructs_input:
         return f"{type(system).__name__} makes audio of its own: it regenerates no recording"
-    if isinstance(metric, Metric) and metric.compares and not system.copies:
+    if isinstance(metric, Metric) and metric.compares and not system.reconstructs_input:
         return f"{type(system).__name__} makes audio of its own: there is no true clip to compare with"
     if isinstance(metric, SetMetric):
         again = f"{type(system).__name__} generates recordings again: this is of systems that make audio of their own"
-        return again if metric.own and system.copies else None
+        return again if metric.own and system.reconstructs_input else None
     return metric.lacking() if isinstance(metric, Metric) else None
 
 

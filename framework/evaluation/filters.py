@@ -165,7 +165,7 @@ def reached(system: Any, batch: dict[str, Any]) -> list[Call]:
         hooks.append(module.register_forward_hook(lambda *_: observer.leave(), always_call=True))
     try:
         with observer:
-            system.terms(batch)
+            system.training_losses(batch)
             # They may not take part in the first steps.
             for discriminator in getattr(system, "discriminators", nn.ModuleDict()).values():
                 discriminator(batch["audio"])
@@ -274,7 +274,7 @@ def output_of(system: Any, name: str, batch: dict[str, Any]) -> Tensor:
     hook = system.get_submodule(name).register_forward_hook(stop)
     try:
         with contextlib.suppress(ReachedError):
-            system.terms(batch)
+            system.training_losses(batch)
     finally:
         hook.remove()
     return outputs[0]

@@ -40,7 +40,7 @@ class RealFourier(nn.Module):
         self.register_buffer("synthesis", pad(waves * share.repeat(2), missing).float())
         self.register_buffer("envelope", pad(window.square(), missing).float()[None])
 
-    def analyse(self, audio: Tensor) -> Tensor:
+    def batch_from_audio(self, audio: Tensor) -> Tensor:
         """Return real and imaginary parts `(batch, 2, bins, frames)` of audio `(batch, 1, time)`."""
         return self.transform(pad(audio, (self.edge, self.edge)))
 
@@ -93,7 +93,7 @@ class RealSpectrum(nn.Module):
 
     def forward(self, audio: Tensor) -> Tensor:
         """Return the parts `(batch, 2, bins, frames)` of audio `(batch, 1, time)`."""
-        return self.transform.analyse(audio) / self.scale
+        return self.transform.batch_from_audio(audio) / self.scale
 
     def inverse(self, parts: Tensor) -> Tensor:
         """Return the audio `(batch, 1, time)` of parts."""

@@ -42,12 +42,12 @@ class RealMelInversion(nn.Module):
 
         def iterate(state: tuple[Tensor, Tensor], number: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor]:
             audio, previous = state
-            parts = self.analyse(audio - self.inertia * previous)
+            parts = self.batch_from_audio(audio - self.inertia * previous)
             factor = magnitude * (parts.square().sum(1) + 1e-30).rsqrt()
             return (self.fourier.invert(parts * factor.unsqueeze(1)), audio.clone()), number.clone()
 
         def project(audio: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
-            parts = self.analyse(audio)
+            parts = self.batch_from_audio(audio)
             present = (parts.square().sum(1) / self.scale**2 + offset).sqrt().mT
             return self.fourier.invert(parts * self.bands.gain(present, mel).mT.unsqueeze(1)), number.clone()
 
@@ -67,7 +67,7 @@ class RealMelInversion(nn.Module):
         frames = peaks.transpose(0, 1), (frequencies * (self.hops / 2)).transpose(0, 1)
         return in_frames(scan(step, initial_state(magnitude), frames)[1].transpose(0, 1))
 
-    def analyse(self, audio: Tensor) -> Tensor:
+    def batch_from_audio(self, audio: Tensor) -> Tensor:
         """Return the parts `(batch, 2, bins, frames)` of the spectrum of audio that is reflected at its ends."""
         before, behind = audio[..., 1 : self.edge + 1].flip(-1), audio[..., -self.edge - 1 : -1].flip(-1)
         return self.fourier.transform(torch.cat([before, audio, behind], dim=-1))

@@ -78,7 +78,7 @@ def program(system: System) -> Program:
     Raises:
         ExportError: it is no vocoder.
     """
-    if type(system).condition is not System.condition or not system.copies:
+    if type(system).condition is not System.condition or not system.reconstructs_input:
         raise ExportError(
             f"{type(system).__name__} is neither a vocoder nor a codec: `ostinato release` makes a file of any system"
         )
@@ -181,7 +181,7 @@ class Decoder(nn.Module):
 
 def conditions(system: Any, clips: int, frames: int) -> dict[str, Tensor]:
     """Return by name what a network is given beside its signal, of so much noise."""
-    batch = system.analyse(noise(system, clips, frames))
+    batch = system.batch_from_audio(noise(system, clips, frames))
     return system.condition({n: v.expand(clips) if v.dim() == 1 else v for n, v in batch.items()})
 
 

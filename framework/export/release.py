@@ -38,12 +38,12 @@ def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: di
     Raises:
         ReleaseError: it cannot be built from its class and hyperparameters alone.
     """
-    described, weights = description(system), judged_weights(system)
+    described, weights = description(system), eval_weights(system)
     for part in system.children():
         if isinstance(part, Pretrained):
             described["hyperparameters"] |= {"autoencoder": ""}
             described["autoencoder"] = description(part.system)
-            weights |= {AUTOENCODER + name: value for name, value in judged_weights(part.system).items()}
+            weights |= {AUTOENCODER + name: value for name, value in eval_weights(part.system).items()}
     described |= {
         "sample_rate": system.preset.sample_rate,
         "averaged": bool(system.ema_decay),
@@ -61,7 +61,7 @@ def description(system: System) -> dict[str, Any]:
     """
     values = {name: getattr(system, name) for name, p in system.hyperparameters.items() if p.is_argument}
     described = {
-        "system": class_path(type(system), values, judged_weights(system)),
+        "system": class_path(type(system), values, eval_weights(system)),
         "hyperparameters": values,
         "front_end": asdict(system.preset),
     }
@@ -107,14 +107,14 @@ def _synthesis(system: type[System]) -> list[type]:
     ]
 
 
-def judged_weights(system: System) -> dict[str, Tensor]:
+def eval_weights(system: System) -> dict[str, Tensor]:
     """Return the weights and buffers that synthesis needs, by the names of a system without averages."""
     network = remove_weight_norm(copy.deepcopy(system.network))
     own = {f"generator.{name}": value for name, value in network.state_dict().items()}
     return own | {n: v for n, v in used(system.state_dict()).items() if not n.startswith("generator.")}
 
 
-def load_judged(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
+def load_eval_weights(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
     """Load released weights for synthesis; the weight normalisation of the judged generator goes.
 
     Raises:
@@ -157,7 +157,7 @@ def check(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
     header = checkpoint["header"]
     stored = {"autoencoder": header["autoencoder"]["fingerprint"]} if "autoencoder" in header else {}
     system.on_load_checkpoint({"front_end": as_here(checkpoint["front_end"])} | stored)
-    if complaint := unlike(judged_weights(system), divided(checkpoint["released"])[0]):
+    if complaint := unlike(eval_weights(system), divided(checkpoint["released"])[0]):
         raise CheckpointError(
             f"{path} holds another network than {type(system).__name__}: {complaint}; "
             "use the experiment and the values it was trained with"

@@ -196,7 +196,7 @@ class DiffWave(Diffusion):
         """
         super().setup(stage)
         segment, hop = getattr(self.trainer.datamodule, "segment", 0), self.preset.hop_length  # type: ignore[attr-defined]
-        if self.copies and segment % hop:
+        if self.reconstructs_input and segment % hop:
             raise InvalidValueError(
                 f"a segment of {segment} samples is no multiple of the mel's hop, {hop}: "
                 f"set --data.segment {segment // hop * hop or hop}"
@@ -217,7 +217,7 @@ class UnconditionalDiffWave(DiffWave):
         synthesized_label: The label of what is generated without a recording.
     """
 
-    copies: ClassVar[bool] = False
+    reconstructs_input: ClassVar[bool] = False
 
     label: str = ""
     num_classes: NonNegativeInt = 0
@@ -235,7 +235,7 @@ class UnconditionalDiffWave(DiffWave):
         """
         return {"labels": labels_of(batch, self.label, self.num_classes)} if self.label else {}
 
-    def analyse(self, audio: Tensor) -> dict[str, Any]:
+    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
         label = {self.label: torch.tensor([self.synthesized_label], device=audio.device)} if self.label else {}
-        return super().analyse(audio) | label
+        return super().batch_from_audio(audio) | label

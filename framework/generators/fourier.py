@@ -40,7 +40,7 @@ class Spectrum(ShortTimeFourier):
 
     def forward(self, audio: Tensor) -> Tensor:
         """Return the spectrum's real and imaginary parts `(batch, 2, bins, frames)` of audio `(batch, 1, time)`."""
-        return torch.view_as_real(self.analyse(audio.float().squeeze(1))).movedim(-1, 1) / self.scale
+        return torch.view_as_real(self.batch_from_audio(audio.float().squeeze(1))).movedim(-1, 1) / self.scale
 
     def inverse(self, parts: Tensor) -> Tensor:
         """Return the audio `(batch, 1, time)` of a spectrum's parts `(batch, 2, bins, frames)`."""

@@ -23,7 +23,7 @@ from framework.generators.vocos import VocosBackbone
 from framework.inference.channels_last import Vocoder
 from framework.inference.incremental import Incremental, incremental, run
 from framework.losses.magnitude import LogMagnitudeLoss, SpectralConvergence
-from framework.paradigms.system import System, Terms
+from framework.paradigms.system import Losses, System
 
 InitialPhase = Literal["spsi", "zero"]
 BLOCK = 64
@@ -240,7 +240,7 @@ class MelInversion(System):
         if self.compile_networks and stage == "fit":
             self.trained.compile()
 
-    def terms(self, batch: dict[str, Any]) -> Terms:
+    def training_losses(self, batch: dict[str, Any]) -> Losses:
         """Return the losses of the frames that lie within the audio: others show its reflection at the ends.
 
         Raises:
@@ -255,4 +255,4 @@ class MelInversion(System):
                 f"{(2 * margin + 1) * self.preset.hop_length}"
             )
         fake = self.trained(log_mel[..., inside]).float()
-        return {name: loss(fake, real[:, inside]) for name, loss in self.losses.items() if self.weight(name)}
+        return {name: loss(fake, real[:, inside]) for name, loss in self.losses.items() if self.loss_weight(name)}

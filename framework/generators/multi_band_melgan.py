@@ -15,7 +15,7 @@ from framework.inference.layers import Upsampling, receptive_field
 from framework.losses.adversarial import AdversarialLoss, LeastSquares
 from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.adversarial import Adversarial
-from framework.paradigms.system import Terms
+from framework.paradigms.system import Losses
 
 BANDS = 4
 
@@ -105,7 +105,7 @@ class MultiBandMelGAN(Adversarial):
     def build_losses(self) -> dict[str, nn.Module]:
         return {"stft": MultiResolutionSTFTLoss()}
 
-    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
+    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Losses]:
         """Return the audio, and the distance of its sub-bands, which the network makes, from the real ones."""
         generator: Any = self.generator
         bands = generator.model(self.condition(batch))

@@ -35,5 +35,5 @@ class SpecGrad(DiffWave):
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return an example `(batch, 1, time)` in the colours of the batch's mel."""
-        audio = self.whole_frames(batch)["audio"]
+        audio = self.pad_to_hop(batch)["audio"]
         return self.envelope.colour(example * self.std, self.envelope(self.front_end(audio)))

@@ -110,7 +110,7 @@ class ShortTimeFourier(nn.Module):
         self.n_fft, self.hop_length, self.padding = n_fft, hop_length, padding
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
 
-    def analyse(self, audio: Tensor) -> Tensor:
+    def batch_from_audio(self, audio: Tensor) -> Tensor:
         """Return the spectrum `(batch, bins, frames)` of audio `(batch, time)`, with silence around it."""
         around = self.n_fft // 2 if self.padding == "center" else (self.n_fft - self.hop_length) // 2
         sizes = self.n_fft, self.hop_length, self.n_fft, self.window

@@ -1,4 +1,4 @@
-"""The games that discriminators and generator play; each loss is summed over the sub-discriminators."""
+"""Adversarial losses, each summed over the sub-discriminators."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,8 +10,8 @@ from framework.annotations import NonNegativeFloat
 from framework.checks import checked
 from framework.discriminators.base import DiscriminatorOutput
 
-Judge = Callable[[Tensor], DiscriminatorOutput]
-"""A discriminator, told of the condition already: `examples (batch, ...)` -> logits and feature maps."""
+DiscriminatorFunction = Callable[[Tensor], DiscriminatorOutput]
+"""A discriminator with its condition applied: `examples (batch, ...)` -> logits and feature maps."""
 
 
 class AdversarialLoss:
@@ -25,7 +25,7 @@ class AdversarialLoss:
         """Return what the generator minimises."""
         raise NotImplementedError
 
-    def penalty(self, discriminator: Judge, real: Tensor, fake: Tensor) -> Tensor | None:
+    def penalty(self, discriminator: DiscriminatorFunction, real: Tensor, fake: Tensor) -> Tensor | None:
         """Return what the discriminator minimises besides, weighted, on examples `(batch, ...)`, if anything."""
         return None
 
@@ -102,7 +102,7 @@ class WassersteinGP(AdversarialLoss):
         """Return sum E[-D(G(z))]."""
         return _sum(torch.neg, fake_logits)
 
-    def penalty(self, discriminator: Judge, real: Tensor, fake: Tensor) -> Tensor:
+    def penalty(self, discriminator: DiscriminatorFunction, real: Tensor, fake: Tensor) -> Tensor:
         """Return `weight * E[(|grad D(x)| - 1)^2]` at points between real and fake, summed over the sub-discriminators.
 
         A sub-discriminator with several logits a clip is penalised for their mean.
@@ -111,7 +111,7 @@ class WassersteinGP(AdversarialLoss):
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
         with torch.enable_grad():
             logits, _ = discriminator(between)
-            penalties = [self._excess(judged, between) for judged in logits]
+            penalties = [self._excess(values, between) for values in logits]
         return self.weight * torch.stack(penalties).sum()
 
     @staticmethod
@@ -125,4 +125,4 @@ class WassersteinGP(AdversarialLoss):
 
 def _sum(term: Callable[[Tensor], Tensor], logits: Sequence[Tensor]) -> Tensor:
     """Sum the mean of a term over the sub-discriminators, in float32."""
-    return torch.stack([term(judged.float()).mean() for judged in logits]).sum()
+    return torch.stack([term(values.float()).mean() for values in logits]).sum()

@@ -11,7 +11,7 @@ from framework.annotations import NonNegativeFloat, PositiveFloat, Range
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.losses.likelihood import Distribution
-from framework.paradigms.system import System, Terms
+from framework.paradigms.system import Losses, System
 
 PIECE = 2**15
 """Samples of a held-out clip whose distributions are computed at once."""
@@ -41,7 +41,7 @@ class Autoregressive(System):
     """
 
     monitor = "validation/bits_per_sample"
-    copies: ClassVar[bool] = False
+    reconstructs_input: ClassVar[bool] = False
 
     learning_rate = 1e-3
     pre_emphasis: Annotated[float, Range(0, below=1)] = 0.0
@@ -88,14 +88,14 @@ class Autoregressive(System):
         """Return what the network is given beside the past, by its argument's name."""
         return {}
 
-    def terms(self, batch: dict[str, Any]) -> Terms:
+    def training_losses(self, batch: dict[str, Any]) -> Losses:
         """Return the negative log-likelihood per sample in nats."""
         signal = self.signal(batch["audio"])
         output = self.generator(self.past(signal), **self.condition(batch))
         return {"nll": self.distribution.nll(output, signal).mean()}
 
     @torch.no_grad()
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return `bits_per_sample` and `perplexity` of held-out clips; exact, however long they are."""
         bits = self.level_nll(batch).mean() / math.log(2)
         return {"bits_per_sample": bits, "perplexity": 2**bits}

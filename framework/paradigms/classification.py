@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from framework.annotations import NonNegativeFloat, PositiveFloat, Range
-from framework.paradigms.system import System, Terms
+from framework.paradigms.system import Losses, System
 
 
 class ClipClassifier(nn.Module):
@@ -53,7 +53,7 @@ class Classification(System):
             faults that nothing it was trained on has.
     """
 
-    copies: ClassVar[bool] = False
+    reconstructs_input: ClassVar[bool] = False
     monitor: ClassVar[str] = "validation/error"
 
     label: str = "instrument"
@@ -69,7 +69,7 @@ class Classification(System):
         """Return the standardised log-mel `(batch, mels, frames)`."""
         return (self.front_end(batch["audio"]) - self.mean) / self.std
 
-    def terms(self, batch: dict[str, Any]) -> Terms:
+    def training_losses(self, batch: dict[str, Any]) -> Losses:
         """Return the cross-entropy of a batch, in nats."""
         audio = batch["audio"]
         level = self.noise * torch.rand(len(audio), 1, 1, device=audio.device)
@@ -81,8 +81,8 @@ class Classification(System):
         return batch["audio"]
 
     @torch.no_grad()
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return whether a held-out clip is told wrong, and its cross-entropy."""
-        logits, labels = self.judged(self.condition(batch)).float(), batch[self.label]
+        logits, labels = self.eval_generator(self.condition(batch)).float(), batch[self.label]
         error = (logits.argmax(1) != labels).float().mean()
         return {"error": error, "cross_entropy": cross_entropy(logits, labels)}

@@ -18,7 +18,7 @@ from framework.paradigms.noise_schedules import (
     Trajectory,
     denoise,
 )
-from framework.paradigms.system import System, Terms
+from framework.paradigms.system import Losses, System
 from framework.progress import Progress
 
 MEASURED_TIMESTEPS = 8
@@ -81,7 +81,7 @@ class Diffusion(System):
         """Return the network's further inputs, beside noisy examples and timesteps, by argument name."""
         return {}
 
-    def terms(self, batch: dict[str, Any]) -> Terms:
+    def training_losses(self, batch: dict[str, Any]) -> Losses:
         """Return the loss at a random timestep for each example."""
         clean = self.example(batch)
         timesteps = torch.randint(len(self.noise_schedule), (len(clean),), device=clean.device)
@@ -98,15 +98,15 @@ class Diffusion(System):
         return self.objective.loss(predicted, clean, noise, *scales, l1_loss if self.loss_type == "l1" else mse_loss)
 
     @torch.no_grad()
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return the loss of a held-out clip at evenly spaced timesteps, with the same noise every time."""
-        batch = self.whole_frames(batch)
+        batch = self.pad_to_hop(batch)
         clean, condition = self.example(batch), self.condition(batch)
         timesteps = torch.linspace(0, len(self.noise_schedule) - 1, MEASURED_TIMESTEPS).round().long().to(clean.device)
         generator, losses = torch.Generator().manual_seed(0), []
         for timestep in timesteps:
             noise = torch.randn(clean.shape, generator=generator).to(clean)
-            losses.append(self.loss(self.judged, clean, noise, timestep.repeat(len(clean)), condition))
+            losses.append(self.loss(self.eval_generator, clean, noise, timestep.repeat(len(clean)), condition))
         return {"loss": torch.stack(losses).mean()}
 
     def clamps(self) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -121,14 +121,14 @@ class Diffusion(System):
     @torch.no_grad()
     def generate(self, batch: dict[str, Any]) -> Tensor:
         """Sample examples of the shape of the batch's."""
-        batch, way = self.whole_frames(batch), self.trajectory()
+        batch, way = self.pad_to_hop(batch), self.trajectory()
         noise = torch.randn_like(self.example(batch))
         if not noise.numel():
             return noise
         condition = self.condition(batch)
         with Progress("denoising", len(way.timesteps), "steps") as shown:
             return denoise(
-                lambda noisy, timesteps: self.judged(noisy, timesteps, **condition),
+                lambda noisy, timesteps: self.eval_generator(noisy, timesteps, **condition),
                 noise,
                 way,
                 self.objective,

@@ -40,8 +40,8 @@ def check_hooks(system: Any) -> None:
     own = type(system).__name__
     if system.automatic_optimization:
         raise InvalidTypeError(
-            f"{own} sets automatic_optimization, which systems do without: override terms(batch), or training_step "
-            "with self.update(...)"
+            f"{own} sets automatic_optimization, which systems do not use: override training_losses(batch), or "
+            "training_step with self.update(...)"
         )
     for hook, instead in NOT_CALLED.items():
         if _overrides(system, hook):

@@ -13,7 +13,7 @@ from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.paradigms.adversarial import Adversarial
 from framework.paradigms.labels import labels_of
-from framework.paradigms.system import Terms
+from framework.paradigms.system import Losses
 
 SAMPLES = 4
 """Of the energy score, for each held-out clip."""
@@ -38,7 +38,7 @@ class NoiseDriven(Adversarial):
         synthesized_label: The label of what is generated without a recording.
     """
 
-    copies: ClassVar[bool] = False
+    reconstructs_input: ClassVar[bool] = False
     monitor: ClassVar[str] = "validation/energy_score"
 
     weight_decay = 0.0
@@ -105,23 +105,23 @@ class NoiseDriven(Adversarial):
         """
         return one_hot(labels_of(batch, self.label, self.num_classes), self.num_classes).to(self.device, torch.float32)
 
-    def judge(self, name: str, example: Tensor, batch: dict[str, Any]) -> DiscriminatorOutput:
-        """Return what a discriminator makes of examples, and of their labels if it is told them."""
+    def discriminate(self, name: str, example: Tensor, batch: dict[str, Any]) -> DiscriminatorOutput:
+        """Run one discriminator; one with a `label` layer also receives the one-hot labels."""
         if getattr(self.discriminators[name], "label", None) is None:
-            return super().judge(name, example, batch)
+            return super().discriminate(name, example, batch)
         return self.discriminators[name](example, self.one_hot(batch))
 
-    def analyse(self, audio: Tensor) -> dict[str, Any]:
+    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
         label = {self.label: torch.tensor([self.synthesized_label], device=audio.device)} if self.label else {}
-        return super().analyse(audio) | {"key": [""]} | label
+        return super().batch_from_audio(audio) | {"key": [""]} | label
 
     @torch.no_grad()
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return the energy score of a held-out clip."""
         several = {n: v.expand(SAMPLES, *v.shape[1:]) for n, v in batch.items() if isinstance(v, Tensor)}
         made = self.synthesize(several | {"key": batch["key"] * SAMPLES})
-        real = self.truth(batch)[..., : made.shape[-1]]
+        real = self.reference(batch)[..., : made.shape[-1]]
         mels = self.front_end(torch.cat([real, made[..., : real.shape[-1]]])).flatten(1)
         neper = self.preset.scale / (1.0 if self.preset.log == "e" else math.log(10))
         distances = torch.cdist(mels, mels) / mels.shape[1] ** 0.5 / neper

@@ -33,54 +33,56 @@ from framework.traits import Trait
 LONG = 30.0
 """Seconds from which on a network that can generates a recording piece by piece."""
 
-Terms = dict[str, Tensor]
-"""Loss terms by name, unweighted scalars in float32."""
+Losses = dict[str, Tensor]
+"""Losses by name, unweighted scalars in float32."""
+Terms = Losses
+"""Former name of `Losses`."""
 
 
 class System(Hyperparameters, LightningModule):
-    """A generator of audio with its training recipe; an experiment is a subclass of one.
+    """A generator of audio with its training recipe; an experiment is a subclass.
 
-    A paradigm says by `terms` (or, where networks take turns, by `training_step`) what is minimised. Each named term
-    is weighted by the hyperparameter `<name>_weight`, if there is one, and logged, unweighted, under its name. Networks
-    and losses are chosen by overriding a `build_*` method.
+    A subclass builds its networks and losses in `build_*` methods and defines what is minimised in `training_losses`,
+    or in `training_step` if several networks are updated alternately. Each loss is logged unweighted under its name and
+    multiplied by the hyperparameter `<name>_weight`, if there is one.
 
-    What is trained on and generated is an `example`: audio, unless a system says otherwise and how to `render` one.
+    Systems train on and generate examples: audio, unless a subclass overrides `example` and `render`.
 
-    Random numbers are a function of the seed, the step and the rank (of the seed and the batch in a validation), never
-    of what came before: plain `torch.rand` in a step resumes exactly.
+    The random state is set from the seed, the step and the rank before every training step (from the seed and the batch
+    in a validation), so that resuming is exact, also for plain `torch.rand` in a step.
 
     Args:
-        data: Data module that the experiment trains and is judged on.
-        mel: Name of the pinned mel front end (see `framework/audio/mel.py`): what conditions a system that is
-            conditioned on mels, and what all of them are drawn and measured by.
-        ema_decay: Decay of the exponential moving average of the generator's weights that is judged and listened to
-            instead of the last ones; 0 keeps none.
+        data: Data module that the experiment is trained and evaluated on.
+        mel: Name of the mel front end (see `framework/audio/mel.py`). It computes the mels of systems that are
+            conditioned on them, and the pictures and metrics of all systems.
+        ema_decay: Decay of the exponential moving average (EMA) of the generator's weights, which is used in validation
+            and synthesis; 0 uses the weights themselves.
         learning_rate: Learning rate of the AdamW optimisers, one for each network.
         betas: Decay rates of AdamW's moments.
-        weight_decay: AdamW's weight decay; 0 makes it Adam.
+        weight_decay: Weight decay of AdamW; 0 is Adam.
         learning_rate_decay: Factor on the learning rate after each epoch, or after `decay_steps`.
         decay_steps: Steps between two decays of the learning rate; 0 for an epoch.
-        warmup_steps: Steps over which the learning rate rises linearly at first.
-        schedule: Whether the learning rate decays exponentially, or as half a cosine to 0 at `max_steps`.
-        gradient_clip: Largest norm of each network's gradient; 0 leaves it.
+        warmup_steps: First steps, over which the learning rate rises linearly.
+        schedule: `exponential` decay of the learning rate, or a half `cosine` to 0 at `max_steps`.
+        gradient_clip: Maximum norm of each network's gradient; 0 does not clip.
         accumulate_grad_batches: Micro-batches that a device divides its share of a batch into, to save memory. The
             gradients are those of the whole batch, except that batch normalisation sees one micro-batch at a time.
-        compile_networks: Whether torch.compile translates the networks; checkpoints are the same.
-        skipped_limit: How many steps in a row may be left out because a gradient is not finite.
-        stall_minutes: How long a step, or a held-out clip, may take before the run is ended; 0 for ever.
+        compile_networks: Compile the networks with torch.compile; checkpoints are the same.
+        skipped_limit: Number of consecutive steps that may be skipped because a gradient is not finite.
+        stall_minutes: Time that a step or a held-out clip may take before the run is ended; 0 for no limit.
         max_steps: Training steps; one step is one generator update.
         val_check_interval: Steps between two validations, each with audio.
-        precision: Arithmetic of the networks; losses are computed in float32 always.
+        precision: Precision of the networks; losses are always computed in float32.
         seed: Seed of the weights, the data order and the crops.
     """
 
-    judging: ClassVar[tuple[str, ...]] = ("copies", "monitor", "traits")
-    copies: ClassVar[bool] = True
-    """Whether `synthesize` gives the very clip of the batch again, so that a distance to it means something."""
+    not_in_identity: ClassVar[tuple[str, ...]] = ("reconstructs_input", "monitor", "traits")
+    reconstructs_input: ClassVar[bool] = True
+    """Whether the output reconstructs the input clip. If False, sample-wise distances are not reported."""
     monitor: ClassVar[str] = "validation/log_mel_error"
-    """What the best checkpoint is chosen by; lower is better."""
+    """Metric that the best checkpoint is chosen by; lower is better."""
     traits: ClassVar[tuple[Trait, ...]] = ()
-    """What `describe` says of an example; these are then the metrics of an evaluation, in place of audio's."""
+    """Properties of an example that `describe` returns; an evaluation reports them instead of metrics of audio."""
 
     data: type[LightningDataModule]
     mel: str = "hifigan_22k"
@@ -107,8 +109,8 @@ class System(Hyperparameters, LightningModule):
         # Networks that take turns need it, and one way of updating is enough for all.
         self.automatic_optimization = False
         self.network_optimizers = NetworkOptimizers(self)
-        self.not_finite: Terms = {}
-        self.step_output: Terms = {}
+        self.not_finite: Losses = {}
+        self.step_output: Losses = {}
         self.preset = preset(self.mel)
         self.front_end = MelSpectrogram(self.preset)
         self.generator = self.build_generator()
@@ -149,13 +151,13 @@ class System(Hyperparameters, LightningModule):
         return any(True for _ in self.generator.parameters())
 
     @property
-    def judged(self) -> nn.Module:
-        """The generator that is judged and listened to."""
+    def eval_generator(self) -> nn.Module:
+        """The generator of validation and synthesis: the averaged weights if `ema_decay` is set, else the generator."""
         return self.averaged_generator if self.ema_decay else self.generator
 
     @property
     def network(self) -> Any:
-        """The generator that is judged, unwrapped: for what else it has than its output."""
+        """`eval_generator` without its wrapper, for its attributes."""
         return self.averaged_generator.module if self.ema_decay else self.generator
 
     def setup(self, stage: str) -> None:
@@ -208,16 +210,16 @@ class System(Hyperparameters, LightningModule):
         """Return what the generator is given: the log-mel `(batch, mels, frames)` of the audio `(batch, 1, time)`."""
         return self.front_end(batch["audio"])
 
-    def terms(self, batch: dict[str, Any]) -> Terms:
+    def training_losses(self, batch: dict[str, Any]) -> Losses:
         """Return the loss terms of a batch, unweighted."""
-        raise NotImplementedError(f"{type(self).__name__} has no terms()")
+        raise NotImplementedError(f"{type(self).__name__} has no training_losses()")
 
-    def training_step(self, batch: dict[str, Any], batch_index: int) -> Terms:
+    def training_step(self, batch: dict[str, Any], batch_index: int) -> Losses:
         """Update the generator on the loss terms of a batch; return its weighted loss as `loss`."""
-        self.update("generator", [lambda part=part: self.terms(part) for part in self.parts(batch)])
+        self.update("generator", [lambda part=part: self.training_losses(part) for part in self.micro_batches(batch)])
         return dict(self.step_output)
 
-    def parts(self, batch: dict[str, Any], name: str = "accumulate_grad_batches") -> list[dict[str, Any]]:
+    def micro_batches(self, batch: dict[str, Any], name: str = "accumulate_grad_batches") -> list[dict[str, Any]]:
         """Cut a batch into as many equal parts as the hyperparameter of this name says.
 
         Raises:
@@ -228,11 +230,11 @@ class System(Hyperparameters, LightningModule):
             raise InvalidValueError(f"{name} = {parts} does not divide a device's share of the batch, {share}")
         return split(batch, share // parts)
 
-    def weight(self, name: str) -> float:
+    def loss_weight(self, name: str) -> float:
         """Return the weight of a named loss term."""
         return getattr(self, f"{name}_weight", 1.0)
 
-    def update(self, name: str, parts: Sequence[Callable[[], Terms]]) -> None:
+    def update(self, name: str, parts: Sequence[Callable[[], Losses]]) -> None:
         """Backpropagate the weighted sum of a network's losses over all parts of a batch and step its optimiser.
 
         The gradient is averaged over devices once, behind the last part. Where its norm is not finite on any of them,
@@ -244,7 +246,7 @@ class System(Hyperparameters, LightningModule):
         """
         network = self.networks()[name]
         self.network_optimizers.zero_grad(name)
-        logged: Terms = {}
+        logged: Losses = {}
         modules = [m for n in self.networks().values() for m in n.modules()] if len(parts) > 1 else []
         buffers = [b for m in modules if isinstance(m, SpectralNorm) for b in m.buffers()]
         begun = [buffer.clone() for buffer in buffers]
@@ -253,17 +255,17 @@ class System(Hyperparameters, LightningModule):
             for buffer, value in zip(buffers, begun, strict=True):
                 buffer.copy_(value)
             terms = make_terms()
-            terms[name] = torch.stack([self.weight(n) * term for n, term in terms.items()]).sum()
+            terms[name] = torch.stack([self.loss_weight(n) * term for n, term in terms.items()]).sum()
             self.manual_backward(terms[name] / len(parts))
             for term, value in terms.items():
                 logged[term] = logged.get(term, 0.0) + value.detach() / len(parts)
         getattr(self.trainer.strategy, "average_gradients", lambda network: None)(network)
-        self.descend(name, network)
+        self.step_optimizer(name, network)
         self.log_dict({f"train/{term}": value for term, value in logged.items()}, prog_bar=True)
         if name == "generator":
             self.step_output = {"loss": logged[name]}
 
-    def descend(self, name: str, network: nn.Module) -> None:
+    def step_optimizer(self, name: str, network: nn.Module) -> None:
         """Step the optimiser of a network with its gradient, clipped to `gradient_clip`, and log norm and rate.
 
         The step is skipped, on every device alike, where the norm of the gradient is not finite.
@@ -323,7 +325,8 @@ class System(Hyperparameters, LightningModule):
         if (steps := self.global_step - getattr(self, "step_before", self.global_step - 1)) != 1:
             raise InvalidTypeError(
                 f"{type(self).__name__}.training_step made {steps} optimiser steps that count as steps of the training "
-                "and has to make one: call self.update(name, ...) for each network, or override terms(batch) instead"
+                "and has to make one: call self.update(name, ...) for each network, or override "
+                "training_losses(batch) instead"
             )
         advance = getattr(self.trainer.datamodule, "advance", None)  # type: ignore[attr-defined]
         if advance is not None:
@@ -338,13 +341,13 @@ class System(Hyperparameters, LightningModule):
 
     def generate(self, batch: dict[str, Any]) -> Tensor:
         """Return an example of the network's own, from what `condition` finds in a batch."""
-        batch, network = self.whole_frames(batch), self.network
+        batch, network = self.pad_to_hop(batch), self.network
         if not isinstance(network, Vocoder):
-            return self.judged(self.condition(batch))
+            return self.eval_generator(self.condition(batch))
         if type(self).condition is System.condition and batch["audio"].shape[-1] > LONG * self.preset.sample_rate:
             return torch.cat(list(network.stream(self.front_end.pieces(batch["audio"]))), dim=-1)
         mel = self.condition(batch)
-        return (network.prepared() if mel.device.type == "cpu" else self.judged)(mel)
+        return (network.prepared() if mel.device.type == "cpu" else self.eval_generator)(mel)
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
         """Return the audio `(batch, 1, time)` of an example."""
@@ -356,7 +359,7 @@ class System(Hyperparameters, LightningModule):
         return self.cut(self.render(self.generate(batch), batch), batch)
 
     @torch.no_grad()
-    def truth(self, batch: dict[str, Any]) -> Tensor:
+    def reference(self, batch: dict[str, Any]) -> Tensor:
         """Return a batch's own audio `(batch, 1, time)`, rendered where it has none."""
         return batch["audio"] if "audio" in batch else self.render(self.example(batch), batch)
 
@@ -364,7 +367,7 @@ class System(Hyperparameters, LightningModule):
         """Write what is generated for a batch of one as a recording; a system adds files of its own beside it."""
         save_audio(path, self.synthesize(batch)[0], self.preset.sample_rate)
 
-    def whole_frames(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def pad_to_hop(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return a batch whose audio, if it has some, is padded to whole frames of the mel."""
         if "audio" not in batch:
             return batch
@@ -379,11 +382,11 @@ class System(Hyperparameters, LightningModule):
         """Return pictures by title of a generated example beside a real one, other than log-mels of audio."""
         return {}
 
-    def analyse(self, audio: Tensor) -> dict[str, Any]:
+    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch with all that `condition` needs."""
         return {"audio": audio}
 
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return numbers of a held-out clip beside its distances, such as a likelihood; lower is better."""
         return {}
 
@@ -415,7 +418,7 @@ class System(Hyperparameters, LightningModule):
         clips = [self.clip(part) for part in split(batch, 1)]
         for clip in clips:
             values = {name: float(value) for name, value in clip["measures"].items()}
-            if clip["copies"]:
+            if clip["reconstructs_input"]:
                 fake, real = clip["fake"][None], clip["real"][None]
                 values["log_mel_error"] = log_mel_error(fake, real, self.preset)
                 values["stft_distance"] = stft_distance(fake, real)
@@ -428,12 +431,12 @@ class System(Hyperparameters, LightningModule):
         generated = self.generate(batch)
         return {
             "key": batch["key"][0],
-            "real": self.truth(batch)[0],
+            "real": self.reference(batch)[0],
             "fake": self.cut(self.render(generated, batch), batch)[0],
             "pictures": self.pictures(generated, self.example(batch)),
             "sample_rate": self.preset.sample_rate,
             "preset": self.preset,
-            "copies": self.copies,
+            "reconstructs_input": self.reconstructs_input,
             "measures": self.measure(batch),
         }
 

@@ -49,8 +49,8 @@ class AudioSamples(L.Callback):
     """Makes the first held-out clips heard and seen after every validation, in files and on W&B.
 
     A validation step returns `{"key", "real" (1, time), "fake" (1, time), "pictures", "sample_rate", "preset",
-    "copies", "measures"}`. Under `<folder>/<key>/` come `truth.wav` once and `step_00001000.wav` with its `.png`,
-    generated beside true, and the pictures each time.
+    "reconstructs_input", "measures"}`. `truth.wav` is written once to `<folder>/<key>/`; at every validation
+    `step_00001000.wav`, a `.png` of generated and true audio, and the pictures are added.
 
     Args:
         folder: The run's audio folder.

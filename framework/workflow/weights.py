@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from framework.export.release import load_judged
+from framework.export.release import load_eval_weights
 from framework.runs.checkpoints import is_ours, load_weights_of, read_checkpoint
 from framework.runs.importers import load_official
 
@@ -22,7 +22,7 @@ def load_into(system: Any, path: str | Path) -> int:
     if is_ours(checkpoint):
         load_weights_of(checkpoint, system, path)
     elif "released" in checkpoint:
-        load_judged(system, checkpoint, path)
+        load_eval_weights(system, checkpoint, path)
     else:
         load_official(system.generator, path)
     return int(checkpoint.get("global_step", 0))

@@ -35,7 +35,7 @@ class Fake(nn.Module):
         super().__init__()
         self.generator, self.discriminators = generator, nn.ModuleDict(discriminators)
 
-    def terms(self, batch):
+    def training_losses(self, batch):
         return {"loss": self.generator(batch["audio"]).mean()}
 
 

@@ -54,7 +54,7 @@ class Killed(System):
             file.write(" ".join([str(self.global_step), *batch["key"], *map(str, starts)]) + "\\n")
         super().training_step(batch, index)
 
-    def terms(self, batch):
+    def training_losses(self, batch):
         return {"l1": (self.generator(self.condition(batch)) - batch["audio"]).abs().mean()}
 '''
 

@@ -49,7 +49,7 @@ class Half(System):
 class Own(Half):
     """The same, but not meant as copies."""
 
-    copies = False
+    reconstructs_input = False
 
 
 class Plain(Own):

@@ -94,7 +94,7 @@ def test_a_classifier_is_judged_by_what_it_tells_wrong_and_heard_as_it_is():
     assert system.measure(batch)["error"] == 0
     assert system.measure(batch | {"instrument": torch.tensor([4])})["error"] == 1
     assert torch.equal(system.synthesize(batch), batch["audio"])
-    assert system.terms(batch)["cross_entropy"] < 1e-3
+    assert system.training_losses(batch)["cross_entropy"] < 1e-3
 
 
 def test_the_classifier_is_trained_once_and_hears_clips_of_any_length_and_rate(tmp_path, monkeypatch):

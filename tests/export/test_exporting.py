@@ -45,7 +45,7 @@ def test_onnx_makes_the_networks_audio_of_a_length_that_was_not_exported(tmp_pat
     assert session.get_modelmeta().custom_metadata_map["ostinato"] == '{"step": 3}'
     mel = torch.randn(3, 80, 71)
     (audio,) = session.run(["audio"], {"mel": mel.numpy()})
-    torch.testing.assert_close(torch.from_numpy(audio), system.judged(mel), atol=1e-6, rtol=0)
+    torch.testing.assert_close(torch.from_numpy(audio), system.eval_generator(mel), atol=1e-6, rtol=0)
 
 
 @torch.no_grad()
@@ -54,7 +54,7 @@ def test_the_shortest_mel_that_it_says_is_one_of_its_lengths(tmp_path):
     exported = program(system)
     FORMATS["torch"].write(exported, traced(exported), path, "{}")
     mel = torch.randn(1, 80, SHORTEST)
-    torch.testing.assert_close(FORMATS["torch"].read(path)((mel,)), system.judged(mel), atol=1e-5, rtol=0)
+    torch.testing.assert_close(FORMATS["torch"].read(path)((mel,)), system.eval_generator(mel), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -65,7 +65,7 @@ def test_a_denoising_network_is_a_program_with_its_level_and_mel(tmp_path):
     FORMATS["torch"].write(exported, traced(exported), path, "{}")
     inputs = torch.randn(1, 1, 33 * 256), torch.tensor([7.5]), torch.rand(1, 80, 33)
     audio = FORMATS["torch"].read(path)(inputs)
-    torch.testing.assert_close(audio, system.judged(*inputs), atol=1e-5, rtol=0)
+    torch.testing.assert_close(audio, system.eval_generator(*inputs), atol=1e-5, rtol=0)
 
 
 @torch.no_grad()
@@ -101,7 +101,7 @@ def test_neither_is_one_that_makes_what_is_no_number_at_any_length(place):
     system, calls = Tiny().eval(), iter(range(9))
 
     def run(inputs):
-        audio = system.judged(*inputs)
+        audio = system.eval_generator(*inputs)
         return audio * float("nan") if next(calls) == place else audio
 
     with pytest.raises(ExportError, match="other audio than the network: nan dB, differences up to nan"):

@@ -17,7 +17,7 @@ from framework.generators.fourier import SpectrumEncoder
 from framework.generators.vocos import VocosDecoder
 from framework.losses.balancer import Balancer
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
-from framework.paradigms.adversarial import Turn
+from framework.paradigms.adversarial import StepState
 from framework.runs.importers import load_official
 
 
@@ -157,9 +157,9 @@ def test_fewer_codebooks_are_a_lower_bitrate(codec):
 
 def test_training_has_the_terms_of_its_recipe_and_reaches_encoder_and_codes(codec):
     system = type(codec)().train()
-    turn = Turn(system, {"audio": 0.1 * torch.randn(4, 1, 1200), "key": list("abcd")})
-    terms = turn.generator_terms()
-    sum(system.weight(name) * term for name, term in terms.items()).backward()
+    audio = 0.1 * torch.randn(4, 1, 1200)
+    terms = system.generator_losses(StepState({"audio": audio, "key": list("abcd")}, audio))
+    sum(system.loss_weight(name) * term for name, term in terms.items()).backward()
     assert {"commitment", "mel"} < set(terms)
     encoder, decoder = system.generator.encoder, system.generator.decoder
     for network in (encoder, decoder, *system.generator.quantiser.layers[:1]):

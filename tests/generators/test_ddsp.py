@@ -140,7 +140,7 @@ def test_a_sawtooth_is_learnt():
     optimizer = torch.optim.Adam(system.generator.parameters(), 2e-2)
     losses = []
     for _ in range(40):
-        loss = system.terms(batch)["spectral"]
+        loss = system.training_losses(batch)["spectral"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -160,7 +160,7 @@ def test_synthesis_is_as_long_as_the_audio_and_silent_for_silence(kind):
     for f0 in (0.0, 440.0):
         silent = system.synthesize({"audio": torch.zeros_like(audio), "f0": torch.full((1, 157), f0)})
         assert silent.isfinite().all()
-    system.terms({"audio": torch.zeros(1, 1, 6400), "f0": torch.zeros(1, 100)})["spectral"].backward()
+    system.training_losses({"audio": torch.zeros(1, 1, 6400), "f0": torch.zeros(1, 100)})["spectral"].backward()
     assert all(p.grad is None or p.grad.isfinite().all() for p in system.generator.parameters())
 
 
@@ -226,15 +226,15 @@ def test_training_takes_note_of_the_loudness_and_a_recording_is_brought_to_it(mo
     mean = total / count
     monkeypatch.setattr("framework.generators.ddsp.system.track_pitch", lambda *_: torch.full((1, 250), 200.0))
     quiet = tone(200, -40)
-    batch = system.analyse(quiet)
+    batch = system.batch_from_audio(quiet)
     assert batch["loudness"].mean().item() == pytest.approx(mean, abs=1)
     again = Small(match_loudness=False, pitch_shift=12.0)
     again.load_state_dict(system.state_dict())
     assert again.loudness_moments.tolist() == [count, total, squares]
-    batch = again.analyse(quiet)
+    batch = again.batch_from_audio(quiet)
     torch.testing.assert_close(batch["loudness"], again.loudness(quiet)[:, :250])
     assert (batch["f0"] == 400).all()
-    assert system.synthesize(system.analyse(torch.zeros(1, 1, 16000))).isfinite().all()
+    assert system.synthesize(system.batch_from_audio(torch.zeros(1, 1, 16000))).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -269,7 +269,7 @@ def test_the_port_trains_with_its_own_loudness(changes):
     system = SmallPort(**changes)
     batch = {"audio": tone(300, -10)[..., :16_000], "f0": torch.full((1, 100), 300.0)}
     assert system.synthesize(batch).shape == (1, 1, 16_000)
-    system.terms(batch)["spectral"].backward()
+    system.training_losses(batch)["spectral"].backward()
     assert all(p.grad.isfinite().all() for p in system.generator.parameters())
     assert system.condition(batch)["loudness"].shape == (1, 100)
     with pytest.raises(ValueError, match="no encoder"):

@@ -45,7 +45,7 @@ def test_labels_choose_and_are_checked():
     noisy, timesteps = torch.randn(1, 1, 64), torch.tensor([3.0])
     outputs = [system.generator(noisy, timesteps, labels=torch.tensor([label])) for label in (0, 1)]
     assert not torch.allclose(*outputs)
-    assert system.analyse(torch.zeros(1, 1, 64))["instrument"].tolist() == [2]
+    assert system.batch_from_audio(torch.zeros(1, 1, 64))["instrument"].tolist() == [2]
     with pytest.raises(ValueError, match=r"instrument \[3\]: the networks have 3"):
         system.condition({"instrument": torch.tensor([3])})
 

@@ -6,14 +6,13 @@ import pytest
 import torch
 import yaml
 
-from framework.export.release import load_judged, release
+from framework.export.release import load_eval_weights, release
 from framework.generators.codecs.dac import DAC
 from framework.generators.codecs.vae import VAE
 from framework.generators.latent.code_language_model import CodeLanguageModel, PromptError
 from framework.generators.latent.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
 from framework.generators.latent.latent_diffusion import LatentDiffusion
 from framework.generators.latent.pretrained import NotTrainedError, Pretrained
-from framework.paradigms.adversarial import Turn
 from framework.release import Released, load
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.finding import runs_in
@@ -86,7 +85,7 @@ def batch(time=320, clips=2):
 
 def test_the_vae_codes_means_and_pays_for_what_it_tells():
     system = TinyVAE().train()
-    terms = Turn(system, batch(1600)).generator_terms()
+    terms = system.training_losses(batch(1600))
     assert set(terms) == {"mel", "divergence"}
     mean, deviation = system.generator.posterior(system.generator.encoder(batch()["audio"]))
     normal = torch.distributions.Normal(0.0, 1.0)
@@ -128,7 +127,7 @@ def test_latent_diffusion_sees_normalised_latents_and_makes_audio(runs):
         system.render(system.example(clips), clips)[..., :333], vae.generate(clips), atol=1e-5, rtol=0
     )
     assert torch.equal(system.standard.mean, before)
-    system.terms(batch())["denoising"].backward()
+    system.training_losses(batch())["denoising"].backward()
     assert all(p.grad is None for p in system.latents.network.parameters())
     assert system.eval().synthesize(clips).shape == (2, 1, 333)
     assert system.resolved()["autoencoder"] == vae.fingerprint()
@@ -142,7 +141,7 @@ def test_held_out_clips_are_generated_and_measured(runs, system, folder):
     output = made.clip(clip)
     assert output["real"].shape == output["fake"].shape == (1, 330)
     assert made.monitor.removeprefix("validation/") in output["measures"]
-    assert not output["copies"]
+    assert not output["reconstructs_input"]
 
 
 def test_what_stands_on_another_autoencoder_is_refused(runs):
@@ -180,7 +179,11 @@ def test_a_release_has_its_autoencoder_in_it(runs, tmp_path, cls, source, target
 
     def made(of):
         torch.manual_seed(1)
-        return of.synthesize(clips["audio"]) if isinstance(of, Released) else of.synthesize(of.analyse(clips["audio"]))
+        return (
+            of.synthesize(clips["audio"])
+            if isinstance(of, Released)
+            else of.synthesize(of.batch_from_audio(clips["audio"]))
+        )
 
     # Folding the weight normalisation changes the autoencoder's last bits; its codes stay.
     torch.testing.assert_close(made(load(whole)), made(system), atol=1e-5, rtol=0)
@@ -188,12 +191,12 @@ def test_a_release_has_its_autoencoder_in_it(runs, tmp_path, cls, source, target
     for file in (whole, alone):
         other = cls(autoencoder=str(file)).eval()
         assert other.resolved() == system.resolved()
-        load_judged(other, read_checkpoint(whole), whole)
+        load_eval_weights(other, read_checkpoint(whole), whole)
         torch.testing.assert_close(made(other), made(system), atol=1e-5, rtol=0)
         other.on_load_checkpoint(checkpoint)
     assert read_checkpoint(whole)["hyper_parameters"]["autoencoder"] == str(whole)
     judged = source()
-    load_judged(judged, read_checkpoint(alone), alone)
+    load_eval_weights(judged, read_checkpoint(alone), alone)
     assert judged.fingerprint() == autoencoder.fingerprint() == load(alone).system.fingerprint()
 
 
@@ -257,12 +260,12 @@ def test_codes_are_learnt_measured_and_continued(runs):
     plain = TinyModel(autoencoder=target)
     for head in plain.generator.heads:
         torch.nn.init.zeros_(head.weight)
-    assert plain.terms(clips)["nll"].item() == pytest.approx(math.log(10))
+    assert plain.training_losses(clips)["nll"].item() == pytest.approx(math.log(10))
     assert plain.measure(batch(16 * 25))["bits_per_code"].item() == pytest.approx(math.log2(10), rel=1e-5)
     optimizer = torch.optim.Adam(system.generator.parameters(), 3e-3)
     for _ in range(150):
         optimizer.zero_grad()
-        loss = system.terms(clips)["nll"]
+        loss = system.training_losses(clips)["nll"]
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.05

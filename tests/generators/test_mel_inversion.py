@@ -80,7 +80,7 @@ def test_training_brings_magnitudes_nearer():
     optimizer = torch.optim.AdamW(system.parameters(), lr=3e-3)
     seen = []
     for _ in range(40):
-        loss = torch.stack(list(system.terms({"audio": audio}).values())).sum()
+        loss = torch.stack(list(system.training_losses({"audio": audio}).values())).sum()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -94,11 +94,11 @@ def test_training_sees_frames_of_the_recording_and_none_of_its_reflection(mel):
     system.trained.register_forward_pre_hook(lambda network, arguments: given.append(arguments[0]))
     hop = system.preset.hop_length
     recording = 0.1 * torch.randn(1, 1, 40 * hop)
-    system.terms({"audio": recording[..., 10 * hop : 24 * hop]})
+    system.training_losses({"audio": recording[..., 10 * hop : 24 * hop]})
     whole = system.front_end(recording)[..., 10 : 25 if system.preset.padding == "center" else 24]
     torch.testing.assert_close(given[0], whole[..., 2:-2], atol=1e-4, rtol=0)
     with pytest.raises(InvalidValueError, match=r"too short: set --data.segment to at least 1280"):
-        system.terms({"audio": recording[..., : (4 if system.preset.padding == "same" else 3) * hop]})
+        system.training_losses({"audio": recording[..., : (4 if system.preset.padding == "same" else 3) * hop]})
 
 
 def test_losses_are_the_terms_of_the_stft_loss():

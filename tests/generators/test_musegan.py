@@ -165,11 +165,11 @@ def test_the_critic_that_sees_edges_sees_where_notes_begin_and_end():
 def test_a_window_is_trained_on_measured_seen_heard_and_written(tmp_path):
     system = Tiny().eval()
     batch = system.stand_in()
-    assert set(system.terms(batch)) == {"adversarial", "feature_matching"}
+    assert set(system.training_losses(batch)) == {"adversarial", "feature_matching"}
     measures = system.measure(batch)
     assert {"energy_score", "empty_bars", "tonal_distance_real"} <= set(measures)
     assert system.pictures(system.example(batch), system.example(batch))["pianoroll"].size[0] == 64 * 8
-    system.write(system.analyse(torch.zeros(1, 1, 1)), tmp_path / "song.wav")
+    system.write(system.batch_from_audio(torch.zeros(1, 1, 1)), tmp_path / "song.wav")
     assert (tmp_path / "song.wav").stat().st_size > 64 / 4 * 60 / 90 * 22050
     tracks = mido.MidiFile(tmp_path / "song.mid").tracks
     assert [track.name for track in tracks] == ["soprano", "alto", "tenor", "bass"]
@@ -189,7 +189,7 @@ def test_experiments_have_the_official_sizes_and_say_what_does_not_fit():
     with pytest.raises(ValueError, match="the tracks are"):
         find("musegan_hybrid")(given="trumpet")
     with pytest.raises(ValueError, match="accompanied FILE"):
-        find("ablations.musegan_with_piano")().analyse(torch.zeros(1, 1, 1))
+        find("ablations.musegan_with_piano")().batch_from_audio(torch.zeros(1, 1, 1))
 
 
 def test_a_track_is_accompanied_from_its_first_bar_on(tmp_path):
@@ -199,6 +199,6 @@ def test_a_track_is_accompanied_from_its_first_bar_on(tmp_path):
     file.instruments.append(piano)
     file.write(str(tmp_path / "pickup.mid"))
     system = find("ablations.musegan_with_piano")(accompanied=str(tmp_path / "pickup.mid"))
-    roll = system.analyse(torch.zeros(1, 1, 1))["pianoroll"][0, system.given_track]
+    roll = system.batch_from_audio(torch.zeros(1, 1, 1))["pianoroll"][0, system.given_track]
     assert roll[0].nonzero().tolist() == [[61 - system.grid.lowest]]
     assert roll.any(-1).nonzero()[-1] >= system.grid.beat_steps * 15

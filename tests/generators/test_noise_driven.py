@@ -170,8 +170,8 @@ def test_a_system_trains_is_judged_and_is_heard(system, values):
     out = made.clip(clip)
     assert out["fake"].shape == (1, 16_384)
     assert out["measures"]["energy_score"] > 0
-    assert not out["copies"]
-    assert made.synthesize(made.analyse(torch.zeros(1, 1, 1000))).shape == (1, 1, 1000)
+    assert not out["reconstructs_input"]
+    assert made.synthesize(made.batch_from_audio(torch.zeros(1, 1, 1000))).shape == (1, 1, 1000)
     if system is SpecGAN:
         assert made.image.mean.abs().min() > 0
         assert "image.mean" in made.state_dict()
@@ -192,7 +192,7 @@ def test_a_discriminator_from_the_shelf_judges_beside_one_that_is_told_the_label
         system.discriminators["waveform"].label.weight[:, 2] = 2.0
         system.eval()
         told, alone = (
-            [system.judge(name, batch["audio"], given)[0][0] for given in (batch, other)]
+            [system.discriminate(name, batch["audio"], given)[0][0] for given in (batch, other)]
             for name in ("waveform", "scales")
         )
     assert not torch.allclose(*told)
@@ -255,7 +255,7 @@ def test_pianorolls_are_images_whose_notes_are_played():
     assert soprano == [Note(3, 4, 69), Note(7, 2, 70)]
     assert bass == [Note(60, 4, 60)]
     batch = system.stand_in()
-    assert torch.isfinite(system.terms(batch)["adversarial"])
+    assert torch.isfinite(system.training_losses(batch)["adversarial"])
     audio = system.render(image, batch)[0, 0]
     assert audio.shape == (round(64 * 60 / 1200 * 22_050),)
     assert audio[: round(2.9 / 20 * 22_050)].abs().max() < 1e-3 < audio[round(3.5 / 20 * 22_050) :].abs().max()

@@ -88,6 +88,6 @@ def test_every_head_is_as_long_as_the_audio(head, padding):
 
 def test_discriminators_are_weighted_as_the_official_code_means_them():
     system = Vocos(**SMALL)
-    assert system.weight("discriminator/multi_period") == system.weight("multi_period") == 0.2
-    assert system.weight("discriminator/multi_resolution") == pytest.approx(0.1 / 3)
-    assert system.weight("mel") == 45.0
+    assert system.loss_weight("discriminator/multi_period") == system.loss_weight("multi_period") == 0.2
+    assert system.loss_weight("discriminator/multi_resolution") == pytest.approx(0.1 / 3)
+    assert system.loss_weight("mel") == 45.0

@@ -44,7 +44,7 @@ def test_levels_see_what_is_above_them_and_earlier(tiny):
     assert condition["segments"].shape == (1, 18, 24, 12)
     hidden = Tiny(masked=1.0).train().condition(batch)["background"]
     assert (hidden == -1).all()
-    assert set(tiny.terms(batch)) == {"denoising"}
+    assert set(tiny.training_losses(batch)) == {"denoising"}
 
 
 def test_what_is_known_stays_and_the_rest_depends_on_it(tiny):

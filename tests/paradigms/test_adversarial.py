@@ -58,10 +58,10 @@ def test_discriminators_in_bf16_give_nearly_the_same_gradients_and_leave_the_res
                 lambda *arguments: seen.add(arguments[-1].dtype)
             )
             system.generator.register_forward_hook(lambda *arguments: seen.add(arguments[-1].dtype))
-        descend = system.descend
-        system.descend = lambda name, network, descend=descend, bf16=bf16: (
+        step_optimizer = system.step_optimizer
+        system.step_optimizer = lambda name, network, step_optimizer=step_optimizer, bf16=bf16: (
             gradients.update({(name, bf16): torch.cat([p.grad.flatten() for p in network.parameters()]).clone()}),
-            descend(name, network),
+            step_optimizer(name, network),
         )
         train(system, 1)
         assert {p.dtype for p in system.parameters()} == {torch.float32}
@@ -95,14 +95,14 @@ def test_only_the_right_network_changes_in_its_step():
 
         return name, changed
 
-    descend = system.descend
+    step_optimizer = system.step_optimizer
 
     def watched(name, *rest):
         before = [watch(system.generator, "generator"), watch(system.discriminators, "discriminator")]
-        descend(name, *rest)
+        step_optimizer(name, *rest)
         changes.append((name, [n for n, changed in before if changed()]))
 
-    system.descend = watched
+    system.step_optimizer = watched
     train(system, 1)
     assert changes == [("discriminator", ["discriminator"]), ("generator", ["generator"])]
 
@@ -110,8 +110,8 @@ def test_only_the_right_network_changes_in_its_step():
 def test_one_step_is_one_generator_update():
     system = make()
     updates = []
-    descend = system.descend
-    system.descend = lambda *a: (updates.append(a[0]), descend(*a))
+    step_optimizer = system.step_optimizer
+    system.step_optimizer = lambda *a: (updates.append(a[0]), step_optimizer(*a))
     trainer = train(system, 5)
     assert trainer.global_step == 5
     assert updates.count("generator") == updates.count("discriminator") == 5
@@ -120,8 +120,8 @@ def test_one_step_is_one_generator_update():
 def test_discriminators_wait_for_their_start():
     system = make(adversarial_start=2)
     names = []
-    descend = system.descend
-    system.descend = lambda *a: (names.append(a[0]), descend(*a))
+    step_optimizer = system.step_optimizer
+    system.step_optimizer = lambda *a: (names.append(a[0]), step_optimizer(*a))
     train(system, 3)
     assert names == ["generator", "generator", "discriminator", "generator"]
 
@@ -274,6 +274,6 @@ def test_what_is_trained_on_need_not_be_audio():
     batch = {"audio": 0.3 * torch.randn(1, 1, 2000), "key": ["a"]}
     system = Quiet()
     out = system.clip(batch)
-    expected = 10 * system.generator(system.condition(system.whole_frames(batch)))[..., :2000]
+    expected = 10 * system.generator(system.condition(system.pad_to_hop(batch)))[..., :2000]
     assert torch.allclose(out["fake"], expected[0], atol=1e-6)
     assert torch.equal(out["real"], batch["audio"][0])

@@ -128,7 +128,7 @@ def test_measured_in_pieces_as_in_one(cls):
 
 def test_of_mu_law_the_loss_is_what_is_measured():
     system = make(Tiny)
-    nll = system.terms(clip())["nll"].item()
+    nll = system.training_losses(clip())["nll"].item()
     assert system.measure(clip())["bits_per_sample"].item() == pytest.approx(nll / math.log(2), abs=1e-5)
 
 
@@ -169,11 +169,11 @@ def test_temperature_zero_leaves_nothing_to_chance():
 def test_labels_are_heard_and_checked():
     system = make(Labelled)
     batch = clip(300)
-    one = system.terms(batch)["nll"]
-    assert system.terms(batch | {"instrument": torch.zeros(1).long()})["nll"] != one
-    assert system.analyse(batch["audio"])["instrument"].tolist() == [1]
+    one = system.training_losses(batch)["nll"]
+    assert system.training_losses(batch | {"instrument": torch.zeros(1).long()})["nll"] != one
+    assert system.batch_from_audio(batch["audio"])["instrument"].tolist() == [1]
     with pytest.raises(ValueError, match=r"instrument \[2\]: the networks have 2"):
-        system.terms(batch | {"instrument": torch.tensor([2])})
+        system.training_losses(batch | {"instrument": torch.tensor([2])})
 
 
 def test_pre_emphasis_is_undone():

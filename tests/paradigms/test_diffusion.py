@@ -153,7 +153,7 @@ def test_a_network_that_predicts_nothing_has_the_loss_of_the_noise():
     for distance, expected in (("l1", (2 / torch.pi) ** 0.5), ("l2", 1.0)):
         system = UnconditionalDiffWave(channels=4, layers=2, loss_type=distance)
         torch.nn.init.zeros_(system.generator.output_projection.bias)
-        assert system.terms(batch)["denoising"].item() == pytest.approx(expected, rel=0.03)
+        assert system.training_losses(batch)["denoising"].item() == pytest.approx(expected, rel=0.03)
         assert system.measure(batch)["loss"].item() == pytest.approx(expected, rel=0.03)
 
 
@@ -210,6 +210,6 @@ def test_fast_sampling_is_the_published_algorithm_written_out():
 def test_the_loss_is_float32_under_autocast():
     system = UnconditionalDiffWave(channels=4, layers=2)
     with torch.autocast("cpu", torch.bfloat16):
-        loss = system.terms({"audio": 0.1 * torch.randn(2, 1, 1024)})["denoising"]
+        loss = system.training_losses({"audio": 0.1 * torch.randn(2, 1, 1024)})["denoising"]
     assert loss.dtype == torch.float32
     assert torch.isfinite(loss)

@@ -62,7 +62,7 @@ def test_any_optimizer_takes_the_steps_of_a_plain_loop(build):
     batches = iter(Noise().train_dataloader())
     for _ in range(3):
         optimizer.zero_grad()
-        (45 * plain.terms(next(batches))["mel"]).backward()
+        (45 * plain.training_losses(next(batches))["mel"]).backward()
         optimizer.step()
     assert trainer.global_step == 3
     for (name, a), b in zip(system.named_parameters(), plain.parameters(), strict=True):
@@ -71,10 +71,10 @@ def test_any_optimizer_takes_the_steps_of_a_plain_loop(build):
 
 def test_any_optimizer_skips_a_step_without_a_finite_gradient_and_goes_on(build):
     class Spoilt(with_optimizer(build, Tiny)):
-        def terms(self, batch):
+        def training_losses(self, batch):
             raise NotImplementedError
 
-        def watch(self, fake, terms):
+        def on_generator_losses(self, fake, terms):
             if self.global_step == 1:
                 terms["mel"] = terms["mel"] * float("nan")
 
@@ -104,7 +104,7 @@ def test_any_optimizer_skips_a_step_without_a_finite_gradient_and_goes_on(build)
 @pytest.mark.parametrize(("name", "waits"), [("fused", False), ("fused SGD", False), ("SGD", True)])
 def test_fused_optimizers_do_not_make_the_host_wait(name, waits, monkeypatch):
     class Watched(with_optimizer(OPTIMIZERS[name])):
-        def descend(self, name, network):
+        def step_optimizer(self, name, network):
             read = torch.Tensor.__bool__
             with monkeypatch.context() as patch:
                 patch.setattr(torch.Tensor, "__bool__", lambda tensor: reads.append(1) or read(tensor))
@@ -118,7 +118,7 @@ def test_fused_optimizers_do_not_make_the_host_wait(name, waits, monkeypatch):
 
 def test_all_devices_skip_the_same_steps(tmp_path):
     class Uneven(with_optimizer(OPTIMIZERS["SGD"])):
-        def watch(self, fake, terms):
+        def on_generator_losses(self, fake, terms):
             if self.global_step == 1 and self.global_rank == 1:
                 terms["mel"] = terms["mel"] * float("inf")
 
@@ -179,9 +179,9 @@ def configured(configure, base=Alone, **members):
 def rates_of(system, steps, **arguments):
     """Train; return the learning rate that each step of the generator was taken with."""
     rates = []
-    descend = system.descend
-    system.descend = lambda name, network: (
-        descend(name, network),
+    step_optimizer = system.step_optimizer
+    system.step_optimizer = lambda name, network: (
+        step_optimizer(name, network),
         rates.append(system.trainer.callback_metrics[f"learning_rate/{name}"].item()) if name == "generator" else 0,
     )
     system.log_dict = lambda values, **_: [system.trainer.callback_metrics.update({k: torch.tensor(v)}) for k, v in

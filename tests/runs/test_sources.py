@@ -45,7 +45,7 @@ def hash_with(module, change, *classes, tmp_path):
         ("framework.discriminators.multi_period", "class PeriodDiscriminator(", "class PeriodDiscriminator(object, "),
         ("framework.audio.mel", "def mel_filters(", "def mel_filters(*, unused=None, "),
         ("framework.audio.resample", "ZERO_CROSSINGS =", "ZERO_CROSSINGS = 1 +"),
-        ("framework.paradigms.adversarial", "class Turn", "@object\nclass Turn"),
+        ("framework.paradigms.adversarial", "class StepState", "@object\nclass StepState"),
         ("datamodules.bach_chorales", "class BachChorales(", "class BachChorales(object, "),
         ("datamodules.streaming.plan", "_ROUNDS = 6", "_ROUNDS = 7"),
         ("framework.native.grouped_convolution", "def by_group(", "def by_group(*, unused=None, "),

@@ -62,7 +62,7 @@ class Gain(L.LightningModule):
         distances["stft_distance"] = stft_distance(fake[None], real[None])
         self.log_dict({f"validation/{name}": value for name, value in distances.items()}, batch_size=1)
         clip = {"key": batch["key"][0], "real": real, "fake": fake, "sample_rate": 22050, "preset": self.preset}
-        return clip | {"copies": True, "measures": {}, "pictures": {}}
+        return clip | {"reconstructs_input": True, "measures": {}, "pictures": {}}
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), 0.1)

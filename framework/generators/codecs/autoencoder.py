@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from framework.generators.codecs.streaming import stream
 from framework.paradigms.adversarial import Adversarial
-from framework.paradigms.system import Terms
+from framework.paradigms.system import Losses
 
 
 class AutoencoderNetwork(nn.Module):
@@ -78,11 +78,11 @@ class Autoencoder(Adversarial):
         """Return the audio `(batch, 1, time)`, which is all that the network is given."""
         return batch["audio"]
 
-    def whole_frames(self, batch: dict[str, Any]) -> dict[str, Any]:
+    def pad_to_hop(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Return the batch: the network takes any length."""
         return batch
 
-    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
+    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Losses]:
         """Return the audio again, and the bottleneck's loss terms."""
         raise NotImplementedError(f"{type(self).__name__} has no produce()")
 

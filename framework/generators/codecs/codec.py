@@ -10,7 +10,7 @@ from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.codecs.autoencoder import Autoencoder, AutoencoderNetwork
 from framework.generators.codecs.quantisation import Quantised, ResidualQuantiser, perplexity
 from framework.hyperparameters import runtime
-from framework.paradigms.system import Terms
+from framework.paradigms.system import Losses
 
 
 class BitrateError(OstinatoError, ValueError):
@@ -105,12 +105,12 @@ class Codec(Autoencoder):
             raise BitrateError(f"no bitrate of {bitrate:g} kbit/s: {type(self).__name__} has {available}")
         return books
 
-    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
+    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Losses]:
         """Return the audio again, and the distances of latents and codes."""
         audio, quantised = self.generator(self.condition(batch), self.draw_books(len(batch["audio"])))
-        return audio, self.code_terms(quantised)
+        return audio, self.code_losses(quantised)
 
-    def code_terms(self, quantised: Quantised) -> Terms:
+    def code_losses(self, quantised: Quantised) -> Losses:
         """Return the loss terms of codes and latents."""
         return {"commitment": quantised.commitment.sum()}
 
@@ -127,14 +127,14 @@ class Codec(Autoencoder):
         books[:dropped] = torch.randint(1, self.n_codebooks + 1, (dropped,), generator=alike)
         return books
 
-    def descend(self, name: str, network: Any) -> None:
+    def step_optimizer(self, name: str, network: Any) -> None:
         """Let the codebooks learn from the whole batch, then take the optimiser's step."""
         if name == "generator":
             network.get_submodule("quantiser").learn()
-        super().descend(name, network)
+        super().step_optimizer(name, network)
 
     @torch.no_grad()
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return the share of the codes that a clip does not use, in the mean over the codebooks."""
         uses = self.count(self.encode(self.condition(batch)))
         self.uses[: len(uses)] += uses.cpu()

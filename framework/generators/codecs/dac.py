@@ -17,7 +17,7 @@ from framework.generators.codecs.quantisation import Codebook, FactorisedCodeboo
 from framework.inference.layers import normed_conv, normed_upsampling
 from framework.losses.feature_matching import FeatureMatching
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
-from framework.paradigms.system import Terms
+from framework.paradigms.system import Losses
 
 DILATIONS = (1, 3, 9)
 """Of the residual units of a stage."""
@@ -225,6 +225,6 @@ class DAC(DACRecipe, Codec):
         """Return one codebook of latents of so many channels."""
         return FactorisedCodebook(latents, self.codebook_size, self.codebook_dim)
 
-    def code_terms(self, quantised: Quantised) -> Terms:
+    def code_losses(self, quantised: Quantised) -> Losses:
         """Return the distances of latents and codes, each the sum over the codebooks."""
         return {"commitment": quantised.commitment.sum(), "codebook": quantised.codebook.sum()}

@@ -21,7 +21,7 @@ from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.balancer import Balancer
 from framework.losses.feature_matching import FeatureMatching, RelativeFeatureMatching
 from framework.losses.multi_scale_mel import EncodecMelLoss
-from framework.paradigms.system import Terms
+from framework.paradigms.system import Losses
 
 
 class CausalConv(nn.Conv1d):
@@ -196,7 +196,7 @@ class Encodec(Codec):
     def build_losses(self) -> dict[str, nn.Module]:
         return {"waveform": nn.L1Loss(), "mel": EncodecMelLoss(self.preset.sample_rate)}
 
-    def code_terms(self, quantised: Quantised) -> Terms:
+    def code_losses(self, quantised: Quantised) -> Losses:
         """Return the distance of latents and codes, the mean over the codebooks used."""
         return {"commitment": quantised.commitment.mean()}
 
@@ -208,13 +208,13 @@ class Encodec(Codec):
         lower = torch.rand((), generator=step) < self.quantiser_dropout
         return torch.full((clips,), drawn if lower else self.n_codebooks)
 
-    def watch(self, fake: Tensor, terms: Terms) -> None:
+    def on_generator_losses(self, fake: Tensor, losses: Losses) -> None:
         """Weigh the losses of the audio by the gradients that they had so far."""
         if self.balancer is not None and fake.requires_grad:
-            balanced = {name: term for name, term in terms.items() if name in self.balancer.names}
-            self.balancer.weigh(fake, balanced, super().weight, self.accumulate_grad_batches)
+            balanced = {name: term for name, term in losses.items() if name in self.balancer.names}
+            self.balancer.weigh(fake, balanced, super().loss_weight, self.accumulate_grad_batches)
 
-    def weight(self, name: str) -> Any:
+    def loss_weight(self, name: str) -> Any:
         """Return the weight of a named loss term."""
         weights = self.balancer.weights if self.balancer is not None else {}
-        return weights.get(name, super().weight(name))
+        return weights.get(name, super().loss_weight(name))

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 from framework.annotations import NonNegativeFloat, PositiveInt
 from framework.generators.codecs.autoencoder import AutoencoderNetwork
 from framework.generators.codecs.dac import DACRecipe
-from framework.paradigms.system import Terms
+from framework.paradigms.system import Losses
 
 LEAST_DEVIATION = 1e-4
 
@@ -74,13 +74,13 @@ class VAE(DACRecipe):
         encoder, decoder = self.build_encoder(2 * self.latent_dim), self.build_decoder(self.latent_dim)
         return VAENetwork(encoder, decoder, math.prod(self.rates), self.latent_dim)
 
-    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
+    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Losses]:
         """Return the audio again, and the divergence of its latents."""
         audio, divergence = self.generator(self.condition(batch))
         return audio, {"divergence": divergence}
 
     @torch.no_grad()
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return the divergence of a held-out clip's latents from a standard normal, nats a latent."""
         network = self.network
         return {"divergence": network(self.condition(batch))[1]}

@@ -132,7 +132,7 @@ class DDSP(Adversarial):
         values = torch.where(played, decibels, 0).double()
         self.loudness_moments += torch.stack([played.sum(), values.sum(), values.square().sum()])
 
-    def analyse(self, audio: Tensor) -> dict[str, Any]:
+    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch: its pitch tracked and shifted, its loudness matched.
 
         Raises:

@@ -20,7 +20,7 @@ from framework.generators.latent.pretrained import (
 )
 from framework.hyperparameters import runtime
 from framework.paradigms.labels import labels_of
-from framework.paradigms.system import System, Terms
+from framework.paradigms.system import Losses, System
 from framework.progress import progress
 
 
@@ -52,7 +52,7 @@ class CodeLanguageModel(System):
     """
 
     monitor: ClassVar[str] = "validation/bits_per_code"
-    copies: ClassVar[bool] = False
+    reconstructs_input: ClassVar[bool] = False
 
     learning_rate = 1e-3
     betas = (0.9, 0.95)
@@ -159,12 +159,12 @@ class CodeLanguageModel(System):
             found["labels"] = labels_of(batch, self.label, self.num_classes)
         return found
 
-    def analyse(self, audio: Tensor) -> dict[str, Any]:
+    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
         label = {self.label: torch.tensor([self.synthesized_label], device=audio.device)} if self.label else {}
-        return super().analyse(audio) | label
+        return super().batch_from_audio(audio) | label
 
-    def terms(self, batch: dict[str, Any]) -> Terms:
+    def training_losses(self, batch: dict[str, Any]) -> Losses:
         """Return the negative log-likelihood of a code in nats."""
         return {"nll": self.nll(self.generator, self.example(batch), self.condition(batch))}
 
@@ -177,7 +177,7 @@ class CodeLanguageModel(System):
         return cross_entropy(logits.transpose(1, 2), tokens, ignore_index=none)
 
     @torch.no_grad()
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return `bits_per_code` and `perplexity` of a held-out clip, in pieces as long as the context."""
         codes, condition = self.example(batch), self.condition(batch)
         frames = self.context - codes.shape[1] + 1

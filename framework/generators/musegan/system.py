@@ -29,7 +29,7 @@ from framework.music.roll_pictures import roll_picture
 from framework.music.song_midi import save_midi
 from framework.music.soundfont import Performance, render
 from framework.paradigms.adversarial import Adversarial
-from framework.paradigms.system import Terms
+from framework.paradigms.system import Losses
 from framework.traits import Trait
 
 SAMPLES = 8
@@ -52,7 +52,7 @@ class MuseGAN(Adversarial):
         tempo_bpm: Tempo at which a window is heard.
     """
 
-    copies: ClassVar[bool] = False
+    reconstructs_input: ClassVar[bool] = False
     monitor: ClassVar[str] = "validation/energy_score"
 
     learning_rate = 1e-3
@@ -124,7 +124,7 @@ class MuseGAN(Adversarial):
         """Draw noise `(batch, size)` from a normal distribution."""
         return torch.randn(len(batch["key"]), self.noise_size, device=self.device)
 
-    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Terms]:
+    def produce(self, batch: dict[str, Any]) -> tuple[Tensor, Losses]:
         """Return the generator's pianorolls, binarised where the training refines."""
         fake = self.made(batch, self.generator)
         return (fake if self.refinement == "none" else self.binarised(fake, self.refinement)), {}
@@ -135,7 +135,7 @@ class MuseGAN(Adversarial):
 
     def generate(self, batch: dict[str, Any]) -> Tensor:
         """Return pianorolls of the judged network, binarised."""
-        return self.binarised(self.made(batch, self.judged), self.binarisation)
+        return self.binarised(self.made(batch, self.eval_generator), self.binarisation)
 
     def binarised(self, example: Tensor, how: str) -> Tensor:
         """Return an example whose values are `empty` or 1, with the gradient of what they were."""
@@ -178,7 +178,7 @@ class MuseGAN(Adversarial):
         programs = {name: program_of(name) for name in tracks}
         save_midi(path.with_suffix(".mid"), tracks, self.grid.beat_steps, self.tempo_bpm, programs)
 
-    def analyse(self, audio: Tensor) -> dict[str, Any]:
+    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
         """Return what is generated from: nothing but noise, whatever the recording."""
         return {"key": [""]}
 
@@ -197,7 +197,7 @@ class MuseGAN(Adversarial):
         return np.array([list(measured(roll, self.grid).values()) for roll in rolls])
 
     @torch.no_grad()
-    def measure(self, batch: dict[str, Any]) -> Terms:
+    def measure(self, batch: dict[str, Any]) -> Losses:
         """Return the energy score of a held-out window, and the metrics' differences from the window's."""
         several = {n: v.expand(SAMPLES, *v.shape[1:]) for n, v in batch.items() if isinstance(v, Tensor)}
         made = self.features(self.generate(several | {"key": batch["key"] * SAMPLES}))
@@ -298,14 +298,14 @@ class PaperMuseGAN(MuseGAN):
             return super().made(batch, network)
         return network(self.condition(batch), self.example(batch)[:, [self.given_track]])
 
-    def analyse(self, audio: Tensor) -> dict[str, Any]:
+    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
         """Return what is generated from: noise, and the given track of the MIDI file `accompanied`.
 
         Raises:
             ValueError: a track is to be accompanied, and no file is named.
         """
         if not self.given:
-            return super().analyse(audio)
+            return super().batch_from_audio(audio)
         if not self.accompanied:
             raise InvalidValueError(
                 f"the {self.given} is accompanied: name a MIDI file that has it, by --model.accompanied FILE"

@@ -102,9 +102,9 @@ class WaveNet(Autoregressive):
         """Return a log-mel `(batch, mels, frames)` as the network takes it: normalised, with `context` at both ends."""
         return pad((mel - self.mel_mean) / self.mel_std, (self.context, self.context), mode="replicate")
 
-    def analyse(self, audio: Tensor) -> dict[str, Any]:
+    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
         """Return a recording `(1, 1, time)` as a batch, with the label `synthesized_label`."""
-        batch = super().analyse(audio)
+        batch = super().batch_from_audio(audio)
         if self.label:
             batch[self.label] = torch.tensor([self.synthesized_label], device=audio.device)
         return batch
@@ -127,7 +127,7 @@ class WaveNetVocoder(WaveNet):
     There, mels are standardised band by band over the corpus; here all bands by the same two numbers.
     """
 
-    copies: ClassVar[bool] = True
+    reconstructs_input: ClassVar[bool] = True
 
     mel = "wavenet_22k"
     layers = 24

@@ -50,7 +50,7 @@ class WholeSongLevel(Diffusion):
         tempo_bpm: Tempo at which a window is heard.
     """
 
-    copies: ClassVar[bool] = False
+    reconstructs_input: ClassVar[bool] = False
 
     mel = "hifigan_22k"
     timesteps = 1000
@@ -194,7 +194,7 @@ class WholeSongLevel(Diffusion):
             return torch.where(known > 0, front, clean.clamp(-1, 1))
 
         made = denoise(
-            lambda noisy, timesteps: self.judged(noisy, timesteps, **condition),
+            lambda noisy, timesteps: self.eval_generator(noisy, timesteps, **condition),
             noise,
             self.trajectory(),
             self.objective,

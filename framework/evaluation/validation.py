@@ -1,4 +1,4 @@
-"""The last word on a run: what it makes of the held-out clips, beside Griffin-Lim on the same clips."""
+"""Validation on the held-out clips, next to Griffin-Lim on the same clips."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,16 +18,16 @@ TITLES = {"log_mel_error": "log-mel error", "stft_distance": "MR-STFT distance"}
 
 
 @torch.no_grad()
-def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = None) -> dict[str, Any]:
-    """Return what the system measures of each held-out clip and, where it generates the very clip, the distances.
+def validate(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = None) -> dict[str, Any]:
+    """Return the system's metrics of each held-out clip and, if it reconstructs its input, the distances.
 
     Args:
         system: The system, on any device.
         batches: Batches of one clip: `key`, `audio` `(1, 1, time)`, and what else the system is conditioned on.
-        audio: Folder in which each clip's `griffin_lim.wav` is written.
+        audio: Folder to write `<clip>/griffin_lim.wav` to; None writes nothing.
 
     Returns:
-        `{clip: {column: {metric: value}}}` with the columns `system` and, beside distances, `griffin_lim`.
+        `{clip: {column: {metric: value}}}` with the column `system` and, if there are distances, `griffin_lim`.
     """
     griffin_lim = GriffinLim(system.preset).to(system.device)
     was_training = system.training
@@ -40,9 +40,9 @@ def judge(system: Any, batches: Iterable[dict[str, Any]], audio: Path | None = N
         system.on_validation_batch_start(batch, number)
         key = batch["key"][0]
         columns = clips[key] = {"system": {n: float(value) for n, value in system.measure(batch).items()}}
-        if not system.copies:
+        if not system.reconstructs_input:
             continue
-        real = system.truth(batch).float()
+        real = system.reference(batch).float()
         columns["system"] |= distances(system.synthesize(batch), real, system)
         baseline = griffin_lim(system.front_end(real))
         columns["griffin_lim"] = distances(baseline, real, system)
@@ -64,7 +64,7 @@ def distances(fake: Tensor, real: Tensor, system: Any) -> dict[str, float]:
 
 
 def table(clips: dict[str, Any]) -> str:
-    """Return the means over the clips as a table, a row a column of `judge`; what was not measured is a dash."""
+    """Return the means over the clips as a table with a row for each column; missing values are dashes."""
     if not clips:
         return "no held-out clips: nothing was measured, and there is no best.ckpt"
     rows: dict[str, dict[str, float]] = next(iter(clips.values()), {})
