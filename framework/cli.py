@@ -10,15 +10,12 @@ import sys
 from contextlib import nullcontext
 from importlib import import_module
 
-from framework.errors import OstinatoError
+from framework.errors import DEBUG, OstinatoError
 from framework.interrupts import interruptible
 from framework.runs.stored_commands import forget_commands, give_commands
 
 LIGHT = ("list", "runs", "sweep", "status", "pack", "bench")
 """Commands that import torch late or not at all."""
-
-DEBUG = "OSTINATO_DEBUG"
-"""Environment variable that `--debug` sets: every error shows its traceback."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,5 +1,8 @@
 """Errors whose message is meant for the user: one line that names what is wrong, the value, and what to do."""
 
+DEBUG = "OSTINATO_DEBUG"
+"""Environment variable that `--debug` sets: every error shows its traceback."""
+
 
 class OstinatoError(Exception):
     """Base class of all errors that are messages to the user.

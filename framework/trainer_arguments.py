@@ -140,7 +140,7 @@ def settings_in_identity(trainer: Mapping[str, Any]) -> dict[str, Any]:
         trainer: The arguments; callbacks as they stand in a configuration, with `class_path` and `init_args`.
     """
     settings = {name: trainer[name] for name in IN_IDENTITY if trainer.get(name) not in (None, False)}
-    callbacks = [callback for callback in listed(trainer.get("callbacks")) if _changes_results(callback)]
+    callbacks = [callback for callback in listed(trainer.get("callbacks")) if changes_results(callback)]
     if callbacks:
         settings["callbacks"] = callbacks
         settings |= {name: trainer[name] for name in WITH_CALLBACKS if trainer.get(name) is not None}
@@ -165,7 +165,8 @@ def _class_of(configured: Mapping[str, Any]) -> type:
     return found
 
 
-def _changes_results(configured: Mapping[str, Any]) -> bool:
+def changes_results(configured: Mapping[str, Any]) -> bool:
+    """Return whether a callback, as it stands in a configuration, can change the result of a training."""
     return not lightning_bases(_class_of(configured)) & NO_RESULT
 
 

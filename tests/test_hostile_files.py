@@ -205,7 +205,7 @@ def test_the_files_themselves_are_fine(place):
 def test_configurations_of_runs(place, monkeypatch):
     path = place / "run" / "config.yaml"
     document = json.loads(json.dumps(yaml.safe_load(path.read_text())))
-    monkeypatch.setattr("framework.commands.evaluate.evaluate", lambda *_: (_ for _ in ()).throw(EvaluatedError()))
+    monkeypatch.setattr("framework.workflow.evaluations.measure", lambda *_: (_ for _ in ()).throw(EvaluatedError()))
     use = command("evaluate", "./run", "--metrics", "si_sdr")
     assert refused(path, list(texts(document, yaml.safe_dump))[::2], use) > 30
 

@@ -32,9 +32,9 @@ from framework.runs.finding import RunNotFoundError
 from framework.tracking.media import log_mel_picture
 from framework.workflow import usage
 from framework.workflow.experiment import ExperimentCLI, open_experiment
+from framework.workflow.opened import loaded, open_trained
 from framework.workflow.parser import UsageError
 from framework.workflow.runs import find_run
-from framework.workflow.trained import loaded, open_trained
 from framework.writing import check_outputs, output_file
 
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")

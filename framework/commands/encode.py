@@ -12,8 +12,8 @@ from framework.audio.files import AudioFileError, load_audio
 from framework.generators.codecs.codec import Codec
 from framework.progress import progress
 from framework.workflow.experiment import ExperimentCLI
+from framework.workflow.opened import open_trained
 from framework.workflow.parser import UsageError
-from framework.workflow.trained import open_trained
 from framework.writing import check_outputs, output_file
 
 PIECE = 2**18

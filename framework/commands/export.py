@@ -8,7 +8,7 @@ from framework.export.exporting import export
 from framework.export.formats import FORMATS
 from framework.runs.checkpoints import read_checkpoint
 from framework.workflow.experiment import ExperimentCLI
-from framework.workflow.trained import check_weights, open_trained
+from framework.workflow.opened import check_weights, open_trained
 from framework.writing import check_outputs, output_file
 
 

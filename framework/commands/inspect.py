@@ -11,9 +11,9 @@ from framework.runs.identity import family
 from framework.tracking.filters import filter_picture
 from framework.tracking.wandb_log import wandb_logger
 from framework.workflow.experiment import open_experiment
+from framework.workflow.opened import Trained, loaded
 from framework.workflow.parser import UsageError
 from framework.workflow.runs import ReleasedRun, Run
-from framework.workflow.trained import Trained, loaded
 from framework.writing import check_outputs, output_folder, replacing
 
 

@@ -42,7 +42,7 @@ def comparison_of(names: list[str], runs: str) -> Path:
         for folder in (Path(names[0]), Path(runs) / "comparisons" / slug(names[0])):
             if (folder / COMPARISON).exists():
                 return folder
-    return compare_command.compared(compare_command.parser().parse_args([*names, "--runs", runs]))
+    return compare_command.made(compare_command.parser().parse_args([*names, "--runs", runs]))
 
 
 def serve(folder: Path, port: int) -> None:

@@ -9,7 +9,7 @@ from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.identity import family, signature
 from framework.runs.released import SUFFIX, ReleaseError
 from framework.workflow.experiment import ExperimentCLI
-from framework.workflow.trained import Trained, check_weights, open_trained
+from framework.workflow.opened import Trained, check_weights, open_trained
 from framework.writing import check_outputs, output_file
 
 

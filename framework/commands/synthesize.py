@@ -10,8 +10,8 @@ from framework.paradigms.system import seed_all
 from framework.progress import print_above, progress
 from framework.runs.provenance import few
 from framework.workflow.experiment import ExperimentCLI, open_experiment
+from framework.workflow.opened import loaded
 from framework.workflow.parser import UsageError
-from framework.workflow.trained import loaded
 from framework.writing import check_outputs, output_file
 
 

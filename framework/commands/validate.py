@@ -1,7 +1,7 @@
 """`ostinato validate`: measure a run on the held-out clips, beside Griffin-Lim."""
 
 from framework.evaluation.validation import table, validate
-from framework.workflow.trained import open_trained
+from framework.workflow.opened import open_trained
 
 
 def run(arguments: list[str]) -> None:

@@ -7,13 +7,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framework.evaluation.columns import Column, ComparisonError, columns_of, label, run_folder_of
 from framework.evaluation.evaluation import Evaluation
 from framework.evaluation.inference import method_difference, network_difference, seeds_over_recordings
 from framework.evaluation.metrics.distribution import FORMER_NAMES
 from framework.evaluation.statistics import FEWEST, Difference, Interval, holm
+from framework.frames import data_frame, html_table
+
+if TYPE_CHECKING:
+    import pandas
 
 ALPHA = 0.05
 """A difference is marked where its corrected p is smaller."""
@@ -104,6 +108,45 @@ class Comparison:
     def runs(self) -> list[Column]:
         """The columns that are runs, the baseline first."""
         return [column for column in self.columns if not column.reference]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each metric of each column: mean with its interval, difference to the baseline, p."""
+        return [
+            {
+                "metric": metric,
+                "run": column.name,
+                "mean": score.interval.mean,
+                "low": score.interval.low,
+                "high": score.interval.high,
+                "difference": score.difference.mean if score.difference else math.nan,
+                "difference_low": score.difference.low if score.difference else math.nan,
+                "difference_high": score.difference.high if score.difference else math.nan,
+                "p": score.p,
+                "significant": score.significant,
+                "method_p": score.method_p,
+                "deviation_over_seeds": score.deviation,
+                "seeds": max(len(column.seeds), 1),
+                "clips": score.interval.count,
+                "better": described["better"],
+            }
+            for metric, described in self.metrics.items()
+            for column in self.columns
+            if (score := self.scores[metric].get(column.name))
+        ]
+
+    def table(self) -> "pandas.DataFrame":
+        """Return the rows as a pandas DataFrame, indexed by metric and run.
+
+        Raises:
+            MissingPackageError: pandas is not installed; `rows()` needs none.
+        """
+        return data_frame(self.rows(), ["metric", "run"])
+
+    def _repr_html_(self) -> str:
+        """Return the means and differences as a table."""
+        shown = ("metric", "run", "mean", "low", "high", "difference", "p", "method_p", "seeds")
+        rows = [{name: row[name] for name in shown} for row in self.rows()]
+        return html_table(rows, f"{self.name}, differences to {self.baseline}")
 
 
 def compare(

@@ -7,16 +7,20 @@ An evaluation is a folder, `<run>/evaluation/<name>/`, with the audio of each cl
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from framework.audio.files import safe_name
 from framework.errors import InvalidValueError, OstinatoError
 from framework.evaluation.inference import mean_over_recordings, recording_of
 from framework.evaluation.metrics.distribution import FORMER_NAMES, with_present_names
 from framework.evaluation.statistics import Interval
+from framework.frames import data_frame, html_table
 from framework.json_text import check_kinds, parse_json
 from framework.os_errors import explain
 from framework.writing import write_atomically
+
+if TYPE_CHECKING:
+    import pandas
 
 VERSION = 1
 FILE = "values.json"
@@ -138,6 +142,35 @@ class Evaluation:
     def audio(self, clip: str) -> Path:
         """Return the folder of a clip's audio."""
         return self.folder / "audio" / safe_name(clip)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return a row for each metric: the mean over clips with its 95 % interval, and that of other audio beside it.
+
+        Distances between sets have their corrected value and its interval, where there are such.
+        """
+        found: list[dict[str, Any]] = []
+        for name, metric in self.metrics.items():
+            interval = self.interval(name)
+            beside = {column: self.interval(name, column).mean for column in self.columns}
+            row = {"metric": name, "mean": interval.mean, "low": interval.low, "high": interval.high}
+            found.append(row | {"clips": interval.count, "better": metric["better"]} | beside)
+        for name, metric in self.distributions.items():
+            mean = metric["value"] if metric.get("corrected") is None else metric["corrected"]
+            row = {"metric": name, "mean": mean, "low": metric["low"], "high": metric["high"]}
+            found.append(row | {"clips": metric["clips"], "better": metric["better"]})
+        return found
+
+    def table(self) -> "pandas.DataFrame":
+        """Return the rows as a pandas DataFrame, indexed by metric.
+
+        Raises:
+            MissingPackageError: pandas is not installed; `rows()` needs none.
+        """
+        return data_frame(self.rows(), ["metric"])
+
+    def _repr_html_(self) -> str:
+        """Return the rows as a table."""
+        return html_table(self.rows(), f"{self.experiment}, step {self.step}")
 
     def save(self) -> None:
         """Write `values.json`."""

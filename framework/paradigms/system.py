@@ -3,11 +3,12 @@
 import hashlib
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from framework.aliases import members_of
 from framework.annotations import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, Seed
 from framework.audio.distances import log_mel_error, stft_distance
-from framework.audio.files import save_audio
+from framework.audio.files import load_audio, save_audio
 from framework.audio.mel import MelSpectrogram, preset
 from framework.discriminators.spectral_norm import SpectralNorm
 from framework.errors import InvalidTypeError, InvalidValueError
@@ -354,9 +355,49 @@ class System(Hyperparameters, LightningModule):
         return example
 
     @torch.no_grad()
-    def synthesize(self, batch: dict[str, Any]) -> Tensor:
-        """Generate audio `(batch, 1, time)`, as long as the batch's if that has audio."""
+    def synthesize(self, batch: Any) -> Tensor:
+        """Generate audio `(batch, 1, time)`, as long as the batch's if that has audio.
+
+        Args:
+            batch: A batch of a data module; or a recording, as `batch_of` takes it.
+        """
+        batch = batch if isinstance(batch, Mapping) else self.batch_of(batch)
         return self.cut(self.render(self.generate(batch), batch), batch)
+
+    def forward(self, batch: Any) -> Tensor:
+        """Generate audio `(batch, 1, time)`; see `synthesize`."""
+        return self.synthesize(batch)
+
+    def batch_of(self, source: Any) -> dict[str, Any]:
+        """Return a recording as a batch with all that `condition` needs.
+
+        Args:
+            source: An audio file, which is resampled; or audio `(time,)`, `(1, time)` or `(1, 1, time)` at the system's
+                sample rate, as a tensor or an array.
+
+        Raises:
+            InvalidTypeError: it is something else.
+            InvalidValueError: the audio has another shape, or the system takes no recording.
+        """
+        if isinstance(source, (str, Path)):
+            audio = load_audio(source, self.preset.sample_rate)
+        elif isinstance(source, (Tensor, np.ndarray)):
+            audio = torch.as_tensor(source, dtype=torch.float32)
+        else:
+            raise InvalidTypeError(f"a {type(source).__name__} is no audio: pass a path, a tensor or an array")
+        while 0 < audio.dim() < 3:
+            audio = audio[None]
+        if audio.dim() != 3 or audio.shape[:2] != (1, 1) or not audio.shape[-1]:
+            raise InvalidValueError(
+                f"audio (time,), (1, time) or (1, 1, time) is wanted, not {tuple(audio.shape)}: average the channels, "
+                "and pass one recording at a time"
+            )
+        batch = self.batch_from_audio(audio.to(self.device))
+        if "audio" not in batch:
+            raise InvalidValueError(
+                f"{type(self).__name__} generates audio of its own and takes no recording: pass a batch of its data"
+            )
+        return batch
 
     @torch.no_grad()
     def reference(self, batch: dict[str, Any]) -> Tensor:

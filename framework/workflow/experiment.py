@@ -1,14 +1,10 @@
 """An experiment opened from the command line: typed overrides, its system, its data and its trainer's settings."""
 
 import argparse
-import enum
-import hashlib
 import inspect
 import re
-import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +14,6 @@ from jsonargparse import Namespace
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 
-from datamodules.audio_folder import AudioFolder
-from datamodules.streaming.audio_data import AudioData
 from framework.aliases import announce, members_of, with_todays_names
 from framework.annotations import Seed, complaint, describe
 from framework.catalogue import find, name_of
@@ -30,14 +24,14 @@ from framework.progress import busy
 from framework.quiet import quieten
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.finding import runs_in
-from framework.runs.folder import RunFolder, run_folder
-from framework.runs.identity import identity, signature
+from framework.runs.folder import RunFolder
 from framework.runs.limits import sized_by
 from framework.runs.released import read_sizes
 from framework.runs.stored_commands import give_commands, refuse_commands
-from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values, validation_interval
+from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values
 from framework.workflow.options import add_experiment_options
 from framework.workflow.parser import OneLineErrors, UsageError
+from framework.workflow.plan import Plan, plain, with_data
 from framework.workflow.runs import ReleasedRun, Run, run_named
 from framework.workflow.usage import COMMANDS, examples, usage_line
 from framework.yaml_text import parse_yaml
@@ -110,13 +104,18 @@ class ExperimentCLI(CommandLine):
         experiment: The experiment.
         arguments: Those behind its name.
         run: The run that stands in the place of the name, whose values the experiment has.
+        has_other_data: Whether `--data` names other data than the experiment's or the run's own.
     """
 
-    has_other_data: bool = False
-    """Whether `--data` names other data than the experiment's or the run's own."""
-
-    def __init__(self, command: str, experiment: Any, arguments: list[str], run: Run | None = None) -> None:
-        self.command, self.experiment, self.run = command, experiment, run
+    def __init__(
+        self,
+        command: str,
+        experiment: Any,
+        arguments: list[str],
+        run: Run | None = None,
+        has_other_data: bool = False,
+    ) -> None:
+        self.command, self.experiment, self.run, self.has_other_data = command, experiment, run, has_other_data
         check_settings_files(arguments)
         self.stored, self.stored_sizes = stored_hyperparameters(arguments)
         if isinstance(run, ReleasedRun):
@@ -146,6 +145,10 @@ class ExperimentCLI(CommandLine):
             auto_configure_optimizers=False,
             load_from_checkpoint_support=False,
         )
+        ckpt = self.config.get("ckpt", "last")
+        if ckpt != "last" and self.config["ckpt_path"]:
+            raise UsageError(f"--ckpt {ckpt} is of a run, --ckpt_path names a file: give one of them")
+        self.run = run and run.with_ckpt(ckpt)
 
     def add_default_arguments_to_parser(self, parser: Any) -> None:
         """Add the arguments that are neither the system's, the data's nor the trainer's."""
@@ -259,41 +262,41 @@ class ExperimentCLI(CommandLine):
         return settings
 
     @property
+    def plan(self) -> Plan:
+        """The experiment with its overrides, for the functions of the library."""
+        given = {part: vars(self.config[part]) for part in ("model", "data")}
+        plan = Plan(
+            experiment=self.experiment,
+            values=given["model"],
+            data_values={name: value for name, value in given["data"].items() if name != "seed"},
+            trainer=self.trainer_arguments,
+            settings=self.trainer_settings,
+            seed=self.config["seed"],
+            runs=self.config["runs"],
+            ckpt_path=(self.config["ckpt_path"] or "") if self.command == "fit" else "",
+            overfit_one_clip=bool(self.config.get("overfit_one_clip")),
+            has_other_data=self.has_other_data,
+            run=self.run,
+        )
+        vars(plan).update(system=self.model, data=self.datamodule)
+        return plan
+
+    @property
     def validation_interval(self) -> int:
         """Steps between two validations."""
-        return validation_interval(self.trainer_settings, self.datamodule)
+        return self.plan.validation_interval
 
     def identity(self, manifest: str | None = None) -> dict[str, Any]:
-        """Return the run's identity.
-
-        Args:
-            manifest: Hash that stands for the data; by default they are prepared and asked for theirs.
-        """
-        if manifest is None:
-            self.prepare_data()
-        found = identity(self.model, self.datamodule, self.trainer_settings, self.config["seed"], manifest)
-        if self.command == "fit":
-            start, run = self.config["ckpt_path"], self.run.identity if self.run else {}
-            found |= {"start": file_hash(start)} if start else {n: run[n] for n in ("start",) if n in run}
-        return found | ({"overfit_one_clip": True} if self.config.get("overfit_one_clip") else {})
+        """Return the run's identity; see `Plan.identity`."""
+        return self.plan.identity(manifest)
 
     def prepare_data(self) -> None:
         """Prepare the data: what is packed, rendered or downloaded once."""
-        with busy("preparing the data"):
-            self.datamodule.prepare_data()
+        self.plan.prepare_data()
 
     def folder(self) -> RunFolder:
         """Return the run's folder, which its identity names."""
-        return run_folder(self.config["runs"], type(self.model).system(), signature(self.identity()))
-
-    def resolved(self) -> dict[str, Any]:
-        """Return the whole resolved configuration as plain values."""
-        return {
-            "model": dict(self.model.hparams),
-            "data": {"class": type(self.datamodule).__name__, **dict(self.datamodule.hparams)},
-            "trainer": {n: v for n, v in self.trainer_settings.items() if v is not None},
-            "seed": self.config["seed"],
-        }
+        return self.plan.folder()
 
 
 def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
@@ -317,16 +320,7 @@ def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
         experiment, overrides = on_recordings(found, overrides)
         if getattr(experiment, "data", None) is None:
             raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
-        cli = ExperimentCLI(command, experiment, overrides, run)
-    cli.has_other_data = experiment is not found
-    ckpt = cli.config.get("ckpt", "last")
-    if ckpt != "last" and cli.config["ckpt_path"]:
-        raise UsageError(f"--ckpt {ckpt} is of a run, --ckpt_path names a file: give one of them")
-    if run is not None and not run.is_given:
-        cli.run = replace(run, ckpt=ckpt)
-    elif run is not None:
-        run.check_ckpt(ckpt)
-    return cli
+        return ExperimentCLI(command, experiment, overrides, run, experiment is not found)
 
 
 def named_run(command: str, target: str, overrides: list[str]) -> Run | None:
@@ -366,25 +360,11 @@ def defaults_of(command: str, run: Run) -> dict[str, Any]:
 
 
 def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]]:
-    """Take `--data FOLDER` out of a command line: the experiment on one's own recordings instead of its own data.
-
-    What the experiment sets of every data module (segment, batch, gain) holds for them too.
-    """
+    """Take `--data FOLDER` out of a command line: the experiment on one's own recordings instead of its own data."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--data")
     known, rest = parser.parse_known_args(overrides)
-    if known.data is None:
-        return experiment, overrides
-    give_commands([known.data])
-    data = getattr(experiment, "data", AudioFolder)
-    if (written := getattr(data, "of_folder", data if "path" in data.hyperparameters else None)) and not issubclass(
-        written, AudioData
-    ):
-        grid = {n: data.hyperparameters[n].default for n in written.hyperparameters if n in data.hyperparameters}
-        return experiment.variant(data=written.variant(**grid | {"path": known.data})), rest
-    own = data.hyperparameters
-    shared = {n: own[n].default for n, p in AudioData.hyperparameters.items() if own[n].default != p.default}
-    return experiment.variant(data=AudioFolder.variant(path=known.data, **shared)), rest
+    return (experiment, overrides) if known.data is None else (with_data(experiment, known.data), rest)
 
 
 def stored_hyperparameters(arguments: list[str]) -> tuple[dict[str, Any], list[int] | None]:
@@ -434,25 +414,3 @@ def in_yaml(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(in_yaml, value))}]"
     return "null" if value is None else str(value)
-
-
-def plain(value: Any) -> Any:
-    """Return a configuration as plain YAML types."""
-    if isinstance(value, dict):
-        return {str(name): plain(item) for name, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if isinstance(value, enum.Enum):
-        return plain(value.value)
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
-
-
-def file_hash(path: str | Path) -> str:
-    """Return the hash of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
-
-
-def is_terminal() -> bool:
-    """Say whether there is somebody to ask."""
-    return sys.stdin.isatty() and sys.stderr.isatty()

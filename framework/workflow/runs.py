@@ -4,6 +4,7 @@ This is the one place that finds a run and builds its system again; every comman
 finding nor opening a run prepares its data.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from datamodules.audio_folder import AudioFolder
 from framework.aliases import with_todays_names
 from framework.catalogue import experiments_of, name_of
 from framework.errors import OstinatoError
+from framework.frames import data_frame, html_table
 from framework.hyperparameters import HyperparameterError, as_tuples
 from framework.runs.checkpoints import chosen_checkpoint
 from framework.runs.finding import (
     RunNotFoundError,
     checkpoints_of,
+    listed,
     run_at,
     run_folders,
     runs_in,
@@ -32,7 +35,8 @@ from framework.runs.identity import class_of, is_code_of, model_of_today, signat
 from framework.runs.released import ReleaseError, is_released, read_facts
 from framework.runs.stored_code import StoredCodeError, class_stored, import_stored
 from framework.runs.stored_commands import distrust_commands
-from framework.runs.stored_files import PARTS
+from framework.runs.stored_files import PARTS, read_metrics
+from framework.workflow.sounds import Sounds
 from framework.workflow.weights import load_into
 
 
@@ -88,6 +92,33 @@ class Run:
         return self.folder.summary()
 
     @property
+    def metrics(self) -> Any:
+        """Everything that was logged, as a pandas DataFrame with a row for each logged step.
+
+        Raises:
+            MissingPackageError: pandas is not installed; `rows()` needs none.
+            DamagedFileError: `metrics.csv` is damaged.
+        """
+        return data_frame(self.rows())
+
+    def rows(self) -> list[dict[str, float]]:
+        """Return everything that was logged, a row for each logged step; NaN where a value was not logged.
+
+        Raises:
+            DamagedFileError: `metrics.csv` is damaged.
+        """
+        logged = read_metrics(self.folder.metrics)
+        return [
+            {n: int(float(v)) if n == "step" and v else float(v) if v else math.nan for n, v in row.items()}
+            for row in logged
+        ]
+
+    @property
+    def audio(self) -> Sounds:
+        """The held-out clips as they were generated during the training, as players: `run.audio["clip"]`."""
+        return Sounds(self.folder.audio)
+
+    @property
     def checkpoints(self) -> dict[str, int]:
         """Training step of each checkpoint, by the name of its file."""
         return checkpoints_of(self.folder)
@@ -108,6 +139,17 @@ class Run:
         """
         chosen = self.ckpt if ckpt is None else ckpt
         return chosen if isinstance(chosen, Path) else chosen_checkpoint(self.folder, chosen)
+
+    def with_ckpt(self, ckpt: str | int) -> "Run":
+        """Return the run with another checkpoint.
+
+        Raises:
+            RunNotFoundError: one was named by its path, and it is not this one.
+        """
+        if not self.is_given:
+            return replace(self, ckpt=ckpt)
+        self.check_ckpt(ckpt)
+        return self
 
     def check_ckpt(self, ckpt: str | int) -> None:
         """Refuse to choose among checkpoints where one was named.
@@ -184,6 +226,13 @@ class Run:
             if old.get(name) != new.get(name):
                 before, here = (repr(values[name]) if name in values else "not there" for values in (old, new))
                 raise RunError(f"{self._unlike}model.{name} was {before} and is {here}")
+
+    def _repr_html_(self) -> str:
+        """Return what the list of runs says of this one, and the values that were given for it."""
+        about = listed(self.folder)
+        row: dict[str, Any] = {"run": str(self.path), "seed": about.seed, "steps": f"{about.step}/{about.planned}"}
+        row |= {"state": about.state, about.metric or "metric": about.value}
+        return html_table([row | about.changes], f"{about.experiment} {about.signature}")
 
     @property
     def _unlike(self) -> str:
@@ -263,6 +312,26 @@ class ReleasedRun(Run):
                 f"{self.path} was released by ostinato {release['packages']['ostinato']}, and this is another version: "
                 f"{error}"
             ) from None
+
+    def _repr_html_(self) -> str:
+        """Return what is known of the release."""
+        facts = self.config["release"]
+        names = ("experiment", "step", "run", "sample_rate", "parameters")
+        return html_table([{"file": str(self.path)} | {name: facts.get(name) for name in names}])
+
+    def rows(self) -> list[dict[str, float]]:
+        """Return nothing: a release has no metrics."""
+        return []
+
+    @property
+    def audio(self) -> Sounds:
+        """No audio: a release has none."""
+        return Sounds(self.path)
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """Nothing: a release has no summary."""
+        return None
 
     def check(self, identity: Mapping[str, Any], data_too: bool = True) -> None:
         """Do nothing: the weights themselves say whether they fit."""

@@ -10,7 +10,6 @@ from evaluation.stored_evaluations import CLIPS, store, three_runs
 from scipy import stats
 
 from framework.cli import main
-from framework.commands import compare as command
 from framework.evaluation.columns import ComparisonError
 from framework.evaluation.comparison import compare
 from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
@@ -20,6 +19,7 @@ from framework.evaluation.table import evaluation_table
 from framework.evaluation.variance_components import crossed
 from framework.runs.folder import RunFolder
 from framework.sweeps.record import PlannedRun, write_record
+from framework.workflow import comparisons
 
 
 def flips(differences):
@@ -226,22 +226,21 @@ def test_the_command_compares_what_is_finished_of_a_sweep(tmp_path, monkeypatch,
 
 def test_only_what_has_no_evaluation_that_serves_is_evaluated(tmp_path, monkeypatch):
     run = store(tmp_path, "full", "aaaa", audio=False)
-    folder = run.folder.parents[1]
+    target = comparisons.target_of(str(run.folder.parents[1]))
     asked = []
-    monkeypatch.setattr(command, "open_evaluation", asked.append)
-    monkeypatch.setattr(command, "measured", lambda opened: run)
+    monkeypatch.setattr(comparisons, "evaluate", lambda what, **options: asked.append(options) or run)
 
-    def needs(*options):
+    def needs(**options):
         asked.clear()
-        settings = command.parser().parse_args([str(folder), *options])
-        command.evaluated(list(command.targets_of(str(folder), "runs")), settings)
+        assert comparisons.evaluated([target], **options) == [run]
         return asked
 
-    assert needs() == needs("--metrics", "si_sdr") == needs("--clips", "8") == []
+    assert needs() == needs(metrics=["si_sdr"]) == needs(clips=8) == []
     # What is known is measured again with what is not, and fewer clips have a place of their own.
-    asked_for = needs("--metrics", "si_sdr", "pesq")[0]
+    (asked_for,) = needs(metrics=["si_sdr", "pesq"])
     again = {m.name for m in metrics_named()} & {*run.metrics, *run.distributions}
-    assert {*asked_for[asked_for.index("--metrics") + 1 :]} == {*again, "si_sdr", "pesq"}
-    assert needs("--clips", "4")[0][-4:] == ["--clips", "4", "--name", "validation_4_clips"]
-    assert needs("--split", "test")[0][:3] == [str(folder), "--split", "test"]
+    assert {*asked_for["metrics"]} == {*again, "si_sdr", "pesq"}
+    (fewer,) = needs(clips=4)
+    assert (fewer["clips"], fewer["name"]) == (4, "validation_4_clips")
+    assert needs(split="test")[0]["split"] == "test"
     assert math.isnan(compare([run]).scores["si_sdr"]["full"].deviation)

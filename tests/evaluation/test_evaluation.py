@@ -248,7 +248,7 @@ def test_checkpoints_of_a_run(there, capsys):
     ]  # fmt: skip
     cli = open_experiment("fit", ["hifigan_bach", *small])
     folder = cli.folder()
-    config = {"experiment": cli.experiment.__module__, "identity": cli.identity(), **cli.resolved()}
+    config = {"experiment": cli.experiment.__module__, "identity": cli.identity(), **cli.plan.resolved()}
     config["provenance"] = provenance(sources_of(cli.model, type(cli.datamodule)))
     folder.write_config(yaml.safe_load(json.dumps(config)))
     assert "no checkpoint yet" in complaint(capsys, folder.path, *FEW)

@@ -34,7 +34,7 @@ def test_what_an_agent_calls_is_a_command_of_ours(tmp_path, monkeypatch):
     command = [part for word in content["command"] for part in (words if word == "${args}" else [word])]
     assert command[:3] == ["${env}", "ostinato", "fit"]
     opened = []
-    monkeypatch.setattr(experiment, "ExperimentCLI", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr(experiment, "ExperimentCLI", lambda *arguments: opened.append(arguments[:3]))
     experiment.open_experiment("fit", command[3:])
     assert opened == [("fit", WithoutMel, ["--model.kernels=[3, 7]", "--seed=1234"])]
 

@@ -1,0 +1,501 @@
+"""Training a run in its folder, with its guards: from the beginning, from where it was stopped, or not at all."""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from lightning.pytorch.callbacks import Callback, Checkpoint, ProgressBar
+from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+
+from datamodules.one_clip import OneClip
+from datamodules.streaming.bad_clips import BadClips
+from datamodules.streaming.held_out import HeldOut, check_held_out
+from framework.cache import clean_cache
+from framework.catalogue import first_line, shown
+from framework.errors import DEBUG, InvalidTypeError, InvalidValueError, OstinatoError
+from framework.evaluation.validation import table, validate
+from framework.export.release import begin_from
+from framework.interrupts import SIGNALS
+from framework.quiet import quieten
+from framework.runs.checkpoints import (
+    LAST,
+    AtomicCheckpointIO,
+    Checkpoints,
+    check_fits,
+    is_ours,
+    newest_checkpoint,
+    read_checkpoint,
+    reason_of,
+)
+from framework.runs.ending import UNFINISHED, StoppingRules, TimeLimit, planned_end, stopped_at
+from framework.runs.finished import FINISHED
+from framework.runs.folder import RunError, RunFolder
+from framework.runs.guards import Liveness, SkippedSteps, Watchdog
+from framework.runs.identity import family, signature
+from framework.runs.provenance import change_since, provenance, sources_of
+from framework.runs.ranks import end_with_first_process, use_rank_launcher
+from framework.runs.resuming import of_this_run, started_from
+from framework.runs.signals import StopSignals
+from framework.runs.sources import hash_of
+from framework.runs.stored_files import PARTS, DamagedFileError
+from framework.strategies import check_accelerator, check_devices, is_main_process, strategy
+from framework.tracking.callbacks import AudioSamples, StepCount, StepProgress, Throughput
+from framework.tracking.csv_log import CSVLog
+from framework.tracking.profile import StepProfile
+from framework.tracking.wandb_log import WandbLog, wandb_logger
+from framework.trainer_arguments import DEFAULTS, listed, settings_in_identity
+from framework.workflow.plan import Plan, plain, resolve
+from framework.workflow.runs import ReleasedRun, Run, opened
+from framework.writing import Tolerant, WriteError
+
+
+class TrainerError(OstinatoError, ValueError):
+    """Lightning refuses its arguments."""
+
+
+Prepare = Callable[[dict[str, Any]], dict[str, Any]]
+"""What is made of a checkpoint that a training starts from."""
+
+
+def train(
+    experiment: Any,
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    rerun: bool = False,
+    profile: int | None = None,
+    **settings: Any,
+) -> Run:
+    """Train a run, continue it where it was stopped, or report it if it is finished; return it.
+
+    The same values lead to the same folder, with the same guards, as `ostinato fit` with them. Ctrl-C saves a
+    checkpoint at the end of the step.
+
+    Args:
+        experiment: A plan; or what `resolve` takes: a name, a class, a run.
+        overrides: As `resolve` takes them.
+        rerun: Whether to train a finished run again; its folder is kept beside the new one.
+        profile: Number of steps of which the time and memory are printed.
+        settings: What else `resolve` takes: `data`, `runs`, `ckpt_path`, and values by their names.
+
+    Raises:
+        RunError: the run is being trained, or its checkpoints are lost.
+        KeyboardInterrupt: the training was interrupted; the same call continues it.
+    """
+    if isinstance(experiment, Plan):
+        if overrides or settings:
+            raise InvalidTypeError("a plan has its values already: give overrides to `resolve`")
+        # Its system may have been trained.
+        plan = replace(experiment)
+    else:
+        plan = resolve(experiment, overrides, **settings)
+    if isinstance(plan.run, ReleasedRun) and not plan.ckpt_path:
+        plan = replace(plan, ckpt_path=str(plan.run.path))
+    check_one_process(plan)
+    quieten()
+    check_plan(plan)
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        with Watchdog(plan.system.stall_minutes, "training") as watchdog:
+            fit(plan, watchdog, rerun, profile)
+    except SystemExit as error:
+        # Lightning answers Ctrl-C before the first step with an exit.
+        if error.code == 128 + signal.SIGINT or isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt(f"the same call continues the run in {plan.folder().path}") from None
+        if error.code not in (None, 0, UNFINISHED):
+            raise
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    return opened(plan.folder())
+
+
+def check_one_process(plan: Plan) -> None:
+    """Refuse several devices where there is no program that a further process could run.
+
+    Raises:
+        InvalidValueError: naming the command that takes several.
+    """
+    script = getattr(sys.modules["__main__"], "__file__", None)
+    if script is None and plan.trainer["devices"] not in (1, "1", "auto", [0]):
+        raise InvalidValueError(
+            f"trainer.devices = {plan.trainer['devices']}: each device needs a process of its own, which a notebook "
+            f"cannot start: use `ostinato fit {plan.name}`, or one device"
+        )
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse devices that are not there or cannot share a batch, before any process starts."""
+    if plan.system.has_weights:
+        check_devices(plan.trainer, plan.data.batch_size, plan.system.accumulate_grad_batches)
+
+
+def fit(plan: Plan, watchdog: Watchdog, rerun: bool = False, profile: int | None = None) -> int | None:
+    """Prepare the data, and train the run unless it is finished; return the exit status of one stopped early."""
+    folder = plan.folder()
+    sources = sources_of(plan.system, type(plan.data))
+    if rerun:
+        begin_anew(folder, sources)
+    try:
+        finished = folder.summary(("steps", "minutes", "clips"))
+    except DamagedFileError as error:
+        finished = None
+        print(f"warning: {error}", file=sys.stderr)
+    if finished is not None:
+        repair(plan, folder, sources)
+        print(f"{folder.path} is finished ({finished['steps']} steps); change a value to make another run\n")
+        print(report(plan, folder, finished))
+        if change := change_since(folder, sources):
+            warning = f"these are results of other code ({change}): add --rerun to train it again"
+            print(f"warning: {warning}", file=sys.stderr)
+        return None
+    if not is_main_process():
+        end_with_first_process(folder.lock_file)
+        train_run(plan, folder, sources, watchdog, profile)
+        # The launcher takes another rank's status for a failure.
+        return None
+    clean_cache()
+    with folder.locked():
+        return train_run(plan, folder, sources, watchdog, profile)
+
+
+def repair(plan: Plan, folder: RunFolder, sources: dict[str, str]) -> None:
+    """Say which files of a finished run are damaged, and write its configuration again if that is one of them."""
+    if not is_main_process():
+        return
+    for damage in folder.damages():
+        print(f"warning: {damage}", file=sys.stderr)
+    try:
+        folder.stored_config(PARTS)
+    except DamagedFileError:
+        store_config(plan, folder, folder.sources() or sources)
+
+
+def begin_anew(folder: RunFolder, sources: dict[str, str]) -> None:
+    """Set a run aside that is finished, or was trained by other code.
+
+    An unfinished run of the same code is continued: so the same command, interrupted, does not begin again and again.
+
+    Raises:
+        RunError: another process trains the run.
+    """
+    if is_main_process():
+        if is_old(folder, sources):
+            print(f"the earlier run is kept in {folder.set_aside()}")
+        return
+    deadline = time.monotonic() + 60
+    while is_old(folder, sources):
+        if time.monotonic() > deadline:
+            raise RunError(f"{folder.path} was not set aside by the first process: see its messages")
+        time.sleep(0.2)
+
+
+def is_old(folder: RunFolder, sources: dict[str, str]) -> bool:
+    """Return whether a run is finished, or was trained by other code than there is now as far as is known."""
+    try:
+        stored = folder.stored_config()
+        return stored is not None and (
+            folder.claimed_summary() is not None or stored["provenance"]["source"] != hash_of(sources)
+        )
+    except (RunError, ValueError, KeyError, TypeError):
+        return True
+
+
+def train_run(
+    plan: Plan, folder: RunFolder, sources: dict[str, str], watchdog: Watchdog, profile: int | None = None
+) -> int | None:
+    """Train from the newest checkpoint of the run, from the given one, or from nothing; then measure and report.
+
+    Return the exit status of a run that was stopped before its end.
+    """
+    checkpoint = newest_checkpoint(folder.checkpoints)
+    if checkpoint is None and plan.system.has_weights:
+        check_not_lost(folder)
+    if checkpoint is None and not plan.overfit_one_clip:
+        check_held_out(plan.data)
+    announce(plan, folder, checkpoint, sources)
+    data = OneClip(plan.data) if plan.overfit_one_clip else plan.data
+    start, prepare = start_of(plan, data, checkpoint)
+    trainer = make_trainer(plan, folder, sources, watchdog, prepare, profile)
+    use_rank_launcher(trainer)
+    began = time.monotonic()
+    try:
+        if plan.system.has_weights:
+            trainer.fit(plan.system, datamodule=data, ckpt_path=start, weights_only=True)
+        else:
+            trainer.validate(plan.system, datamodule=data, verbose=False)
+    except Exception as error:
+        if is_complaint_of_lightning(error):
+            raise TrainerError(f"Lightning: {' '.join(str(error).split())}") from error
+        stopped = next((c.received for c in trainer.callbacks if isinstance(c, StopSignals)), None)  # type: ignore[attr-defined]
+        if stopped is None or os.environ.get(DEBUG):
+            raise
+        # The signal may have reached a process that this one needs, as a batch system sends it to all at once.
+        print(f"stopped before the end of the step ({reason_of(error)}): the same command continues the run")
+        raise SystemExit(128 + stopped) from error
+    finally:
+        finish(trainer)
+    if trainer.interrupted:
+        raise RunError(f"stopped at step {trainer.global_step}: the same command continues the run")
+    check_saved(trainer, folder)
+    return conclude(plan, folder, trainer, data, began) if trainer.is_global_zero else None
+
+
+def check_not_lost(folder: RunFolder) -> None:
+    """Refuse to begin anew, in its own folder, a run that was finished and whose checkpoints are gone.
+
+    Raises:
+        RunError: saying what to do.
+    """
+    try:
+        lost = folder.claimed_summary() is not None
+    except DamagedFileError:
+        return
+    if lost:
+        raise RunError(
+            f"{folder.path} was finished and has lost its checkpoints: put {folder.checkpoints}/{LAST} back, or add "
+            "--rerun, which keeps this folder and trains anew"
+        )
+
+
+def start_of(plan: Plan, data: Any, checkpoint: Path | None) -> tuple[Any, Prepare]:
+    """Return the checkpoint that Lightning restores, and what is made of it before; None to begin with the weights.
+
+    Args:
+        plan: The experiment, which may name a checkpoint of another run, or weights alone: those are loaded.
+        data: The data module that is trained on.
+        checkpoint: The run's own newest one.
+
+    Raises:
+        CheckpointError: it is of another network.
+        RunError: it has as many steps already as the run is to have.
+    """
+    start = checkpoint or plan.ckpt_path
+    if not start:
+        return None, dict
+    weights = read_checkpoint(start)
+    if not is_ours(weights):
+        begin_from(plan.system, weights, start)
+        return None, dict
+    check_fits(weights, plan.system, start)
+    return start, of_this_run if checkpoint else started_from(weights, start, data, plan.trainer)
+
+
+def conclude(plan: Plan, folder: RunFolder, trainer: L.Trainer, data: Any, began: float) -> int | None:
+    """Measure and report a run that has ended as planned; return the exit status of one that was stopped before.
+
+    Raises:
+        RunError: its last checkpoint cannot be read back, or its summary not be written.
+    """
+    end = planned_end(trainer) if plan.system.has_weights else "no weights"
+    if not end:
+        print(f"{stopped_at(trainer)}: the same command continues from there", file=sys.stderr)
+        return UNFINISHED
+    summary: dict[str, Any] = {"state": FINISHED, "ended_by": end, "steps": trainer.global_step}
+    if plan.system.has_weights:
+        size = folder.end(trainer.global_step)
+        summary |= {"planned": trainer.max_steps, "checkpoint_bytes": size}
+    summary |= {"minutes": round((time.monotonic() - began) / 60, 1), "bad_clips": data.bad_clips.counts}
+    held_out = data.val_dataloader()
+    summary |= {"clips": validate(plan.system, held_out, folder.audio)}
+    summary |= {"lost_held_out": held_out.bad.found if isinstance(held_out, HeldOut) else {}}
+    print(report(plan, folder, summary))
+    try:
+        folder.write_summary(summary)
+    except WriteError as error:
+        raise RunError(f"{error}; the run is not finished before the same command has written it") from error
+    return None
+
+
+def check_saved(trainer: L.Trainer, folder: RunFolder) -> None:
+    """Refuse to take a run for finished whose last checkpoint could not be written.
+
+    Raises:
+        RunError: naming the checkpoint and what to do.
+    """
+    if any(isinstance(callback, Checkpoints) and callback.failed for callback in trainer.callbacks):  # type: ignore[attr-defined]
+        raise RunError(
+            f"{folder.checkpoints / LAST} could not be written at step {trainer.global_step}, the last one: "
+            "make room, and the same command goes on from the checkpoint before"
+        )
+
+
+def make_trainer(
+    plan: Plan,
+    folder: RunFolder,
+    sources: dict[str, str],
+    watchdog: Watchdog,
+    prepare: Prepare = dict,
+    profile: int | None = None,
+) -> L.Trainer:
+    """Return Lightning's Trainer with the run's folder, loggers and callbacks.
+
+    Raises:
+        TrainerError: Lightning cannot be set up in this way.
+    """
+    arguments = dict(plan.trainer)
+    own, every = listed(arguments["callbacks"]), plan.validation_interval
+    has_bar = arguments["enable_progress_bar"] is False or any(isinstance(c, ProgressBar) for c in own)
+    plugins = listed(arguments["plugins"])
+    check_accelerator(arguments["accelerator"])
+    if any(isinstance(plugin, CheckpointIO) for plugin in plugins):
+        raise TrainerError("trainer.plugins: a run writes its checkpoints itself, and takes no other CheckpointIO")
+    fixed = {
+        "default_root_dir": folder.path,
+        "strategy": strategy(arguments),
+        "logger": [*loggers(plan, folder, sources), *listed(arguments["logger"])],
+        "callbacks": [
+            *own,
+            *callbacks(folder, plan.system, every, watchdog),
+            *([TimeLimit(arguments["max_time"])] if arguments["max_time"] else []),
+            *([] if has_bar else [StepProgress()]),
+            *([StepProfile(folder.path, profile)] if profile else []),
+        ],
+        "plugins": [*plugins, AtomicCheckpointIO(prepare)],
+        "val_check_interval": every,
+        "max_time": None,
+        # Lightning adds a checkpoint callback of its own where there is none.
+        "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in own),
+    }
+    try:
+        return L.Trainer(**(arguments | fixed))
+    except (MisconfigurationException, ValueError) as error:
+        raise TrainerError(f"Lightning's Trainer: {' '.join(str(error).split())}") from error
+
+
+def is_complaint_of_lightning(error: Exception) -> bool:
+    """Say whether an error is about arguments of Lightning's Trainer, or of its callbacks, rather than about any code.
+
+    It is where Lightning raises it without having called anything else: neither the project's code nor a user's.
+    """
+    files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    lightning = str(Path(L.__file__).parent)
+    if any(not file.startswith(lightning) for file in files[1:]):
+        return False
+    return isinstance(error, (MisconfigurationException, ModuleNotFoundError)) or "callbacks" in Path(files[-1]).parts
+
+
+def callbacks(folder: RunFolder, system: Any, every: int, watchdog: Watchdog) -> list[Callback]:
+    """Return what a run does besides training: measuring, listening, saving, counting, stopping."""
+    return [
+        StepCount(),
+        StoppingRules(),
+        AudioSamples(folder.audio),
+        Throughput(),
+        SkippedSteps(system.skipped_limit),
+        Liveness(watchdog),
+        Checkpoints(folder.checkpoints, every=every, monitor=system.monitor),
+        StopSignals(),
+    ]
+
+
+def store_config(plan: Plan, folder: RunFolder, sources: dict[str, str]) -> dict[str, Any]:
+    """Store the resolved configuration of a run and the hashes of its source code; return the configuration."""
+    identity = plan.identity()
+    try:
+        before = folder.stored_config() or {}
+    except RunError:
+        before = {}
+    config = {"experiment": plan.experiment.__module__, "class": plan.experiment.__name__, "identity": identity}
+    changes = before["changes"] if "changes" in before else plain(changes_of(plan))
+    config |= plain(plan.resolved()) | {"monitor": type(plan.system).monitor, "changes": changes}
+    config |= {"family": family(identity), "provenance": provenance(sources, before.get("provenance"))}
+    config["wandb_id"] = before.get("wandb_id", wandb_id(folder, signature(identity)))
+    with Tolerant("configurations"):
+        folder.write_config(config)
+        folder.write_sources(sources)
+    return config
+
+
+def changes_of(plan: Plan) -> dict[str, Any]:
+    """Return the values of a run's identity that were given in place of the experiment's, by option."""
+    experiment = plan.experiment
+    parts = (("model", experiment, plan.system.resolved()), ("data", experiment.data, plan.data.resolved()))
+    changes = {"data": plan.data.path} if plan.has_other_data else {}
+    changes |= {
+        f"{part}.{name}": value
+        for part, cls, values in parts
+        for name, value in values.items()
+        if name in cls.hyperparameters and name != "seed" and value != cls.hyperparameters[name].default
+    }
+    trainer = settings_in_identity(plan.settings).items()
+    return changes | {f"trainer.{n}": v for n, v in trainer if v != getattr(experiment, n, DEFAULTS.get(n))}
+
+
+def loggers(plan: Plan, folder: RunFolder, sources: dict[str, str]) -> list[Any]:
+    """Return the local log and W&B's, and store the configuration and the source code's hashes (on rank zero)."""
+    if not is_main_process():
+        return []
+    config = store_config(plan, folder, sources)
+    identity = config["identity"]
+    # Importing W&B takes longer than the rest of a short run.
+    if os.environ.get("WANDB_MODE") == "disabled":
+        return [CSVLog(folder.path)]
+    name = f"{plan.experiment.__module__.removeprefix('experiments.')} {signature(identity)[:4]}"
+    return [CSVLog(folder.path), wandb_logger(folder.path, config["wandb_id"], family(identity), name, config)]
+
+
+def wandb_id(folder: RunFolder, signature: str) -> str:
+    """Return the id of the run on W&B: its signature, or another one where a run with that was set aside."""
+    earlier = folder.earlier()
+    return f"{signature}-{earlier[-1].name.partition('.')[2]}" if earlier else signature
+
+
+def finish(trainer: L.Trainer) -> None:
+    """Close W&B's run, which Lightning leaves open."""
+    for logger in trainer.loggers:
+        if isinstance(logger, WandbLog):
+            logger.finish()
+
+
+def announce(plan: Plan, folder: RunFolder, checkpoint: Any, sources: dict[str, str]) -> None:
+    """Print what runs where, and from which checkpoint it continues; ask when the code has changed since.
+
+    Raises:
+        RunError: when the answer is no.
+    """
+    if not is_main_process():
+        return
+    print(f"{first_line(plan.experiment) or plan.experiment.__name__}\nrun folder: {folder.path}")
+    for what, (old, new) in type(plan.system).variant(**dict(plan.system.hparams)).changes().items():
+        print(f"  {what}: {shown(old)} -> {shown(new)}")
+    if checkpoint is None:
+        return
+    try:
+        folder.stored_config()
+    except RunError as error:
+        print(f"warning: {error}; whether the source code has changed since this run began is not known")
+    print(f"continuing from {checkpoint.name}")
+    if change := change_since(folder, sources):
+        print(f"warning: the code has changed since this run began: {change}")
+        if is_terminal() and input("continue with the changed code? [y/N] ").strip().lower() != "y":
+            raise RunError(
+                f"{folder.path} is left as it is: use the earlier commit, or add --rerun, which keeps this folder and "
+                "trains anew"
+            )
+
+
+def is_terminal() -> bool:
+    """Say whether there is somebody to ask."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def report(plan: Plan, folder: RunFolder, summary: dict[str, Any]) -> str:
+    """Return the final summary: distances beside Griffin-Lim's, and where to listen."""
+    lost = BadClips(0, 0.0, summary.get("lost_held_out")).lost_held_out
+    return (
+        f"\n{type(plan.system).__name__}, {summary['steps']} steps, {summary['minutes']} minutes this time\n"
+        f"{table(summary['clips'])}\n"
+        f"{lost}{chr(10) if lost else ''}"
+        f"listen:  {folder.audio}/ (a folder a clip: truth.wav, step_*.wav, griffin_lim.wav, pictures beside them)\n"
+        f"numbers: {folder.path}/metrics.csv and summary.json\n"
+    )
