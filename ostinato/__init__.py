@@ -5,7 +5,7 @@
     run = ost.train("hifigan_bach", data="recordings/", mel_weight=15, max_steps=20_000)
     run.metrics.plot(x="step", y="validation/log_mel_error")
     run.audio
-    ost.evaluate(run, metrics=["mr_stft"]).table()
+    ost.evaluate(run, metrics=["stft_distance"]).table()
     ost.compare([run, "runs/hifigan/1c9a"]).table()
 
 `train` resumes or reports a run by the same rules as the command `ostinato fit`. Nothing here imports torch before the

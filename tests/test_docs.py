@@ -3,6 +3,7 @@
 import ast
 import functools
 import importlib
+import importlib.util
 import re
 import shlex
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import torch
 from noise_clips import Noise
 
+import ostinato as ost
 from datamodules.audio_folder import AudioFolder
 from framework.audio.files import save_audio
 from framework.catalogue import UnknownExperimentError, find
@@ -228,20 +230,57 @@ def trainer(**settings):
     )  # fmt: skip
 
 
-def test_the_notebook_runs_on_recordings(tmp_path, monkeypatch):
-    (code,) = re.findall(r"<!-- notebook -->\n```python\n(.*?)```", README, re.DOTALL)
+SMALL = (
+    "channels=8, hidden=8, layers=1, iterations=1, batch_size=2, segment=2048, validation_clips=1, "
+    "max_steps=2, val_check_interval=1, accelerator='cpu'"
+)
+"""Of a mel inversion that is trained in seconds."""
+
+
+@pytest.fixture
+def recordings(tmp_path, monkeypatch):
+    """A working directory with recordings."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OSTINATO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("WANDB_MODE", "disabled")
     for name in ("recordings/a.wav", "recordings/b.wav", "recordings/c.wav", "recordings/d.wav", "song.wav"):
         Path(name).parent.mkdir(exist_ok=True)
         save_audio(Path(name), 0.1 * torch.randn(1, 12_000), 22050)
-    code = code.replace("song.mp3", "song.wav").replace("channels=96", "channels=8, hidden=8, layers=1, iterations=1")
-    code = code.replace("batch_size=4", "batch_size=2, validation_share=0.0, test_share=0.0")
-    code = code.replace("L.Trainer(max_steps=500)", "trainer(max_steps=1)")
+
+
+def test_the_notebook_runs_on_recordings(recordings):
+    (code,) = re.findall(r"<!-- notebook -->\n```python\n(.*?)```", README, re.DOTALL)
+    code = code.replace("song.mp3", "song.wav").replace("max_steps=2_000, channels=96", SMALL.replace("=8", "=4", 1))
+    code = code.replace("max_steps=2_000", SMALL)
+    if importlib.util.find_spec("pandas") is None:
+        code = re.sub(r"run\.metrics\.plot\(.*?\)", "run.rows()", code).replace(".table()", ".rows()")
+    else:
+        code = re.sub(r"\.plot\(.*?\)", "", code)
+    found = {}
+    exec(code, found)
+    assert found["audio"].shape == (1, 12_000)
+    assert found["run"].state == "finished"
+    assert found["run"].path != found["narrow"].path
+    assert len(found["run"].audio) == 1
+
+
+def test_the_plain_training_of_the_page_runs(recordings):
+    page = (ROOT / "docs" / "python.md").read_text()
+    (code,) = re.findall(r"<!-- plain -->\n```python\n(.*?)```", page, re.DOTALL)
+    code = code.replace("channels=96", "channels=8, hidden=8, layers=1, iterations=1")
+    code = code.replace("batch_size=4", "batch_size=2").replace("L.Trainer(max_steps=500)", "trainer(max_steps=1)")
     found = {"trainer": trainer}
     exec(code, found)
-    assert found["audio"].shape == (1, 1, 12_000)
     assert found["system"].trainer.global_step == 1
+
+
+@every_page
+def test_names_of_the_interface_exist(page):
+    text = page.read_text()
+    assert set(re.findall(r"\bost\.(\w+)", text)) <= {*ost.__all__}
+    metrics_named(
+        [name for names in re.findall(r"\bmetrics=\[(.*?)\]", text) for name in re.findall(r'"(.*?)"', names)]
+    )
 
 
 def test_the_generator_of_the_example_trains(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Every example of docs/tasks.md runs and does what its heading says."""
 
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
