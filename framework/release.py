@@ -55,7 +55,7 @@ class Released:
 
     @property
     def generator(self) -> nn.Module:
-        """The judged generator, its weight normalisation folded."""
+        """The generator for synthesis (`eval_generator`), with weight normalisation removed."""
         return self.system.generator
 
     @property

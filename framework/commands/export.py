@@ -13,7 +13,7 @@ from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:
-    """Write the judged generator of a trained system to `--output`, and say how like and how fast it is.
+    """Write the generator of a trained system to `--output`, and say how like and how fast it is.
 
     Raises:
         OutputError: the output exists and `--overwrite` is not given, or it cannot be written.

@@ -1,4 +1,4 @@
-"""What every discriminator is: audio in, logits and feature maps out."""
+"""Base class of discriminators, which map audio to logits and feature maps."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -15,14 +15,14 @@ DiscriminatorOutput: TypeAlias = tuple[list[Tensor], list[list[Tensor]]]
 
 
 class Discriminator(nn.Module):
-    """Tells real from fake audio; a set of sub-discriminators that each look at another view of it.
+    """Classifies audio as real or generated, by sub-discriminators that each take another view of it.
 
-    Weights start as PyTorch draws them. The papers state a normal distribution of deviation 0.01 or 0.02, which their
-    official codes write into the tensor that weight normalisation derives, where it is lost.
+    Weights start as PyTorch draws them. The papers state a normal distribution of standard deviation 0.01 or 0.02. Their
+    official codes write it into the tensor that weight normalisation computes, so that it has no effect.
     """
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)`: the logits and the hidden feature maps of each sub-discriminator."""
+        """Return, for audio `(batch, 1, time)`, the logits and the hidden feature maps of each sub-discriminator."""
         raise NotImplementedError
 
 

@@ -21,7 +21,7 @@ class PaddedPeriodDiscriminator(PeriodDiscriminator):
     """HiFi-GAN's, given a whole period more where the length is a multiple of it, as in the official code."""
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio `(batch, 1, time)`: logits `(batch, n)` and maps `(batch, channels, time, period)`."""
+        """Map audio `(batch, 1, time)` to logits `(batch, n)` and maps `(batch, channels, time, period)`."""
         return super().forward(pad(audio, (0, self.period - audio.shape[-1] % self.period), mode="reflect"))
 
 
@@ -70,7 +70,7 @@ class DACDiscriminator(Discriminator):
         )
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)` at each period and resolution."""
+        """Return logits and feature maps of audio `(batch, 1, time)` at each period and resolution."""
         audio = audio - audio.mean(-1, keepdim=True)
         audio = 0.8 * audio / (audio.abs().amax(-1, keepdim=True) + 1e-9)
         return collect(discriminator(audio) for discriminator in self.discriminators)

@@ -38,7 +38,7 @@ class DCGANDiscriminator(Discriminator):
         self.apply(draw_weights)
 
     def forward(self, example: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
-        """Judge images `(batch, images, 64, 64)`, of one-hot labels `(batch, labels)`: logits `(batch, 1)`."""
+        """Map images `(batch, images, 64, 64)`, of one-hot labels `(batch, labels)` to logits `(batch, 1)`."""
         hidden, features = example, []
         for layer in list(self.main)[:-1]:
             hidden = layer(hidden)

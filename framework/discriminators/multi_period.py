@@ -38,7 +38,7 @@ class PeriodDiscriminator(nn.Module):
         self.conv_post = weight_norm(PeriodConv(channels[-1], 1, (3, 1), padding=(1, 0)))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio `(batch, 1, time)`: logits `(batch, n)` and maps `(batch, channels, time, period)`."""
+        """Map audio `(batch, 1, time)` to logits `(batch, n)` and maps `(batch, channels, time, period)`."""
         audio = pad(audio, (0, -audio.shape[-1] % self.period), mode="reflect")
         hidden = audio.unflatten(-1, (-1, self.period)).mT
         features = []
@@ -79,6 +79,6 @@ class MultiPeriodDiscriminator(Discriminator):
         )
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)` at each period."""
+        """Return logits and feature maps of audio `(batch, 1, time)` at each period."""
         logits, features = collect(discriminator(audio) for discriminator in self.discriminators)
         return logits, [maps[self.first_map :] for maps in features]

@@ -27,7 +27,7 @@ class ResolutionDiscriminator(nn.Module):
         self.conv_post = normed_conv2d(channels, 1, (3, 3), padding=(1, 1))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio `(batch, 1, time)`: logits `(batch, n)` and maps `(batch, channels, bins, frames)`."""
+        """Map audio `(batch, 1, time)` to logits `(batch, n)` and maps `(batch, channels, bins, frames)`."""
         hidden, features = self.magnitude(audio).unsqueeze(1), []
         for conv in self.convs:
             hidden = leaky_relu(conv(hidden), self.slope)
@@ -70,7 +70,7 @@ class MultiResolutionDiscriminator(Discriminator):
         )
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)` at each resolution."""
+        """Return logits and feature maps of audio `(batch, 1, time)` at each resolution."""
         return collect(discriminator(audio) for discriminator in self.discriminators)
 
 
@@ -91,7 +91,7 @@ class BandSplitResolutionDiscriminator(nn.Module):
         self.conv_post = normed_conv2d(channels, 1, (3, 3), padding=(1, 1))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio `(batch, 1, time)`: logits `(batch, 1, frames, n)` and maps `(batch, channels, frames, bins)`."""
+        """Map audio `(batch, 1, time)` to logits `(batch, 1, frames, n)` and maps `(batch, channels, frames, bins)`."""
         spectrum = self.spectrum(audio)
         ends: list[Tensor] = []
         features: list[Tensor] = []
@@ -136,7 +136,7 @@ class BandSplitDiscriminator(Discriminator):
         )
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)` at each resolution."""
+        """Return logits and feature maps of audio `(batch, 1, time)` at each resolution."""
         return collect(discriminator(audio) for discriminator in self.discriminators)
 
     def official_names(self, name: str) -> str:

@@ -28,7 +28,7 @@ class ScaleDiscriminator(nn.Module):
         self.slope = slope
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio `(batch, 1, time)`: logits `(batch, 1, n)` and maps `(batch, channels, time)`."""
+        """Map audio `(batch, 1, time)` to logits `(batch, 1, n)` and maps `(batch, channels, time)`."""
         hidden, features = audio, []
         for conv in self.convs:
             hidden = leaky_relu(conv(hidden), self.slope)
@@ -72,7 +72,7 @@ class MultiScaleDiscriminator(Discriminator):
         self.discriminators = nn.ModuleList(scale(first=index == 0) for index in range(scales))
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)` at each scale; logits `(batch, n)`."""
+        """Return logits and feature maps of audio `(batch, 1, time)` at each scale; logits `(batch, n)`."""
         outputs = []
         for index, discriminator in enumerate(self.discriminators):
             if index:
@@ -113,7 +113,7 @@ class MelGANDiscriminator(Discriminator):
         self.discriminators = nn.ModuleList(scale() for _ in range(scales))
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)` at each scale; logits `(batch, 1, n)`."""
+        """Return logits and feature maps of audio `(batch, 1, time)` at each scale; logits `(batch, 1, n)`."""
         outputs = []
         for discriminator in self.discriminators:
             outputs.append(discriminator(audio))

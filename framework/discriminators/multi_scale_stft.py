@@ -37,7 +37,7 @@ class STFTDiscriminator(nn.Module):
         self.conv_post = normed_conv2d(channels, 1, (3, 3), padding=(1, 1))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio `(batch, 1, time)`: logits `(batch, 1, frames, n)` and maps `(batch, channels, frames, bins)`."""
+        """Map audio `(batch, 1, time)` to logits `(batch, 1, frames, n)` and maps `(batch, channels, frames, bins)`."""
         hidden, features = self.spectrum(audio), []
         for conv in self.convs:
             hidden = leaky_relu(conv(hidden), SLOPE)
@@ -78,7 +78,7 @@ class MultiScaleSTFTDiscriminator(Discriminator):
         self.discriminators = nn.ModuleList(STFTDiscriminator(n_fft, channels, dilations) for n_fft in fft_sizes)
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)` at each window length."""
+        """Return logits and feature maps of audio `(batch, 1, time)` at each window length."""
         return collect(discriminator(audio) for discriminator in self.discriminators)
 
     def official_names(self, name: str) -> str:

@@ -17,7 +17,7 @@ class MuseGANDiscriminator(Discriminator):
     Its last convolution leaves three places, each with a logit of its own: as the official code has it.
 
     Args:
-        tracks: How many are judged.
+        tracks: Number of tracks.
         beat_steps: Steps of a beat, of which a bar has 4.
     """
 
@@ -42,7 +42,7 @@ class MuseGANDiscriminator(Discriminator):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge pianorolls `(batch, tracks, 192, 84)`: logits `(batch, 3)`."""
+        """Map pianorolls `(batch, tracks, 192, 84)` to logits `(batch, 3)`."""
         roll = audio.unflatten(2, (4, -1))
         features: list[Tensor] = []
         streams = zip(self.pitch_time, self.time_pitch, self.private, strict=True)
@@ -125,7 +125,7 @@ class TutorialDiscriminator(Discriminator):
     """The critic of its author's PyTorch tutorial.
 
     Args:
-        tracks: How many are judged.
+        tracks: Number of tracks.
         width: Channels of a track's stream.
         changes: Whether a track is also seen as where its pitches begin and end, which says how long notes are.
     """
@@ -144,7 +144,7 @@ class TutorialDiscriminator(Discriminator):
         self.dense = nn.Linear(16 * width, 1)
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge pianorolls `(batch, tracks, 64, 72)`: logits `(batch, 1)`."""
+        """Map pianorolls `(batch, tracks, 64, 72)` to logits `(batch, 1)`."""
         seen = [audio]
         if self.changes:
             seen.append((audio - pad(audio[:, :, :-1], (0, 0, 1, 0))).abs())

@@ -34,7 +34,7 @@ class BarsDiscriminator(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, roll: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge pianorolls `(batch, tracks, 384, 84)`: logits `(batch, 1)`, and the feature maps."""
+        """Map pianorolls `(batch, tracks, 384, 84)` to logits `(batch, 1)`, and the feature maps."""
         hidden, features = roll.unflatten(2, (4, -1)), []
         for layer in self.layers:
             hidden = leaky_relu(layer(hidden), 0.2)
@@ -58,6 +58,6 @@ class PaperDiscriminator(Discriminator):
         self.critics = nn.ModuleList(BarsDiscriminator(self.share) for _ in range(tracks // self.share))
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge pianorolls `(batch, tracks, 384, 84)`: logits `(batch, 1)` of each critic."""
+        """Map pianorolls `(batch, tracks, 384, 84)` to logits `(batch, 1)` of each critic."""
         seen = audio.split(self.share, 1)
         return collect(critic(roll) for critic, roll in zip(self.critics, seen, strict=True))

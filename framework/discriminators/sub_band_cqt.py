@@ -58,7 +58,7 @@ class CQTDiscriminator(nn.Module):
         self.conv_post = normed_conv2d(channels, 1, (3, 3), padding=(1, 1))
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Judge audio `(batch, 1, time)`: logits `(batch, 1, frames, n)` and maps `(batch, channels, frames, bins)`."""
+        """Map audio `(batch, 1, time)` to logits `(batch, 1, frames, n)` and maps `(batch, channels, frames, bins)`."""
         octaves = self.transform(audio).split(self.bins, dim=-1)
         hidden = torch.cat([conv(octave) for conv, octave in zip(self.conv_pres, octaves, strict=True)], dim=-1)
         features = []
@@ -119,7 +119,7 @@ class MultiScaleSubBandCQTDiscriminator(Discriminator):
         )
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Judge audio `(batch, 1, time)` at each resolution."""
+        """Return logits and feature maps of audio `(batch, 1, time)` at each resolution."""
         return collect(discriminator(audio) for discriminator in self.discriminators)
 
     def official_names(self, name: str) -> str:

@@ -45,7 +45,7 @@ class ConvolutionalDiscriminator(Discriminator):
     inner product of the last map, summed over its places, with an embedding of the label (Miyato & Koyama, 2018).
 
     Args:
-        shape: Of what is judged: `(time,)`, or `(bins, frames)`.
+        shape: Shape of an example: `(time,)` or `(bins, frames)`.
         channels: Width of the first convolution; each next one has twice as much.
         layers: Convolutions.
         kernel: Of each, in every dimension.
@@ -80,7 +80,7 @@ class ConvolutionalDiscriminator(Discriminator):
         glorot(self)
 
     def forward(self, example: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
-        """Judge `(batch, 1, *shape)`, of one-hot labels `(batch, labels)`: logits `(batch, 1)`."""
+        """Map `(batch, 1, *shape)`, of one-hot labels `(batch, labels)` to logits `(batch, 1)`."""
         hidden, features = example, []
         for layer, conv in enumerate(self.convs):
             hidden = leaky_relu(conv(pad(hidden, self.padding)), SLOPE)

@@ -50,7 +50,7 @@ class Trained(NamedTuple):
     """The classifier with its weights.
 
     Attributes:
-        system: It, ready to judge.
+        system: The classifier, in evaluation mode.
         accuracy: Share of the test clips, whose pairs of instrument and pitch it was not trained on, told right.
     """
 

@@ -1,6 +1,6 @@
 """Vocoders, and decoders of codecs, as programs for other runtimes, for audio of any length from a few frames on.
 
-What is exported is the judged generator with its weight normalisation folded. Every program is read again and held
+The generator for synthesis is exported with weight normalisation removed. Every program is read again and held
 against the generator itself before its file gets its name.
 """
 

@@ -27,7 +27,7 @@ NO_SYNTHESIS = {f"build_{part}" for part in ONLY_TRAINED_WITH} | {
 
 
 def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: dict[str, Any] | None = None) -> None:
-    """Write a system's judged generator with all that it takes to use it.
+    """Write a system's generator for synthesis with everything that its use requires.
 
     Args:
         system: A trained one.
@@ -115,7 +115,7 @@ def eval_weights(system: System) -> dict[str, Tensor]:
 
 
 def load_eval_weights(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Load released weights for synthesis; the weight normalisation of the judged generator goes.
+    """Load released weights for synthesis; weight normalisation of the generator is removed.
 
     Raises:
         CheckpointError: they are another network's, or of another mel front end.

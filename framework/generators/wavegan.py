@@ -78,7 +78,7 @@ class WaveGANGenerator(ConvolutionalGenerator):
 class WaveGAN(NoiseDriven):
     """WaveGAN with its official recipe (Donahue et al., 2019, appendix C).
 
-    The official code draws noise anew for the generator's update; here it answers what the critic has just judged.
+    The official code draws noise anew for the generator's update; here it uses the noise of the critic's last update.
 
     Args:
         channels: Width of the outermost layers of generator and discriminator; each further in has twice as much.

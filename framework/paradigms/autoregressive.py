@@ -24,7 +24,7 @@ class Autoregressive(System):
     those before it. All predictions of a segment count, also the first, which see fewer samples than the receptive
     field and zeros before them (as in r9y9/wavenet_vocoder, where ibab/tensorflow-wavenet leaves those out).
 
-    Judged by `bits_per_sample` on held-out clips: the information, in bits, in each sample's level among 256 of mu-law
+    The monitored metric is `bits_per_sample` of held-out clips: the information, in bits, in each sample's level among 256 of mu-law
     audio given the true samples before it. A density (mixture of logistics, Gaussian) is integrated over the range of
     values that rounds to the level. Distributions can so be compared; systems whose `pre_emphasis` or `gain` differ
     cannot, as they describe other signals. `perplexity` is 2 to the bits of a clip: of how many equally likely levels

@@ -42,7 +42,7 @@ class ClipClassifier(nn.Module):
 class Classification(System):
     """A classifier `network(log-mels) -> logits`; the audio that it is given is what is heard of it.
 
-    Judged by the held-out `error`, the share of clips that are told wrong.
+    The monitored metric is `validation/error`, the misclassification rate on held-out clips.
 
     Args:
         label: Name in the batch of the class, as `instrument`.

@@ -24,9 +24,9 @@ class NoiseDriven(Adversarial):
 
     A conditional one is given the label beside the noise, as one-hot (Mirza & Osindero, 2014). So are those of its
     discriminators that have a `label` layer, called as `discriminator(examples, one-hot labels)`; others from the shelf
-    judge the examples alone.
+    receive the examples alone.
 
-    Judged by `energy_score` (Gneiting & Raftery, 2007, equation 22): E|X - x| - E|X - X'| / 2 of generated X, X' and a
+    The monitored metric is `energy_score` (Gneiting & Raftery, 2007, equation 22): E|X - x| - E|X - X'| / 2 of generated X, X' and a
     held-out x of the same label, in root mean square differences of log-mels (nepers). It is least where what is
     generated is distributed as what is held out: neither one good example again and again nor variety without likeness
     will do.

@@ -13,7 +13,7 @@ def rungs(run: PlannedRun, families: int, factor: int) -> list[int]:
     """Return the steps at which the runs pause: the last is `max_steps / factor`, down to one validation's interval.
 
     Raises:
-        SweepError: the run is too short to be judged before its end.
+        SweepError: the run is too short to be compared before its end.
     """
     steps: list[int] = []
     step, left = run.max_steps, families

@@ -57,7 +57,7 @@ class Metric:
         source: Paper or code that defines it.
         measure: `(generated, true) -> float` of clips of one length; raises `NotMeasurableError` where there is none.
         perfect: The value of the true audio itself; None where it has to be measured or is not finite.
-        compares: Whether the true audio is the very clip that was to be generated; False for what judges a clip alone.
+        compares: Whether the metric compares the generated clip with the true one; False for metrics of a clip alone.
         packages: What has to be importable, as pairs of module and name for pip.
     """
 

@@ -31,7 +31,7 @@ def metrics_named(
 ) -> list[AnyMetric]:
     """Return the metrics of these names, each once, in the order given; without a name all, in that of tables.
 
-    A system whose examples have traits is judged by these; metrics of audio are then those that are named. Metrics of
+    The metrics of a system whose examples have traits are those traits; metrics of audio have to be named. Metrics of
     regeneration, which take as long as generating the clips again, always have to be named.
 
     Args:

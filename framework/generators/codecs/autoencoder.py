@@ -63,7 +63,7 @@ class AutoencoderNetwork(nn.Module):
 
 
 class Autoencoder(Adversarial):
-    """A network that makes audio again out of few numbers, judged by losses and discriminators.
+    """An autoencoder of audio, trained by reconstruction losses and discriminators.
 
     The network returns, of audio, the audio again and what its bottleneck wants minimised besides.
     """

@@ -31,7 +31,7 @@ class PromptError(OstinatoError, ValueError):
 class CodeLanguageModel(System):
     """Audio of its own, or the continuation of a recording's beginning, code by code in the delay pattern.
 
-    Judged by `bits_per_code` on held-out clips: the information in each code given those before it, of pieces as long
+    The monitored metric is `bits_per_code` of held-out clips: the information in each code given those before it, of pieces as long
     as the context. `perplexity` is 2 to that.
 
     Args:

@@ -40,7 +40,7 @@ VELOCITY = 90
 class MuseGAN(Adversarial):
     """MuseGAN as the official code has it today: a Wasserstein GAN with gradient penalty on pianorolls.
 
-    Judged by `energy_score`, as systems from noise are, of what the paper measures of a window (empty bars, used pitch
+    The monitored metric is `energy_score`, as of all systems from noise, of what the paper measures of a window (empty bars, used pitch
     classes, qualified notes of each track, tonal distance of neighbouring tracks): it is least where these are
     distributed as in the held-out windows.
 
@@ -134,7 +134,7 @@ class MuseGAN(Adversarial):
         return network(self.condition(batch))
 
     def generate(self, batch: dict[str, Any]) -> Tensor:
-        """Return pianorolls of the judged network, binarised."""
+        """Return binarised pianorolls of `eval_generator`."""
         return self.binarised(self.made(batch, self.eval_generator), self.binarisation)
 
     def binarised(self, example: Tensor, how: str) -> Tensor:
