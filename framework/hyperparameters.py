@@ -62,17 +62,20 @@ class Hyperparameter:
 
 
 def runtime(default: Any) -> Any:
-    """Mark what cannot change a result (workers, paths, cadences): it stays out of the run's identity."""
+    """Mark a hyperparameter that cannot change a result (workers, paths, cadences): it does not enter the identity."""
     return Hyperparameter(REQUIRED, default, kind="runtime")
 
 
 def trainer(default: Any) -> Any:
-    """Mark the experiment's default for the argument of the same name of Lightning's Trainer."""
+    """Mark a hyperparameter that is the default of the Trainer's argument of the same name."""
     return Hyperparameter(REQUIRED, default, kind="trainer")
 
 
 def added(default: Any) -> Any:
-    """Mark what did not exist yet when runs were already made: at this default those keep their identity."""
+    """Mark a hyperparameter that was added when runs existed.
+
+    At its default it does not enter the identity, so that older runs keep theirs.
+    """
     return Hyperparameter(REQUIRED, default, silent_at=default)
 
 
@@ -107,12 +110,12 @@ class Hyperparameters:
 
     @classmethod
     def variant(cls, **values: Any) -> type[Self]:
-        """Return an anonymous subclass with these values: what an override on the command line amounts to."""
+        """Return an anonymous subclass with these values, as overrides on the command line do."""
         return type(cls)(cls.__name__, (cls,), {"__module__": cls.__module__, "__doc__": cls.__doc__, **values})
 
     @classmethod
     def changes(cls) -> dict[str, tuple[Any, Any]]:
-        """Return what the class changes against its (first) parent: `{name: (parent's value, own value)}`.
+        """Return the differences between the class and its first parent: `{name: (parent's value, own value)}`.
 
         Hyperparameters of a component (the data module) are listed as `data.name`; an overridden method shows as
         `(None, "overridden")` under `name()`, also where a further parent overrides it.
@@ -152,7 +155,7 @@ class Hyperparameters:
         return structure(cls)
 
     def build(self) -> None:
-        """Make what the instance is built of; its hyperparameters are already set."""
+        """Build the instance's parts. Its hyperparameters are set before."""
 
     def resolved(self) -> dict[str, Any]:
         """Return the instance's values of all hyperparameters that can change a result."""
@@ -179,16 +182,20 @@ def _docstring(text: str) -> Any:
     return parse_docstring(inspect.cleandoc(text))
 
 
-FEW = 40
-"""Names that a line has room for."""
+MAX_LISTED = 40
+"""Number of names that a message lists."""
 
 
 def nearest(name: str, known: typing.Iterable[str]) -> str:
-    """Return a half-sentence that names the closest known name, or all of them if they are few."""
+    """Return a suffix that suggests the closest known name, or lists all names if there are few."""
     known = sorted(set(known))
     if close := difflib.get_close_matches(name, known, 1, 0.5):
         return f"did you mean {close[0]}?"
-    return f"known names: {', '.join(known)}" if len(known) <= FEW else f"none of {len(known)} known names is like it"
+    return (
+        f"known names: {', '.join(known)}"
+        if len(known) <= MAX_LISTED
+        else f"none of {len(known)} known names is like it"
+    )
 
 
 def _take_former_names(cls: type, renamed: Mapping[str, str]) -> None:
@@ -337,7 +344,7 @@ def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
         changed = {name: value for name, value in values.items() if value != cls.hyperparameters[name].default}  # type: ignore[attr-defined]
         given = ", ".join(f"{name} = {value}" for name, value in changed.items())
         own = f"{cls.__qualname__}.{given}" if given else cls.__qualname__
-        raise HyperparameterError(f"{own}: what is built of it does not fit into memory") from error
+        raise HyperparameterError(f"{own}: the networks of these values do not fit into memory") from error
 
 
 TOO_LARGE = (
@@ -347,7 +354,7 @@ TOO_LARGE = (
     "Overflow when unpacking",
     "Maximum allowed size",
 )
-"""What PyTorch and NumPy say of sizes that no memory has."""
+"""Parts of PyTorch's and NumPy's messages for sizes beyond the memory."""
 
 
 def _is_too_large(error: Exception) -> bool:

@@ -65,7 +65,7 @@ def live(
     largest_file: int | None,
     said: Path,
 ) -> None:
-    """Be that process."""
+    """Entry point of the child process."""
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)

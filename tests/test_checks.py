@@ -35,7 +35,10 @@ from framework.losses.multi_scale_mel import MultiScaleMelLoss
         (lambda: BigVGANGenerator(dilations=((1,),)), "kernels has 3 and dilations has 1"),
         (lambda: DACDecoder(4, 3, (2, 2)), "channels = 3: must be at least 4"),
         (lambda: CodeTransformer(2, 8, 6, 1, 4, 8), "channels = 6: must be a multiple of 8"),
-        (lambda: HiFiGAN(channels=10**12), "HiFiGAN.channels = 1000000000000: what is built of it does not fit into"),
+        (
+            lambda: HiFiGAN(channels=10**12),
+            "HiFiGAN.channels = 1000000000000: the networks of these values do not fit into",
+        ),
         (lambda: HiFiGAN(channels=10**30), "does not fit into memory"),
     ],
 )

@@ -17,8 +17,8 @@ DiscriminatorOutput: TypeAlias = tuple[list[Tensor], list[list[Tensor]]]
 class Discriminator(nn.Module):
     """Classifies audio as real or generated, by sub-discriminators that each take another view of it.
 
-    Weights start as PyTorch draws them. The papers state a normal distribution of standard deviation 0.01 or 0.02. Their
-    official codes write it into the tensor that weight normalisation computes, so that it has no effect.
+    Weights start as PyTorch draws them. The papers state a normal distribution of standard deviation 0.01 or 0.02.
+    Their official codes write it into the tensor that weight normalisation computes, so that it has no effect.
     """
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:

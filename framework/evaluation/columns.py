@@ -198,7 +198,7 @@ def find(baseline: str, names: Sequence[str], groups: Sequence[Sequence[Evaluati
     if len(found) > 1:
         raise ComparisonError(f"--baseline {baseline} is ambiguous: {' or '.join(repr(names[i]) for i in found)}")
     if not found:
-        raise ComparisonError(f"--baseline {baseline} is none of the runs compared: {nearest(baseline, names)}")
+        raise ComparisonError(f"--baseline {baseline} is not one of the compared runs: {nearest(baseline, names)}")
     return found[0]
 
 

@@ -45,7 +45,7 @@ def make_test(comparison: Path, kind: str, clips: int | None, seed: int, match_l
         comparison: Folder that `ostinato compare` wrote.
         kind: `mushra`, `mos` or `ab`.
         clips: How many of the comparison's clips, the first ones; None for all.
-        seed: Of the order in which listeners hear.
+        seed: Seed of the presentation order.
         match_levels: Whether all stimuli are brought to the root mean square of the ground truth.
 
     Raises:

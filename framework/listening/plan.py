@@ -21,7 +21,7 @@ VERSION = 1
 FILE = "plan.json"
 
 LISTENERS = 100
-"""Listeners of a test at most; each has an order of his own."""
+"""Maximum number of listeners of a test; each gets their own order."""
 
 MOST_STIMULI = 12
 """Stimuli of a MUSHRA trial at most, the hidden reference with them (ITU-R BS.1534-3)."""

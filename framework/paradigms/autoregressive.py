@@ -14,30 +14,31 @@ from framework.losses.likelihood import Distribution
 from framework.paradigms.system import Losses, System
 
 PIECE = 2**15
-"""Samples of a held-out clip whose distributions are computed at once."""
+"""Number of samples of a held-out clip whose distributions are computed at once."""
 
 
 class Autoregressive(System):
-    """A network that predicts the next sample, by maximum likelihood (van den Oord et al., 2016, equation 1).
+    """Maximum-likelihood prediction of the next sample (van den Oord et al., 2016, equation 1).
 
-    Training is teacher-forced: the network is given silence and then the true samples, each of which it predicts from
-    those before it. All predictions of a segment count, also the first, which see fewer samples than the receptive
-    field and zeros before them (as in r9y9/wavenet_vocoder, where ibab/tensorflow-wavenet leaves those out).
+    Training is teacher-forced: the network predicts each true sample from those before it, and the first from silence.
+    The loss includes the first predictions of a segment, which see zeros in part of the receptive field (as in
+    r9y9/wavenet_vocoder; ibab/tensorflow-wavenet excludes them).
 
-    The monitored metric is `bits_per_sample` of held-out clips: the information, in bits, in each sample's level among 256 of mu-law
-    audio given the true samples before it. A density (mixture of logistics, Gaussian) is integrated over the range of
-    values that rounds to the level. Distributions can so be compared; systems whose `pre_emphasis` or `gain` differ
-    cannot, as they describe other signals. `perplexity` is 2 to the bits of a clip: of how many equally likely levels
-    it would have been the guess.
+    The monitored metric is `bits_per_sample` of held-out clips: the negative log-likelihood, in bits, of each sample's
+    level among the 256 of mu-law audio, given the true samples before it. Densities (mixture of logistics, Gaussian)
+    are integrated over the values that are rounded to the level, so that all distributions can be compared. Systems
+    with different `pre_emphasis` or `gain` cannot be compared, because they model different signals. `perplexity` is 2
+    to the power of `bits_per_sample`.
 
-    The network is called as `network(inputs, **condition)`, with what `condition` returns of a batch. It has
-    `receptive_field` (samples), `prepare(time, **condition)`, which brings the condition to the sample rate, and
+    The network is called as `network(inputs, **condition)` with the return value of `condition`. It has a
+    `receptive_field` (samples), `prepare(time, **condition)`, which upsamples the condition to the sample rate, and
     `predict(inputs, *prepared)`.
 
     Args:
-        pre_emphasis: Coefficient a of the filter 1 - a/z on the audio before it is modelled, undone behind; 0 for none.
-        gain: Factor on the audio before the filter, to keep what comes out of it within [-1, 1].
-        temperature: Of sampling: 1 draws from the distribution learned, 0 takes the likeliest.
+        pre_emphasis: Coefficient a of the filter 1 - a/z that is applied to the audio and inverted after sampling; 0
+            for none.
+        gain: Factor on the audio before the filter, to keep the filtered signal within [-1, 1].
+        temperature: Sampling temperature: 1 samples the learned distribution, 0 takes its mode.
     """
 
     monitor = "validation/bits_per_sample"
@@ -49,16 +50,16 @@ class Autoregressive(System):
     temperature: NonNegativeFloat = runtime(1.0)
 
     def build(self) -> None:
-        """Make the distribution and the network."""
+        """Build the distribution and the network."""
         self.distribution = self.build_distribution()
         super().build()
 
     def build_distribution(self) -> Distribution:
-        """Return the distribution whose parameters the network gives."""
+        """Return the distribution whose parameters the network predicts."""
         raise NotImplementedError(f"{type(self).__name__} has no build_distribution()")
 
     def setup(self, stage: str) -> None:
-        """Refuse segments in which no prediction would see the whole receptive field.
+        """Check that segments are at least as long as the receptive field.
 
         Raises:
             ValueError: the data module's `segment` is shorter than the receptive field.
@@ -72,7 +73,7 @@ class Autoregressive(System):
             )
 
     def signal(self, audio: Tensor) -> Tensor:
-        """Return what is modelled of audio, both `(batch, 1, time)`."""
+        """Return the signal that is modelled, from audio, both `(batch, 1, time)`."""
         signal = self.gain * audio.float()
         return preemphasis(signal, self.pre_emphasis).clamp(-1, 1) if self.pre_emphasis else signal
 
@@ -81,11 +82,11 @@ class Autoregressive(System):
         return ((deemphasis(signal, self.pre_emphasis) if self.pre_emphasis else signal) / self.gain).clamp(-1, 1)
 
     def past(self, signal: Tensor) -> Tensor:
-        """Return the network's inputs: the signal `(batch, 1, time)` one sample late, silence first."""
+        """Return the network's inputs: the signal `(batch, 1, time)` delayed by one sample, beginning with silence."""
         return self.distribution.inputs(torch.nn.functional.pad(signal, (1, 0))[..., :-1])
 
     def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
-        """Return what the network is given beside the past, by its argument's name."""
+        """Return the network's further inputs by argument name."""
         return {}
 
     def training_losses(self, batch: dict[str, Any]) -> Losses:
@@ -96,12 +97,12 @@ class Autoregressive(System):
 
     @torch.no_grad()
     def measure(self, batch: dict[str, Any]) -> Losses:
-        """Return `bits_per_sample` and `perplexity` of held-out clips; exact, however long they are."""
+        """Return `bits_per_sample` and `perplexity` of held-out clips, exact for any length."""
         bits = self.level_nll(batch).mean() / math.log(2)
         return {"bits_per_sample": bits, "perplexity": 2**bits}
 
     def level_nll(self, batch: dict[str, Any], piece: int = PIECE) -> Tensor:
-        """Return -ln P `(batch, time)` of the level of every sample, computed in pieces with the past each needs."""
+        """Return -ln P `(batch, time)` of the level of every sample, computed in pieces."""
         network, signal = self.network, self.signal(batch["audio"])
         past = self.past(signal)
         prepared = network.prepare(signal.shape[-1], **self.condition(batch))
@@ -114,7 +115,7 @@ class Autoregressive(System):
 
     @torch.no_grad()
     def generate(self, batch: dict[str, Any]) -> Tensor:
-        """Sample audio `(batch, 1, time)` as long as the batch's, from silence on."""
+        """Sample audio `(batch, 1, time)` of the length of the batch's, starting from silence."""
         audio = batch["audio"]
         if not audio.numel():
             return audio.float()
@@ -127,5 +128,5 @@ class Autoregressive(System):
 
 
 def cut(part: Tensor | None, begin: int, end: int) -> Tensor | None:
-    """Return these samples of a condition; what holds for all of them, and None, stay."""
+    """Return these samples of a condition; None and conditions without a time axis are returned as they are."""
     return part if part is None or part.shape[-1] == 1 else part[..., begin:end]

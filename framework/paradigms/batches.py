@@ -1,4 +1,4 @@
-"""Batches of any data module or data loader, as systems need them."""
+"""Checking and dividing batches of any data module or data loader."""
 
 from typing import Any
 
@@ -8,16 +8,16 @@ from framework.errors import InvalidTypeError, InvalidValueError
 
 
 def complete(batch: Any, batch_index: int, needs_audio: bool) -> None:
-    """Give the clips of a batch names, as `key`, if they have none.
+    """Add names of the clips to a batch as `key`, if it has none.
 
     Args:
-        batch: A dictionary, which is changed.
-        batch_index: Position of the batch, which the names begin with.
+        batch: A dictionary, changed in place.
+        batch_index: Index of the batch, used as the prefix of the names.
         needs_audio: Whether a batch without `audio` is refused.
 
     Raises:
-        TypeError: it is no dictionary.
-        ValueError: it has no audio, or audio of another shape than `(batch, 1, time)`.
+        TypeError: the batch is not a dictionary.
+        ValueError: the batch has no audio, or audio of another shape than `(batch, 1, time)`.
     """
     if not isinstance(batch, dict):
         raise InvalidTypeError(
@@ -40,7 +40,7 @@ def count(batch: dict[str, Any]) -> int:
 
 
 def split(batch: dict[str, Any], size: int) -> list[dict[str, Any]]:
-    """Cut a batch into parts of so many clips each; what is not one value for each clip is in all of them."""
+    """Divide a batch into parts of `size` clips; values that are not per clip are in every part."""
     clips = count(batch)
     if clips == size:
         return [batch]

@@ -1,4 +1,4 @@
-"""Classification: a network that tells which class a clip is of, for others to be measured by."""
+"""Classification of clips, for metrics over the classifier's embeddings and predictions."""
 
 import itertools
 from typing import Annotated, Any, ClassVar
@@ -12,11 +12,11 @@ from framework.paradigms.system import Losses, System
 
 
 class ClipClassifier(nn.Module):
-    """Convolutions over a log-mel, the mean of what they find, and a logit a class.
+    """Convolutions over a log-mel, average pooling, and a linear layer to class logits.
 
     Args:
         num_classes: Number of classes.
-        channels: Width of the first convolution; the second and the third have twice as much as the one before.
+        channels: Width of the first convolution; the second and third each double it.
     """
 
     def __init__(self, num_classes: int, channels: int = 16) -> None:
@@ -31,7 +31,7 @@ class ClipClassifier(nn.Module):
         self.output = nn.Linear(widths[-1], num_classes)
 
     def embed(self, log_mel: Tensor) -> Tensor:
-        """Return what the last layer sees of log-mels `(batch, mels, frames)`: `(batch, 4 channels)`."""
+        """Return the embeddings `(batch, 4 channels)` of log-mels `(batch, mels, frames)`, the last layer's input."""
         return self.convs(log_mel.unsqueeze(1)).mean((2, 3))
 
     def forward(self, log_mel: Tensor) -> Tensor:
@@ -40,17 +40,17 @@ class ClipClassifier(nn.Module):
 
 
 class Classification(System):
-    """A classifier `network(log-mels) -> logits`; the audio that it is given is what is heard of it.
+    """A classifier `network(log-mels) -> logits`. Its `synthesize` returns its input.
 
     The monitored metric is `validation/error`, the misclassification rate on held-out clips.
 
     Args:
-        label: Name in the batch of the class, as `instrument`.
+        label: Key in the batch of the class, such as `instrument`.
         num_classes: Number of classes.
         mean: Mean that is subtracted from the log-mel.
         std: Standard deviation by which the log-mel is divided.
-        noise: Largest deviation of noise that is added in training, drawn anew for each clip: what is judged may have
-            faults that nothing it was trained on has.
+        noise: Maximum standard deviation of the noise that is added in training, drawn for each clip, because generated
+            audio may have artefacts that the training data lack.
     """
 
     reconstructs_input: ClassVar[bool] = False
@@ -82,7 +82,7 @@ class Classification(System):
 
     @torch.no_grad()
     def measure(self, batch: dict[str, Any]) -> Losses:
-        """Return whether a held-out clip is told wrong, and its cross-entropy."""
+        """Return the misclassification (0 or 1) of a held-out clip, and its cross-entropy."""
         logits, labels = self.eval_generator(self.condition(batch)).float(), batch[self.label]
         error = (logits.argmax(1) != labels).float().mean()
         return {"error": error, "cross_entropy": cross_entropy(logits, labels)}

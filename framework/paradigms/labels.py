@@ -1,4 +1,4 @@
-"""Labels that condition, out of a batch."""
+"""Labels of a batch."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ from framework.errors import InvalidValueError
 
 
 def labels_of(batch: dict[str, Any], name: str, count: int) -> Tensor:
-    """Return a batch's labels `(batch,)` of a name.
+    """Return the labels `(batch,)` of a batch under a key.
 
     Raises:
-        ValueError: the batch has none, or one that is not among the first `count` numbers.
+        ValueError: the batch has no such labels, or one that is not in [0, count).
     """
     if name not in batch:
         raise InvalidValueError(

@@ -1,4 +1,4 @@
-"""Adversarial generation from noise: a generator that is told nothing, or a label, and no recording to copy."""
+"""Unconditional and class-conditional GANs."""
 
 import math
 from typing import Any, ClassVar
@@ -16,26 +16,25 @@ from framework.paradigms.labels import labels_of
 from framework.paradigms.system import Losses
 
 SAMPLES = 4
-"""Of the energy score, for each held-out clip."""
+"""Samples of the energy score for each held-out clip."""
 
 
 class NoiseDriven(Adversarial):
     """A generator `network(noise (batch, latent_dim + labels)) -> examples` (Goodfellow et al., 2014).
 
-    A conditional one is given the label beside the noise, as one-hot (Mirza & Osindero, 2014). So are those of its
-    discriminators that have a `label` layer, called as `discriminator(examples, one-hot labels)`; others from the shelf
-    receive the examples alone.
+    A conditional generator receives the one-hot label concatenated to the noise (Mirza & Osindero, 2014).
+    Discriminators with a `label` layer are called as `discriminator(examples, one-hot labels)`, others with the
+    examples alone.
 
-    The monitored metric is `energy_score` (Gneiting & Raftery, 2007, equation 22): E|X - x| - E|X - X'| / 2 of generated X, X' and a
-    held-out x of the same label, in root mean square differences of log-mels (nepers). It is least where what is
-    generated is distributed as what is held out: neither one good example again and again nor variety without likeness
-    will do.
+    The monitored metric is `energy_score` (Gneiting & Raftery, 2007, equation 22): E|X - x| - E|X - X'| / 2 of
+    generated X, X' and a held-out x of the same label, in root mean square differences of log-mels (nepers). It is
+    minimal if generated and held-out examples have the same distribution.
 
     Args:
-        latent_dim: Dimensions of the noise.
-        label: Name in the batch of the label that conditions, as `instrument`; empty for none.
+        latent_dim: Dimension of the noise.
+        label: Key in the batch of the label to condition on, such as `instrument`; empty for none.
         num_classes: Number of classes of the label.
-        synthesized_label: The label of what is generated without a recording.
+        synthesized_label: Label of audio that is generated without a recording.
     """
 
     reconstructs_input: ClassVar[bool] = False
@@ -50,35 +49,37 @@ class NoiseDriven(Adversarial):
     synthesized_label: NonNegativeInt = runtime(0)
 
     def build(self) -> None:
-        """Make the networks.
+        """Build the networks.
 
         Raises:
-            ValueError: a label without a number of labels.
+            ValueError: `label` is set and `num_classes` is not.
         """
         if self.label and self.num_classes < 1:
-            raise InvalidValueError(f"how many of the label {self.label!r} are there? set --model.num_classes")
+            raise InvalidValueError(
+                f"model.label is {self.label!r} and the number of its classes is not known: set --model.num_classes"
+            )
         super().build()
 
     @property
     def length(self) -> int:
-        """Samples of an example, which a segment of the data must have."""
+        """Length of an example in samples; segments of the data must have it."""
         raise NotImplementedError(f"{type(self).__name__} does not say how long its examples are")
 
     @property
     def inputs(self) -> int:
-        """Dimensions of what the generator is given: the noise, and the label."""
+        """Dimension of the generator's input: noise and label."""
         return self.latent_dim + self.known_labels
 
     @property
     def known_labels(self) -> int:
-        """How many labels the networks are told; 0 where they are told none."""
+        """Number of classes that the networks are conditioned on; 0 for none."""
         return self.num_classes if self.label else 0
 
     def setup(self, stage: str) -> None:
-        """Refuse segments that are not as long as what is generated.
+        """Check that the data's segments have the length of the generated examples.
 
         Raises:
-            ValueError: naming the length that is.
+            ValueError: they have not; the message names the length.
         """
         super().setup(stage)
         segment = getattr(self.trainer.datamodule, "segment", self.length)  # type: ignore[attr-defined]
@@ -93,7 +94,7 @@ class NoiseDriven(Adversarial):
         return 2 * torch.rand(count, self.latent_dim, device=self.device) - 1
 
     def condition(self, batch: dict[str, Any]) -> Tensor:
-        """Draw noise, and put the one-hot label beside it: `(batch, latent_dim + labels)`."""
+        """Draw noise and concatenate the one-hot label: `(batch, latent_dim + labels)`."""
         noise = self.noise(len(batch["key"]))
         return torch.cat([noise, self.one_hot(batch)], 1) if self.label else noise
 
@@ -101,7 +102,7 @@ class NoiseDriven(Adversarial):
         """Return the batch's labels as one-hot `(batch, labels)`.
 
         Raises:
-            ValueError: the batch has none, or one that the networks do not have.
+            ValueError: the batch has no labels, or one outside the classes.
         """
         return one_hot(labels_of(batch, self.label, self.num_classes), self.num_classes).to(self.device, torch.float32)
 

@@ -61,7 +61,7 @@ class NoiseSchedule(nn.Module):
         return len(self.betas)
 
     def forward(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-        """Return clean examples `(batch, ...)` with that noise at integer timesteps `(batch,)` (equation 4)."""
+        """Add noise to clean examples `(batch, ...)` at integer timesteps `(batch,)` (equation 4)."""
         signal, sigma = self.scales(timesteps, clean)
         return signal * clean + sigma * noise
 
@@ -88,18 +88,18 @@ class NoiseSchedule(nn.Module):
     def aligned(self, betas: Sequence[float]) -> "Trajectory":
         """Return a sampling trajectory of other betas, at the fractional timesteps of this schedule with as much noise.
 
-        DiffWave's fast sampling (Kong et al., 2021, appendix B): a few large steps through a network trained on many.
+        DiffWave's fast sampling (Kong et al., 2021, appendix B): a few large steps with a network trained on many.
 
         Raises:
-            ValueError: more noise, or less, than any timestep of this schedule has.
+            ValueError: a beta with more or less noise than any timestep of this schedule.
         """
         alpha_bars = NoiseSchedule(betas).alpha_bars
         signal, known = np.sqrt(alpha_bars), np.sqrt(self.alpha_bars)
         tolerance = 1e-12
         if signal[0] > known[0] + tolerance or signal[-1] < known[-1] - tolerance:
             raise InvalidValueError(
-                f"fast sampling from alpha_bar {alpha_bars[-1]:.3g} to {alpha_bars[0]:.3g} leaves what was trained, "
-                f"{self.alpha_bars[-1]:.3g} to {self.alpha_bars[0]:.3g}: choose other betas"
+                f"fast sampling from alpha_bar {alpha_bars[-1]:.3g} to {alpha_bars[0]:.3g} is outside the trained "
+                f"range, {self.alpha_bars[-1]:.3g} to {self.alpha_bars[0]:.3g}: choose other betas"
             )
         timesteps = np.interp(-signal, -known, np.arange(len(self)))
         return Trajectory(tuple(map(float, timesteps[::-1])), tuple(map(float, alpha_bars[::-1])))
@@ -117,24 +117,24 @@ class Trajectory:
 
 
 class Objective:
-    """What the network predicts: a mixture of signal and noise from which, with the noisy example, both follow."""
+    """The quantity that the network predicts, from which and the noisy example signal and noise are computed."""
 
     def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
-        """Return what is to be predicted of an example, given the factors of signal and noise."""
+        """Return the target of the prediction, given the factors of signal and noise."""
         raise NotImplementedError
 
     def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
-        """Return the clean example that a prediction amounts to."""
+        """Return the clean example that follows from a prediction."""
         raise NotImplementedError
 
     def unit(self, signal: Any, sigma: Any) -> Any:
-        """Return in units of what errors of the prediction are counted, given the factors of signal and noise."""
+        """Return the unit of prediction errors, given the factors of signal and noise."""
         return 1.0
 
     def loss(
         self, predicted: Tensor, clean: Tensor, noise: Tensor, signal: Any, sigma: Any, distance: Distance
     ) -> Tensor:
-        """Return how far a prediction is from what it should be, given the factors of signal and noise."""
+        """Return the distance between prediction and target, given the factors of signal and noise."""
         unit = self.unit(signal, sigma)
         return distance(predicted / unit, self.target(clean, noise, signal, sigma) / unit)
 
@@ -153,9 +153,8 @@ class PredictClean(Objective):
     """x0 prediction.
 
     Args:
-        deviation: Standard deviation of the data, where errors are to count in units of the deviation that the best
-            linear guess leaves: little noise has to be removed as thoroughly as much (Karras et al., 2022, table 1,
-            loss weighting). None counts them all alike.
+        deviation: Standard deviation of the data. Errors are then divided by the standard deviation of the error of the
+            best linear estimate (Karras et al., 2022, table 1, loss weighting). None weights all timesteps equally.
     """
 
     def __init__(self, deviation: float | None = None) -> None:
@@ -182,9 +181,9 @@ class PredictVelocity(Objective):
 
 
 class PredictResidual(Objective):
-    """Prediction of what the best linear guess leaves of the clean example, scaled to variance 1.
+    """Prediction of the error of the best linear estimate of the clean example, scaled to variance 1.
 
-    It is the noise where there is little, and the example where there is little else (Karras et al., 2022, section 5).
+    For little noise it is the noise, for much noise the clean example (Karras et al., 2022, section 5).
 
     Args:
         deviation: Standard deviation of the data.
@@ -203,7 +202,7 @@ class PredictResidual(Objective):
 
 
 def linear_guess(deviation: Any, signal: Any, sigma: Any) -> tuple[Any, Any]:
-    """Return the factor of the noisy example in the best linear guess of the clean one, and the deviation of its error.
+    """Return the factor of the noisy example in the best linear estimate of the clean one, and its error's std.
 
     Args:
         deviation: Standard deviation of the data.
@@ -215,10 +214,10 @@ def linear_guess(deviation: Any, signal: Any, sigma: Any) -> tuple[Any, Any]:
 
 
 class Sampler:
-    """One step of the way back, from alpha_bar to a greater one."""
+    """One sampling step, from one alpha_bar to a greater one."""
 
     def step(self, noisy: Tensor, clean: Tensor, now: float, then: float) -> Tensor:
-        """Return the example at `then`, given it at `now` and the clean one that the network sees in it."""
+        """Return the example at `then`, given the one at `now` and the predicted clean example."""
         raise NotImplementedError
 
 
@@ -245,7 +244,7 @@ class DDIM(Sampler):
     """Denoising diffusion implicit model (Song et al., 2021, equation 12).
 
     Args:
-        eta: Part of the fresh noise that is added: 0 is deterministic, 1 ancestral sampling again.
+        eta: Factor of the fresh noise: 0 is deterministic, 1 is ancestral sampling.
     """
 
     def __init__(self, eta: float = 0.0) -> None:
@@ -269,17 +268,17 @@ def denoise(
     clamp_step: Callable[[Tensor], Tensor] = lambda example: example,
     progress: Callable[[], object] = lambda: None,
 ) -> Tensor:
-    """Go from noise back to an example.
+    """Sample examples by denoising.
 
     Args:
         predict: The network: noisy examples `(batch, ...)` and timesteps `(batch,)`, which may be fractional, to the
             quantity that the objective predicts.
-        noisy: Where to begin, `(batch, ...)`; noise of variance 1 for a whole trajectory.
-        trajectory: The timesteps to go by; behind the last one there is no noise.
-        objective: What the network predicts.
-        sampler: How a step is taken.
-        clamp_clean: What the predicted clean example is put through, as DDPM's official code clips it.
-        clamp_step: What the example is put through after each step, as DiffWave's official code clamps it.
+        noisy: Initial noisy examples `(batch, ...)`; noise of variance 1 for a whole trajectory.
+        trajectory: The sampling trajectory; no noise remains after its last timestep.
+        objective: The quantity that the network predicts.
+        sampler: The sampling step.
+        clamp_clean: Function applied to the predicted clean example; DDPM's official code clips it.
+        clamp_step: Function applied to the example after each step; DiffWave's official code clamps it.
         progress: Called after each step.
     """
     for timestep, now, then in zip(

@@ -1,4 +1,4 @@
-"""What every system shares, whatever its paradigm: front end, the update of a network, averaged weights, synthesis."""
+"""Base class of all systems: front end, optimisation, averaged weights, validation and synthesis."""
 
 import hashlib
 import math
@@ -32,7 +32,7 @@ from framework.trainer_arguments import check_trainer
 from framework.traits import Trait
 
 LONG = 30.0
-"""Seconds from which on a network that can generates a recording piece by piece."""
+"""Duration (s) above which a recording is generated piece by piece, if the network can."""
 
 Losses = dict[str, Tensor]
 """Losses by name, unweighted scalars in float32."""
@@ -106,8 +106,8 @@ class System(Hyperparameters, LightningModule):
     seed: Seed = trainer(1234)
 
     def build(self) -> None:
-        """Make the front end, the networks and the losses."""
-        # Networks that take turns need it, and one way of updating is enough for all.
+        """Build the front end, the networks and the losses."""
+        # Several optimisers require manual optimisation; all systems use it, so that there is one update function.
         self.automatic_optimization = False
         self.network_optimizers = NetworkOptimizers(self)
         self.not_finite: Losses = {}
@@ -118,7 +118,8 @@ class System(Hyperparameters, LightningModule):
         hop = getattr(self.generator, "hop_length", self.preset.hop_length)
         if hop != self.preset.hop_length:
             raise InvalidValueError(
-                f"the generator makes {hop} samples of a frame, the mel {self.mel} has {self.preset.hop_length}"
+                f"hop length mismatch: the generator makes {hop} samples per frame, the mel front end {self.mel} has "
+                f"{self.preset.hop_length}; change the upsampling rates or --model.mel"
             )
         self.losses = nn.ModuleDict(self.build_losses())
         for name in self.losses:
@@ -139,11 +140,11 @@ class System(Hyperparameters, LightningModule):
         return {}
 
     def networks(self) -> dict[str, nn.Module]:
-        """Return the networks that have an optimiser each, the generator first: its updates are the steps."""
+        """Return the networks, each with its own optimiser; the generator's updates are counted as training steps."""
         return {"generator": self.generator}
 
     def relies_on(self) -> tuple[type, ...]:
-        """Return the systems, trained before, that this one works with: their code has a part in its results."""
+        """Return the classes of pretrained systems that this one depends on; their code counts as part of its own."""
         return ()
 
     @property
@@ -162,7 +163,7 @@ class System(Hyperparameters, LightningModule):
         return self.averaged_generator.module if self.ema_decay else self.generator
 
     def setup(self, stage: str) -> None:
-        """Refuse data whose sample rate is not the front end's, and arithmetic that the losses do not survive."""
+        """Check that the sample rate of the data matches the mel front end and that the precision is supported."""
         rate = getattr(self.trainer.datamodule, "sample_rate", self.preset.sample_rate)  # type: ignore[attr-defined]
         if rate != self.preset.sample_rate:
             raise InvalidValueError(
@@ -171,13 +172,13 @@ class System(Hyperparameters, LightningModule):
             )
         if self.trainer.precision == "16-mixed":
             raise InvalidValueError(
-                "16-mixed scales one loss, and here networks take turns whose steps it would skip one without the "
-                "other: use --trainer.precision bf16-mixed, or 32-true"
+                "precision 16-mixed is not supported with several optimisers: use --trainer.precision bf16-mixed, or "
+                "32-true"
             )
         if self.trainer.precision not in ("32-true", "bf16-mixed"):
             raise InvalidValueError(
-                f"{self.trainer.precision} has the weights in another arithmetic than mels and losses, which are in "
-                "float32: use --trainer.precision bf16-mixed, or 32-true"
+                f"precision {self.trainer.precision} is not supported, because mels and losses are in float32: use "
+                "--trainer.precision bf16-mixed, or 32-true"
             )
         if stage != "fit":
             return
@@ -188,43 +189,43 @@ class System(Hyperparameters, LightningModule):
                 network.compile()
 
     def configure_callbacks(self) -> list[Any]:
-        """Return no callbacks; Lightning asks for them before it looks at the Trainer's other arguments.
+        """Check the Trainer's arguments; Lightning calls this hook before it uses them. Returns no callbacks.
 
         Raises:
-            ValueError: the Trainer has an argument that no system can be trained with.
+            ValueError: an argument of the Trainer is not supported.
         """
         if self.trainer.state.fn == "fit":
             check_trainer(self.trainer)
         return []
 
     def overrides(self, method: str) -> bool:
-        """Whether a subclass overrides a method that all systems have."""
+        """Return whether a subclass overrides a method of `System`."""
         return getattr(type(self), method) is not getattr(System, method)
 
     # Training
 
     def example(self, batch: dict[str, Any]) -> Tensor:
-        """Return what is trained on: the audio `(batch, 1, time)`, or what a system makes of a batch."""
+        """Return the training examples of a batch, by default its audio `(batch, 1, time)`."""
         return batch["audio"]
 
     def condition(self, batch: dict[str, Any]) -> Any:
-        """Return what the generator is given: the log-mel `(batch, mels, frames)` of the audio `(batch, 1, time)`."""
+        """Return the generator's input, by default the log-mel `(batch, mels, frames)` of the audio."""
         return self.front_end(batch["audio"])
 
     def training_losses(self, batch: dict[str, Any]) -> Losses:
-        """Return the loss terms of a batch, unweighted."""
+        """Return the losses of a batch, unweighted."""
         raise NotImplementedError(f"{type(self).__name__} has no training_losses()")
 
     def training_step(self, batch: dict[str, Any], batch_index: int) -> Losses:
-        """Update the generator on the loss terms of a batch; return its weighted loss as `loss`."""
+        """Update the generator on the losses of a batch; return the weighted sum as `loss`."""
         self.update("generator", [lambda part=part: self.training_losses(part) for part in self.micro_batches(batch)])
         return dict(self.step_output)
 
     def micro_batches(self, batch: dict[str, Any], name: str = "accumulate_grad_batches") -> list[dict[str, Any]]:
-        """Cut a batch into as many equal parts as the hyperparameter of this name says.
+        """Divide a batch into equal micro-batches; their number is the hyperparameter `name`.
 
         Raises:
-            ValueError: the device's share of the batch cannot be divided so.
+            ValueError: the device's share of the batch is not a multiple of that number.
         """
         parts, share = getattr(self, name), count(batch)
         if parts < 1 or share % parts:
@@ -232,18 +233,18 @@ class System(Hyperparameters, LightningModule):
         return split(batch, share // parts)
 
     def loss_weight(self, name: str) -> float:
-        """Return the weight of a named loss term."""
+        """Return the weight of a loss."""
         return getattr(self, f"{name}_weight", 1.0)
 
     def update(self, name: str, parts: Sequence[Callable[[], Losses]]) -> None:
-        """Backpropagate the weighted sum of a network's losses over all parts of a batch and step its optimiser.
+        """Backpropagate the weighted sum of a network's losses over all micro-batches and step its optimiser.
 
-        The gradient is averaged over devices once, behind the last part. Where its norm is not finite on any of them,
-        no device takes the step.
+        The gradient is averaged across devices once, after the last micro-batch. The step is skipped on every device if
+        the gradient norm is not finite on any.
 
         Args:
-            name: Of the network.
-            parts: Functions that return the loss terms of a part of the batch each.
+            name: Name of the network.
+            parts: Functions that each return the losses of one micro-batch.
         """
         network = self.networks()[name]
         self.network_optimizers.zero_grad(name)
@@ -251,11 +252,11 @@ class System(Hyperparameters, LightningModule):
         modules = [m for n in self.networks().values() for m in n.modules()] if len(parts) > 1 else []
         buffers = [b for m in modules if isinstance(m, SpectralNorm) for b in m.buffers()]
         begun = [buffer.clone() for buffer in buffers]
-        for make_terms in parts:
-            # Spectral norms iterate at every pass: each part begins where the whole batch would.
+        for losses_of in parts:
+            # Spectral norms iterate at every pass: each micro-batch starts where the whole batch would.
             for buffer, value in zip(buffers, begun, strict=True):
                 buffer.copy_(value)
-            terms = make_terms()
+            terms = losses_of()
             terms[name] = torch.stack([self.loss_weight(n) * term for n, term in terms.items()]).sum()
             self.manual_backward(terms[name] / len(parts))
             for term, value in terms.items():
@@ -267,9 +268,9 @@ class System(Hyperparameters, LightningModule):
             self.step_output = {"loss": logged[name]}
 
     def step_optimizer(self, name: str, network: nn.Module) -> None:
-        """Step the optimiser of a network with its gradient, clipped to `gradient_clip`, and log norm and rate.
+        """Clip the gradient of a network to `gradient_clip`, step its optimiser, and log norm and learning rate.
 
-        The step is skipped, on every device alike, where the norm of the gradient is not finite.
+        The step is skipped on every device if the norm of the gradient is not finite.
         """
         # Only the generator's steps are steps of the training.
         norm, self.not_finite[name], rate = self.network_optimizers.step(name, counted=name == "generator")
@@ -278,23 +279,23 @@ class System(Hyperparameters, LightningModule):
         self.log_dict({f"gradient_norm/{name}": norm, f"learning_rate/{name}": rate})
 
     def build_optimizer(self, name: str, network: nn.Module) -> torch.optim.Optimizer:
-        """Return the optimiser of a network: AdamW, unless a system chooses another.
+        """Return the optimiser of a network, by default AdamW.
 
-        Any PyTorch optimiser will do, with one parameter group or several. Its learning rate is set to
+        Any PyTorch optimiser can be returned, with one or several parameter groups. Its learning rate is set to
         `learning_rate_at` before every step; groups whose rate differs from `self.learning_rate` keep their ratio to
-        it. A step whose gradient is not finite is skipped with every optimiser; PyTorch's fused ones (`fused=True`) do
-        so without making the host wait for the device.
+        it. Steps whose gradient is not finite are skipped; with fused optimisers (`fused=True`) this needs no
+        synchronisation of host and device.
 
         Args:
-            name: Of the network among `networks()`, as `generator` or `discriminator`.
-            network: Whose parameters are optimised.
+            name: Name of the network in `networks()`, such as `generator` or `discriminator`.
+            network: The network whose parameters are optimised.
         """
         return torch.optim.AdamW(
             network.parameters(), self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True
         )
 
     def learning_rate_at(self, step: int, epoch: int) -> float:
-        """Return the learning rate: a function of the position alone, so that nothing has to be resumed."""
+        """Return the learning rate of a step. It depends on the position only, so that there is no state to resume."""
         if self.schedule == "cosine":
             last = max(self.trainer.max_steps, 1)
             factor = 0.5 * (1 + math.cos(math.pi * min(step / last, 1.0)))
@@ -305,23 +306,23 @@ class System(Hyperparameters, LightningModule):
     def configure_optimizers(self) -> Any:
         """Return the optimiser of each network.
 
-        Override `build_optimizer` and `learning_rate_at` rather than this. Where a system does override it, with any
-        return value that Lightning documents, its optimisers and learning-rate schedulers are used as they are and
-        `learning_rate_at` is not asked.
+        Override `build_optimizer` and `learning_rate_at` instead. If a system overrides this method, with any return
+        value that Lightning documents, its optimisers and learning-rate schedulers are used as they are and
+        `learning_rate_at` is not called.
         """
         return self.network_optimizers.build()
 
     def on_train_batch_start(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Make the step's random numbers a function of where it is."""
+        """Reseed the random state from the position in the training."""
         complete(batch, batch_index, self.needs_audio)
         self.step_before = self.global_step
         seed_all("train", self.global_step, self.global_rank)
 
     def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_index: int) -> None:
-        """Tell a data module that counts its batches which one has been trained on, not merely fetched.
+        """Advance the position of a data module that has one by the batch that was trained on.
 
         Raises:
-            TypeError: an overridden `training_step` has not made exactly one step of the training.
+            TypeError: an overridden `training_step` did not make exactly one generator update.
         """
         if (steps := self.global_step - getattr(self, "step_before", self.global_step - 1)) != 1:
             raise InvalidTypeError(
@@ -335,13 +336,13 @@ class System(Hyperparameters, LightningModule):
 
     @property
     def needs_audio(self) -> bool:
-        """Whether batches must have audio: a system with an example of its own may be trained without."""
+        """Whether batches must have audio, which systems that override `example` may do without."""
         return not self.overrides("example")
 
     # Synthesis and validation
 
     def generate(self, batch: dict[str, Any]) -> Tensor:
-        """Return an example of the network's own, from what `condition` finds in a batch."""
+        """Generate examples for a batch."""
         batch, network = self.pad_to_hop(batch), self.network
         if not isinstance(network, Vocoder):
             return self.eval_generator(self.condition(batch))
@@ -351,15 +352,15 @@ class System(Hyperparameters, LightningModule):
         return (network.prepared() if mel.device.type == "cpu" else self.eval_generator)(mel)
 
     def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
-        """Return the audio `(batch, 1, time)` of an example."""
+        """Return the audio `(batch, 1, time)` of examples."""
         return example
 
     @torch.no_grad()
     def synthesize(self, batch: Any) -> Tensor:
-        """Generate audio `(batch, 1, time)`, as long as the batch's if that has audio.
+        """Generate audio `(batch, 1, time)`, of the length of the batch's audio if it has any.
 
         Args:
-            batch: A batch of a data module; or a recording, as `batch_of` takes it.
+            batch: A batch of a data module, or a recording as `batch_of` takes it.
         """
         batch = batch if isinstance(batch, Mapping) else self.batch_of(batch)
         return self.cut(self.render(self.generate(batch), batch), batch)
@@ -369,14 +370,14 @@ class System(Hyperparameters, LightningModule):
         return self.synthesize(batch)
 
     def batch_of(self, source: Any) -> dict[str, Any]:
-        """Return a recording as a batch with all that `condition` needs.
+        """Return a batch for a recording, with everything that `condition` requires.
 
         Args:
             source: An audio file, which is resampled; or audio `(time,)`, `(1, time)` or `(1, 1, time)` at the system's
                 sample rate, as a tensor or an array.
 
         Raises:
-            InvalidTypeError: it is something else.
+            InvalidTypeError: `source` is something else.
             InvalidValueError: the audio has another shape, or the system takes no recording.
         """
         if isinstance(source, (str, Path)):
@@ -384,7 +385,7 @@ class System(Hyperparameters, LightningModule):
         elif isinstance(source, (Tensor, np.ndarray)):
             audio = torch.as_tensor(source, dtype=torch.float32)
         else:
-            raise InvalidTypeError(f"a {type(source).__name__} is no audio: pass a path, a tensor or an array")
+            raise InvalidTypeError(f"a {type(source).__name__} is not audio: pass a path, a tensor or an array")
         while 0 < audio.dim() < 3:
             audio = audio[None]
         if audio.dim() != 3 or audio.shape[:2] != (1, 1) or not audio.shape[-1]:
@@ -401,53 +402,53 @@ class System(Hyperparameters, LightningModule):
 
     @torch.no_grad()
     def reference(self, batch: dict[str, Any]) -> Tensor:
-        """Return a batch's own audio `(batch, 1, time)`, rendered where it has none."""
+        """Return the reference audio `(batch, 1, time)` of a batch, rendered from its examples if it has no audio."""
         return batch["audio"] if "audio" in batch else self.render(self.example(batch), batch)
 
     def write(self, batch: dict[str, Any], path: Path) -> None:
-        """Write what is generated for a batch of one as a recording; a system adds files of its own beside it."""
+        """Generate audio for a batch of one and write it to a file. Systems may write further files next to it."""
         save_audio(path, self.synthesize(batch)[0], self.preset.sample_rate)
 
     def pad_to_hop(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Return a batch whose audio, if it has some, is padded to whole frames of the mel."""
+        """Pad the audio of a batch, if it has any, to a multiple of the mel's hop length."""
         if "audio" not in batch:
             return batch
         missing = -batch["audio"].shape[-1] % self.preset.hop_length
         return batch | {"audio": nn.functional.pad(batch["audio"], (0, missing))}
 
     def cut(self, audio: Tensor, batch: dict[str, Any]) -> Tensor:
-        """Return audio no longer than the batch's, in float32."""
+        """Cut audio to the length of the batch's audio and convert it to float32."""
         return (audio[..., : batch["audio"].shape[-1]] if "audio" in batch else audio).float()
 
     def pictures(self, generated: Tensor, real: Tensor) -> dict[str, Image.Image]:
-        """Return pictures by title of a generated example beside a real one, other than log-mels of audio."""
+        """Return pictures of a generated and a real example by title, in addition to log-mels of audio."""
         return {}
 
     def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
-        """Return a recording `(1, 1, time)` as a batch with all that `condition` needs."""
+        """Return a batch for a recording `(1, 1, time)`, with everything that `condition` requires."""
         return {"audio": audio}
 
     def measure(self, batch: dict[str, Any]) -> Losses:
-        """Return numbers of a held-out clip beside its distances, such as a likelihood; lower is better."""
+        """Return further metrics of a held-out clip, such as a likelihood; lower is better."""
         return {}
 
     def describe(self, example: Tensor, batch: dict[str, Any]) -> dict[str, float]:
-        """Return what an example of one clip is like, by the names of `traits`; nan where it cannot be said."""
+        """Return the values of `traits` of one clip's example by name; nan if undefined."""
         return {}
 
     def validation_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Generate held-out clips and log what is measured of them as `validation/<name>`, the means over all clips.
+        """Generate held-out clips and log the means of their metrics as `validation/<name>`.
 
-        Where the output reconstructs the clip, `log_mel_error` and `stft_distance` are measured; beside them whatever
-        `measure` returns.
+        The metrics are those that `measure` returns and, if the output reconstructs the input, `log_mel_error` and
+        `stft_distance`.
 
         Returns:
-            The first clip of the batch, to be drawn and played by callbacks.
+            The first clip of the batch, for callbacks that log audio and pictures.
         """
         return self.log_clips("validation", batch)
 
     def test_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Do with test clips as `validation_step` does with held-out clips; names begin with `test/`."""
+        """Do the same as `validation_step` for test clips; names begin with `test/`."""
         return self.log_clips("test", batch)
 
     def predict_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> Tensor:
@@ -455,7 +456,7 @@ class System(Hyperparameters, LightningModule):
         return self.synthesize(batch)
 
     def log_clips(self, stage: str, batch: dict[str, Any]) -> dict[str, Any]:
-        """Generate the clips of a batch one by one, log what is measured of them, and return the first."""
+        """Generate the clips of a batch one by one, log their metrics and return the first clip."""
         clips = [self.clip(part) for part in split(batch, 1)]
         for clip in clips:
             values = {name: float(value) for name, value in clip["measures"].items()}
@@ -468,7 +469,7 @@ class System(Hyperparameters, LightningModule):
         return clips[0]
 
     def clip(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Generate one clip; return it beside the true one, with what is measured and drawn of it."""
+        """Generate one clip; return it with the reference, its metrics and its pictures."""
         generated = self.generate(batch)
         return {
             "key": batch["key"][0],
@@ -482,22 +483,22 @@ class System(Hyperparameters, LightningModule):
         }
 
     def on_validation_batch_start(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Give a clip the same random numbers in every validation."""
+        """Reseed the random state, so that a clip has the same random numbers in every validation."""
         complete(batch, batch_index, self.needs_audio)
         seed_all("validation", batch_index)
 
     def on_test_batch_start(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Give a clip the same random numbers in every test."""
+        """Reseed the random state, so that a clip has the same random numbers in every test."""
         complete(batch, batch_index, self.needs_audio)
         seed_all("test", batch_index)
 
     def on_predict_batch_start(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Give a clip the same random numbers in every prediction."""
+        """Reseed the random state, so that a clip has the same random numbers in every prediction."""
         complete(batch, batch_index, self.needs_audio)
         seed_all("predict", batch_index)
 
     def on_validation_end(self) -> None:
-        """Step the learning-rate schedulers that watch the validation, if a system has some."""
+        """Step learning-rate schedulers that depend on a validation metric."""
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.network_optimizers.after_validation()
 
@@ -513,21 +514,19 @@ class System(Hyperparameters, LightningModule):
         return super().load_from_checkpoint(checkpoint_path, *arguments, **settings)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the mel convention with the weights that only make sense with it."""
+        """Store the settings of the mel front end in the checkpoint."""
         checkpoint["front_end"] = asdict(self.preset)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Refuse weights that were trained on another mel convention, and prepare the rest for continuing.
-
-        Lightning's counters are brought into the form that it restores exactly.
+        """Check that the checkpoint's mel front end is the system's, and prepare Lightning's counters for resuming.
 
         Raises:
-            ValueError: naming each field that differs, with both values.
+            ValueError: the front ends differ; the message names each field with both values.
         """
         stored, own = checkpoint.get("front_end", {}), asdict(self.preset)
         differences = [f"{n} {stored[n]} (here {own[n]})" for n in own if n in stored and stored[n] != own[n]]
         if differences:
-            raise InvalidValueError(f"the checkpoint was trained on another mel front end: {', '.join(differences)}")
+            raise InvalidValueError(f"the checkpoint was trained with another mel front end: {', '.join(differences)}")
         # One that was saved before a validation is restored exactly as it is: at the end of a batch.
         if "loops" in checkpoint and not begins_with_validation(checkpoint):
             data = checkpoint.get(type(getattr(getattr(self, "_trainer", None), "datamodule", None)).__qualname__, {})
@@ -536,6 +535,6 @@ class System(Hyperparameters, LightningModule):
 
 
 def seed_all(*position: Any) -> None:
-    """Seed torch's generators on all devices from the run's seed and a position."""
+    """Seed torch's random generators on all devices from the run's seed and a position."""
     text = " ".join(map(str, (os.environ.get("PL_GLOBAL_SEED", 0), *position)))
     torch.manual_seed(int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little") >> 1)

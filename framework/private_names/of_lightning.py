@@ -67,7 +67,7 @@ class UnwrappedDDPStrategy(DDPStrategy):
         return model
 
     def configure_ddp(self) -> None:
-        """Wrap nothing."""
+        """No-op: the module is not wrapped."""
 
 
 class CommandLine(LightningCLI):

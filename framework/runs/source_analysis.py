@@ -89,7 +89,7 @@ class AnalysisCache:
         if key in self.stored:
             with contextlib.suppress(TypeError, KeyError, ValueError):
                 return _unpacked(self.stored[key])
-        found = batch_from_audio(source)
+        found = analyse(source)
         self.stored[key], self.changed = _packed(found), True
         return found
 
@@ -116,7 +116,7 @@ def _unpacked(stored: list[Any]) -> Module:
     return Module([Statement(*parts) for parts in statements], imports, stars, executed)
 
 
-def batch_from_audio(source: bytes) -> Module:
+def analyse(source: bytes) -> Module:
     """Return what a source file says; one that cannot be parsed counts by its bytes."""
     try:
         tree = ast.parse(source)

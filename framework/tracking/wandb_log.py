@@ -1,4 +1,4 @@
-"""Weights & Biases as a guest of the training: never asked for, never waited for, never able to stop it."""
+"""Fault-tolerant logger for Weights & Biases: failures are reported and never interrupt or delay training."""
 
 import contextlib
 import netrc

@@ -386,7 +386,7 @@ def run_named(where: str | Path, ckpt: str | int = "last", runs: str | Path | No
         raise RunNotFoundError(_not_there(path))
     folder = RunFolder(path.parent.parent)
     if not folder.config.exists():
-        raise RunNotFoundError(f"{path} lies in no run folder: name its experiment, with --ckpt_path {path}")
+        raise RunNotFoundError(f"{path} is not inside a run folder: pass the experiment's name and --ckpt_path {path}")
     run = replace(opened(folder), ckpt=path)
     run.check_ckpt(ckpt)
     return run
@@ -490,5 +490,5 @@ def _not_there(path: Path) -> str:
     if not path.exists():
         return f"{path} does not exist: name a run folder, a checkpoint in one, a released file, or an experiment"
     inside = sorted(str(config.parent) for config in path.glob("*/config.yaml"))
-    held = f"it holds {len(inside)} runs: name one, as {inside[0]}" if inside else "was it removed or never begun?"
+    held = f"it holds {len(inside)} runs: name one, as {inside[0]}" if inside else "it may have been deleted"
     return f"{path} is no run folder, it has no config.yaml ({held})"

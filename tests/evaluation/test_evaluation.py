@@ -271,6 +271,6 @@ def test_checkpoints_of_a_run(there, capsys):
     assert {*found[0].metrics, "si_sdr"} <= load_evaluation(evaluations / "validation").metrics.keys()
     moved = there / "moved.ckpt"
     (folder.checkpoints / "best.ckpt").rename(moved)
-    assert "lies in no run folder" in complaint(capsys, moved, *FEW)
+    assert "is not inside a run folder" in complaint(capsys, moved, *FEW)
     assert main(["evaluate", "hifigan_bach", *small, "--ckpt_path", str(moved), *FEW]) == 0
     assert len(list(there.glob("runs/hifigan*/*/evaluation/validation/values.json"))) == 2

@@ -1,4 +1,4 @@
-"""All metrics by name, and those of one's own by import path."""
+"""Registry of metrics: built-in ones by name, user-defined ones by import path."""
 
 import importlib
 from collections.abc import Sequence

@@ -31,8 +31,8 @@ class PromptError(OstinatoError, ValueError):
 class CodeLanguageModel(System):
     """Audio of its own, or the continuation of a recording's beginning, code by code in the delay pattern.
 
-    The monitored metric is `bits_per_code` of held-out clips: the information in each code given those before it, of pieces as long
-    as the context. `perplexity` is 2 to that.
+    The monitored metric is `bits_per_code` of held-out clips: the information in each code given those before it, of
+    pieces as long as the context. `perplexity` is 2 to that.
 
     Args:
         autoencoder: The codec's run, a checkpoint, or its experiment's name for the run that was trained last.

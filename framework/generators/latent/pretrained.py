@@ -18,7 +18,7 @@ from framework.runs.stored_code import check_modules
 
 
 class NotTrainedError(OstinatoError, ValueError):
-    """A system stands on another one that was not trained, or not as it has to be."""
+    """The pretrained model that this system depends on is missing or incompatible."""
 
 
 class Pretrained(nn.Module):

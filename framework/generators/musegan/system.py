@@ -40,9 +40,9 @@ VELOCITY = 90
 class MuseGAN(Adversarial):
     """MuseGAN as the official code has it today: a Wasserstein GAN with gradient penalty on pianorolls.
 
-    The monitored metric is `energy_score`, as of all systems from noise, of what the paper measures of a window (empty bars, used pitch
-    classes, qualified notes of each track, tonal distance of neighbouring tracks): it is least where these are
-    distributed as in the held-out windows.
+    The monitored metric is `energy_score`, as of all systems from noise, of what the paper measures of a window (empty
+    bars, used pitch classes, qualified notes of each track, tonal distance of neighbouring tracks): it is least where
+    these are distributed as in the held-out windows.
 
     Args:
         latent_dim: Dimensions of the noise.
