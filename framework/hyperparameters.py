@@ -344,7 +344,7 @@ def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
         changed = {name: value for name, value in values.items() if value != cls.hyperparameters[name].default}  # type: ignore[attr-defined]
         given = ", ".join(f"{name} = {value}" for name, value in changed.items())
         own = f"{cls.__qualname__}.{given}" if given else cls.__qualname__
-        raise HyperparameterError(f"{own}: the networks of these values do not fit into memory") from error
+        raise HyperparameterError(f"{own}: what is built with these values does not fit into memory") from error
 
 
 TOO_LARGE = (

@@ -37,7 +37,7 @@ from framework.losses.multi_scale_mel import MultiScaleMelLoss
         (lambda: CodeTransformer(2, 8, 6, 1, 4, 8), "channels = 6: must be a multiple of 8"),
         (
             lambda: HiFiGAN(channels=10**12),
-            "HiFiGAN.channels = 1000000000000: the networks of these values do not fit into",
+            "HiFiGAN.channels = 1000000000000: what is built with these values does not fit into",
         ),
         (lambda: HiFiGAN(channels=10**30), "does not fit into memory"),
     ],
