@@ -13,7 +13,7 @@ from datamodules.mixture import Mixture
 from datamodules.packing.pack import pack, packing_hash
 from datamodules.packing.recordings import Recording, find_recordings
 from datamodules.shards.remote import is_remote, local_path
-from datamodules.shards.writer import MANIFEST, read_manifest
+from datamodules.shards.writer import MANIFEST, read_data_set
 from datamodules.streaming.audio_data import AudioData
 from framework.annotations import PositiveFloat, UnitInterval
 from framework.cache import cache_folder
@@ -80,7 +80,7 @@ class AudioFolder(Mixture):
     @functools.cached_property
     def manifest(self) -> dict[str, Any] | None:
         """The manifest of the packed folder, or None for shards named one by one."""
-        return None if self._listed else read_manifest(self.folder)
+        return None if self._listed else read_data_set(self.folder)
 
     def prepare_data(self) -> None:
         """Pack the recordings if `path` is a folder of them and that was not done yet.

@@ -9,7 +9,7 @@ from typing import Any
 from datamodules.packing.midi import is_written_music, read_folder, remark_lines
 from datamodules.shards.pieces import Piece, read_pieces
 from datamodules.shards.remote import is_remote
-from datamodules.shards.writer import MANIFEST, SPLITS, read_manifest
+from datamodules.shards.writer import MANIFEST, SPLITS, read_data_set
 from framework.music.notes import PERCUSSION
 
 _LISTED = 10
@@ -66,7 +66,7 @@ def midi_report(path: str) -> MidiReport | None:
     if is_remote(path):
         return None
     if (folder / MANIFEST).exists():
-        manifest = read_manifest(folder)
+        manifest = read_data_set(folder)
         if "ticks" not in manifest:
             return None
         found = MidiReport("written music, packed", hash=manifest["hash"])

@@ -18,7 +18,7 @@ from datamodules.packing.midi import VERSION, fifths, midi_files, pack_midi, wri
 from datamodules.packing.once import make_once
 from datamodules.packing.splits import SPLITS
 from datamodules.shards.pieces import TICKS, Piece, read_pieces
-from datamodules.shards.writer import MANIFEST, read_manifest
+from datamodules.shards.writer import MANIFEST, read_data_set
 from datamodules.streaming.song_levels import SongLevel, Windows
 from framework.annotations import MidiNumber, PositiveInt, Range
 from framework.cache import cache_folder
@@ -121,7 +121,7 @@ class Pianorolls(SongLevel):
 
     def fingerprint(self) -> str:
         """Return a hash of all pieces."""
-        return read_manifest(self.folder)["hash"][:16]
+        return read_data_set(self.folder)["hash"][:16]
 
     def track_of(self, piece: Piece) -> list[int]:
         """Return for each instrument of a piece the track that gathers it, -1 for none."""

@@ -14,7 +14,7 @@ from datamodules.packing.clipping import Packed, Scaled, Treatment, pack_shard
 from datamodules.packing.parallel import in_parallel
 from datamodules.packing.recordings import Job, Recording, Skipped, find_recordings, jobs
 from datamodules.shards.index import index_shard
-from datamodules.shards.writer import MANIFEST, SPLITS, read_manifest, write_json, write_manifest
+from datamodules.shards.writer import MANIFEST, SPLITS, read_data_set, read_manifest, write_json, write_manifest
 from framework.errors import InvalidValueError
 from framework.folders import Ignored
 from framework.progress import Progress, print_above, progress
@@ -134,7 +134,7 @@ def verify(folder: Path) -> list[str]:
         ValueError: the folder has no manifest.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = read_data_set(folder)
     problems: list[str] = []
     keys: Counter[bytes] = Counter()
     records = [record for split in SPLITS for record in manifest["shards"][split]]

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datamodules.shards.arrays import load_array
-from datamodules.shards.writer import ShardWriter, read_manifest
+from datamodules.shards.writer import ShardWriter, read_data_set
 from framework.errors import InvalidValueError
 from framework.json_text import parse_json
 
@@ -68,7 +68,7 @@ def read_pieces(folder: Path, split: str) -> Iterator[Piece]:
     Raises:
         ValueError: the folder is not packed, holds no written music, or a shard is damaged.
     """
-    manifest: Mapping[str, Any] = read_manifest(folder)
+    manifest: Mapping[str, Any] = read_data_set(folder)
     if manifest.get("ticks") != TICKS:
         raise InvalidValueError(
             f"{folder}: holds no notes: pack a folder of MIDI files with `ostinato pack SOURCE DESTINATION`"

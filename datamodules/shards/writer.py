@@ -231,12 +231,29 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     return manifest
 
 
+def read_data_set(folder: str | Path) -> dict[str, Any]:
+    """Return the contents of `dataset.json` in a folder, which may be a URL, with its shards and its hash.
+
+    Raises:
+        ValueError: as of `read_manifest`, or it has none.
+    """
+    manifest = read_manifest(folder)
+    if missing := next(
+        (n for n, kind in (("shards", dict), ("hash", str)) if not isinstance(manifest.get(n), kind)), ""
+    ):
+        path = f"{str(folder).rstrip('/')}/{MANIFEST}"
+        raise InvalidValueError(f"{path}: it has no {missing}: pack the folder again")
+    return manifest
+
+
 def _wrong_in_manifest(manifest: Any) -> str:
     """Return what is wrong with the contents of a `dataset.json`; nothing, if it can be used."""
-    if not isinstance(manifest, dict) or not isinstance(manifest.get("shards"), dict):
+    if not isinstance(manifest, dict):
         return "it has no shards"
-    if not isinstance(manifest.get("hash"), str):
-        return "it has no hash"
+    if not isinstance(manifest.get("shards", {}), dict):
+        return "its shards are no table"
+    if "shards" not in manifest:
+        return ""
     clips = 0
     for split in SPLITS:
         records = manifest["shards"].setdefault(split, [])

@@ -10,7 +10,7 @@ from typing import Annotated, Any, NamedTuple
 from datamodules.shards.index import cached_index
 from datamodules.shards.reader import Reader
 from datamodules.shards.remote import RemoteCache, is_remote, local_path
-from datamodules.shards.writer import SPLITS, read_manifest
+from datamodules.shards.writer import SPLITS, read_data_set
 from datamodules.streaming.bad_clips import BadClips
 from datamodules.streaming.held_out import HeldOut
 from datamodules.streaming.labels import Labels
@@ -119,7 +119,7 @@ class AudioData(Hyperparameters, LightningDataModule):
     @functools.cached_property
     def manifest(self) -> dict[str, Any] | None:
         """The data set's `dataset.json`, or None for shards that have none."""
-        return read_manifest(self.folder)
+        return read_data_set(self.folder)
 
     def shards(self, split: str) -> list[str]:
         """Return paths or URLs of the shards of a split: train, validation or test."""
