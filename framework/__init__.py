@@ -1,3 +1,6 @@
-from framework import aliases
+"""The library that experiments are made of."""
+
+from framework import aliases, shelf
 
 aliases.install()
+shelf.install()

@@ -14,6 +14,7 @@ from typing import Any
 
 from framework.errors import OstinatoError
 from framework.runs.identity import of_project, stored_structure
+from framework.shelf import is_installed
 
 ALLOW = "OSTINATO_ALLOW_PACKAGES"
 """Environment variable with the names of further packages whose classes files may name, separated by commas."""
@@ -67,7 +68,7 @@ def check_module(module: Any, file: str | Path) -> None:
         raise StoredCodeError(f"{file} names {str(module)[:80]!r} as a module, which is no name of one: get it again")
     package = module.partition(".")[0]
     allowed = {name.strip() for name in os.environ.get(ALLOW, "").split(",")}
-    if of_project(module) or package in allowed or module in sys.modules:
+    if of_project(module) or package in allowed or module in sys.modules or is_installed(module):
         return
     raise StoredCodeError(
         f"{file} names code of the package {package!r} ({module}), which is not a part of ostinato: if you trust both, "

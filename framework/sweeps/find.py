@@ -6,8 +6,9 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from framework.catalogue import PACKAGE, UnknownExperimentError, module_names
+from framework.catalogue import UnknownExperimentError, modules
 from framework.hyperparameters import nearest
+from framework.shelf import PACKAGE, folders, installed_packages
 
 
 def find_sweep(name: str) -> tuple[str, Any, str]:
@@ -21,14 +22,14 @@ def find_sweep(name: str) -> tuple[str, Any, str]:
     from framework.sweeps.sweep import Sweep
 
     name = name.removeprefix(f"{PACKAGE}.")
-    known = list(sweep_modules())
+    known, places = list(sweep_modules()), modules()
     for module, wanted in ((name, ""), name.rpartition(".")[::2]):
         matching = [m for m in known if m == module] or [m for m in known if m.rpartition(".")[2] == module]
         if len(matching) > 1:
             raise UnknownExperimentError(f"{name!r} is ambiguous: {' or '.join(matching)}")
         if not matching:
             continue
-        values = vars(importlib.import_module(f"{PACKAGE}.{matching[0]}"))
+        values = vars(importlib.import_module(places[matching[0]]))
         question = (values["__doc__"] or "").strip().partition("\n")[0]
         found = {key: value for key, value in values.items() if isinstance(value, Sweep)}
         short = matching[0].rpartition(".")[2]
@@ -50,9 +51,19 @@ def is_sweep_name(name: str) -> bool:
 
 def sweep_modules() -> dict[str, str]:
     """Return what the modules below `experiments/` that speak of a `Sweep` say first, without importing them."""
-    package = importlib.util.find_spec(PACKAGE)
-    folders = [Path(location) for location in package.submodule_search_locations or []] if package else []
-    sources = ((m, folder / f"{m.replace('.', '/')}.py") for m in module_names() for folder in folders)
-    texts = ((module, path.read_text()) for module, path in sources if path.is_file())
+    files = {name: _file_of(module) for name, module in modules().items()}
+    texts = ((name, path.read_text()) for name, path in files.items() if path is not None)
     spoken = {module: ast.get_docstring(ast.parse(text)) or "" for module, text in texts if "Sweep(" in text}
     return {module: docstring.partition("\n")[0] for module, docstring in spoken.items()}
+
+
+def _file_of(module: str) -> Path | None:
+    """Return the file of a module without importing it."""
+    package = next((one for one in (PACKAGE, *installed_packages()) if module.startswith(f"{one}.")), "")
+    parts = module.removeprefix(f"{package}.").split(".")
+    if package == PACKAGE:
+        places = folders()
+    else:
+        spec = importlib.util.find_spec(package)
+        places = [Path(location) for location in (spec.submodule_search_locations or [] if spec else [])]
+    return next((file for place in places if (file := place.joinpath(*parts).with_suffix(".py")).is_file()), None)
