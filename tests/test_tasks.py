@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import math
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import torch
 from noise_clips import Noise
 
+import ostinato as ost
 from framework.audio.files import load_audio, save_audio
 from framework.audio.mel import preset
 from framework.cli import main
@@ -118,6 +120,32 @@ def test_a_list_of_files_is_trained_on(place):
     found = {"trainer": trainer}
     exec(small.replace("L.Trainer(max_steps=500)", "trainer(2)"), found)
     assert found["system"].trainer.global_step == 2
+
+
+def without_pandas(task):
+    """Return a task's code without the lines that draw, or that need pandas where it is not installed."""
+    unwanted = [".plot("] if importlib.util.find_spec("pandas") else [".plot(", ".table()"]
+    return "\n".join(line for line in task.splitlines() if not any(word in line for word in unwanted))
+
+
+def test_runs_are_opened_and_compared(place, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    (place / "takes").mkdir()
+    for number in range(4):
+        save_audio(place / "takes" / f"{number}.wav", 0.1 * torch.randn(1, 12_000), 22050)
+    settings = {
+        "hidden": 8, "layers": 1, "iterations": 1, "batch_size": 2, "segment": 2048, "validation_clips": 1,
+        "max_steps": 2, "val_check_interval": 1, "accelerator": "cpu",
+    }  # fmt: skip
+    run, narrow = (ost.train("mel_inversion_bach", data="takes", channels=width, **settings) for width in (8, 4))
+    found = {}
+    exec(without_pandas(code("open a run")).replace('"mel_inversion_bach"', repr(str(run.path))), found)
+    assert [step for step, error in found["curve"] if not math.isnan(error)] == [1, 2]
+    exec(without_pandas(code("compare")), found)
+    assert {one.path.name for one in found["runs"]} == {run.path.name, narrow.path.name}
+    rows = found["comparison"].rows()
+    assert {row["metric"] for row in rows} == {"log_mel_error", "stft_distance"}
+    assert len({row["run"] for row in rows}) >= 2
 
 
 WITHOUT = (
