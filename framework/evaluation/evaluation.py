@@ -181,7 +181,7 @@ class Evaluation:
 
 
 def _check_lengths(values: dict[str, Any]) -> None:
-    """Refuse lists that have not one value for each clip, and a sample rate that no audio has."""
+    """Refuse lists that have not one value for each clip, and directions and sample rates that there are not."""
     for name, metric in values["metrics"].items():
         if len(metric["values"]) != len(values["clips"]):
             raise InvalidValueError(
@@ -190,6 +190,9 @@ def _check_lengths(values: dict[str, Any]) -> None:
     recordings = values.get("recordings")
     if recordings and len(recordings) != len(values["clips"]):
         raise InvalidValueError(f"recordings are {len(recordings)} of {len(values['clips'])} clips")
+    for name, metric in (values["metrics"] | values["distributions"]).items():
+        if metric["better"] not in ("lower", "higher", "nearer"):
+            raise InvalidValueError(f"{name} is better {metric['better']!r:.40}")
     if not 1 <= values["sample_rate"] <= 10**6:
         raise InvalidValueError(f"sample_rate is {values['sample_rate']}")
 
