@@ -140,7 +140,7 @@ def test_synthesizing_takes_a_path_or_audio_and_says_what_it_cannot(run, there, 
     for wrong in (torch.zeros(2, 1, 9), torch.zeros(1, 2, 9), torch.zeros(0)):
         with pytest.raises(InvalidValueError, match=r"audio \(time,\), \(1, time\) or \(1, 1, time\) is wanted"):
             system.synthesize(wrong)
-    with pytest.raises(InvalidTypeError, match="a int is no audio"):
+    with pytest.raises(InvalidTypeError, match="a int is not audio"):
         system.synthesize(3)
     with pytest.raises(InvalidValueError, match="generates recordings again: pass a path"):
         ost.synthesize(run)
