@@ -76,6 +76,7 @@ def run(arguments: list[str]) -> int:
     from framework.workflow.usage import COMMANDS, HELP, VERSION, known_help, overview, version_line
 
     command, *rest = arguments or HELP
+    rest = [with_underscores(word) for word in rest]
     if command in HELP:
         print(overview(), end="")
         return 0
@@ -102,6 +103,12 @@ def run(arguments: list[str]) -> int:
         # A parser that has printed its help, or a training that was stopped in good order.
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     return status
+
+
+def with_underscores(word: str) -> str:
+    """Return an option as it is spelled here, `--for_training` of `--for-training`; all else as it is."""
+    name, equals, value = word.partition("=")
+    return f"--{name[2:].replace('-', '_')}{equals}{value}" if name.startswith("--") else word
 
 
 class UnknownCommandError(OstinatoError, ValueError):

@@ -12,6 +12,7 @@ declared with the type, as `mel_weight: NonNegativeFloat`, see `framework.annota
 the difference to the parent, which is what an ablation is, can be asked for.
 """
 
+import copy
 import difflib
 import functools
 import inspect
@@ -25,9 +26,10 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 from docstring_parser import parse as parse_docstring
 
 from framework.aliases import FormerHyperparameter, announce, members_of
-from framework.ancestry import behaviour, is_library, is_method, structure
+from framework.ancestry import behaviour, is_importable, is_library, is_method, structure
 from framework.annotations import complaint, matches, range_of, without_ranges
 from framework.errors import OstinatoError
+from framework.pickling import ClassReference, copied, new_instance
 
 REQUIRED: Any = inspect.Parameter.empty
 
@@ -107,6 +109,24 @@ class Hyperparameters:
         cls.hyperparameters = types.MappingProxyType(inherited | own)
         cls.__init__ = _synthesise_init(cls)  # type: ignore[method-assign]
         _give_former_names(cls, renamed)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Let pickle find the class, also where no name leads to it."""
+        reduced: Any = super().__reduce_ex__(protocol)
+        return reduced if is_importable(type(self)) else (new_instance, (ClassReference.of(type(self)),), *reduced[2:])
+
+    def __copy__(self) -> Self:
+        """Return a copy of the same class, which shares the values."""
+        state: Any = self.__getstate__()
+        return copied(self, dict(state))  # type: ignore[no-any-return]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Return a copy of the same class."""
+        made: Self = copied(self, {})
+        memo[id(self)] = made
+        state: Any = copy.deepcopy(self.__getstate__(), memo)
+        made.__dict__.update(copied(self, state).__dict__)
+        return made
 
     @classmethod
     def variant(cls, **values: Any) -> type[Self]:

@@ -14,7 +14,7 @@ from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:
-    """Write the generator of a run to `--output`, and with `--for-training` what training goes on from.
+    """Write the generator of a run to `--output`, and with `--for_training` what training goes on from.
 
     Raises:
         ReleaseError: the checkpoint has nothing to train on from.

@@ -27,6 +27,7 @@ from framework.lightning import LightningDataModule, LightningModule
 from framework.paradigms.batches import complete, count, split
 from framework.paradigms.hooks import adopt_configure_optimizers, check_hooks
 from framework.paradigms.optimizers import NetworkOptimizers
+from framework.pickling import ClassReference, built_again
 from framework.runs.loop_state import before_next_batch, begins_with_validation
 from framework.trainer_arguments import check_trainer
 from framework.traits import Trait
@@ -130,6 +131,11 @@ class System(Hyperparameters, LightningModule):
         if self.ema_decay:
             average = get_ema_multi_avg_fn(self.ema_decay)
             self.averaged_generator = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle the class, the hyperparameters and the weights: PyTorch pickles no normalised weights."""
+        arguments = ClassReference.of(type(self)), dict(self.hparams), self.state_dict(), self.training
+        return built_again, arguments
 
     def build_generator(self) -> nn.Module:
         """Return the network that is trained: conditioning -> audio `(batch, 1, time)`."""

@@ -102,7 +102,7 @@ def release_options(parser: Any) -> None:
     text = "The .safetensors file to write, or a folder for it (default: NAME.safetensors)."
     output_option(parser, text, type=str | None, default=None)
     parser.add_argument(
-        "--for-training",
+        "--for_training",
         action="store_true",
         help="Add what is needed to train further: all networks without averaging, and the optimisers' states.",
     )
@@ -164,9 +164,9 @@ def listen_options(parser: Any) -> None:
     parser.add_argument("--kind", choices=list(TEST_KINDS), default="mushra", help="Kind of the test.")
     parser.add_argument("--clips", type=int, default=None, help="Use only the first so many clips (default: all).")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the presentation order.")
-    parser.add_argument("--match-levels", action="store_true", help="Bring all sounds of a clip to one RMS level.")
+    parser.add_argument("--match_levels", action="store_true", help="Bring all sounds of a clip to one RMS level.")
     parser.add_argument("--port", type=int, default=PORT, help="Port of the server on 127.0.0.1; 0 for any free one.")
-    parser.add_argument("--no-server", action="store_true", help="Write the page and end.")
+    parser.add_argument("--no_server", action="store_true", help="Write the page and end.")
     parser.add_argument("--results", action="store_true", help="Summarise the answers so far.")
     parser.add_argument(
         "--import",

@@ -153,7 +153,7 @@ COMMANDS: dict[str, Usage] = {
         "NAME|RUN",
         "a trained generator as one small file",
         "Write the generator of a trained run as one small safetensors file that is used without Lightning. With "
-        "--for-training, the file also holds what fine-tuning needs.",
+        "--for_training, the file also holds what fine-tuning needs.",
         ("ostinato release {name} --output {name}.safetensors",),
     ),
     "export": Usage(

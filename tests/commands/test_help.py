@@ -8,8 +8,11 @@ import sys
 import pytest
 
 from framework.catalogue import find
+from framework.cli import with_underscores
 from framework.listening.plan import RANGES
+from framework.workflow import options
 from framework.workflow.options import OF_EXPERIMENTS, OTHERS, TEST_KINDS
+from framework.workflow.parser import OneLineParser, option_strings
 from framework.workflow.usage import COMMANDS, parser
 
 QUICK = """
@@ -90,3 +93,20 @@ def test_a_missing_argument_points_at_the_commands_own_help(command, capsys):
     assert shown.splitlines()[-1].startswith("ostinato: error: ")
     assert f"ostinato {command}" in shown.splitlines()[-1]
     assert parser(command).prog == f"ostinato {command}"
+
+
+def test_options_are_spelled_with_underscores_and_hyphens_are_accepted():
+    assert with_underscores("--for-training") == "--for_training"
+    assert with_underscores("--data.batch-size=a-b") == "--data.batch_size=a-b"
+    for word in ("a-b", "-x-y", "runs/a-b"):
+        assert with_underscores(word) == word
+    known = [option for command in COMMANDS for option in own_options(command)]
+    assert len(known) > 50
+    assert [option for option in known if "-" in option.removeprefix("--")] == []
+
+
+def own_options(command):
+    made = parser(command) if command in options.OTHERS else OneLineParser()
+    if command not in options.OTHERS:
+        options.add_experiment_options(command, made)
+    return option_strings(made)
