@@ -1,4 +1,4 @@
-"""What all ranks of a run have to decide alike, without waiting for each other."""
+"""Decisions that all ranks of a run make alike, without synchronisation."""
 
 from typing import Any
 
@@ -6,25 +6,25 @@ import torch
 import torch.distributed
 
 
-class Vote:
-    """The greatest of the numbers that the ranks cast, known to each of them one step later.
+class AsyncAllReduceMax:
+    """The maximum over all ranks of a number per step, available one step later.
 
-    A collective that were waited for at once would stall every device at every step; one in a signal's handler
-    deadlocks with the one that the signal interrupted.
+    Waiting for the collective in the same step would stall every device at every step, and a collective in a signal
+    handler deadlocks with the one that the signal interrupted.
     """
 
     def __init__(self) -> None:
-        self.ballot: torch.Tensor | None = None
+        self.value: torch.Tensor | None = None
         self.count: Any = None
 
-    def cast(self, trainer: Any, value: float) -> float:
-        """Cast this step's number; return the greatest of the step before, or with one rank this one's."""
+    def submit(self, trainer: Any, value: float) -> float:
+        """Submit this step's number; return the maximum of the previous step, or with one rank this step's number."""
         if trainer.world_size == 1:
             return value
         outcome = 0.0
-        if self.count is not None and self.ballot is not None:
+        if self.count is not None and self.value is not None:
             self.count.wait()
-            outcome = self.ballot.item()
-        self.ballot = torch.tensor(float(value), device=trainer.strategy.root_device)
-        self.count = torch.distributed.all_reduce(self.ballot, torch.distributed.ReduceOp.MAX, async_op=True)
+            outcome = self.value.item()
+        self.value = torch.tensor(float(value), device=trainer.strategy.root_device)
+        self.count = torch.distributed.all_reduce(self.value, torch.distributed.ReduceOp.MAX, async_op=True)
         return outcome

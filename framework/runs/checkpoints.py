@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment, and finding the one to go on from."""
+"""Atomic checkpoints, and finding the one to resume from."""
 
 import errno
 import os
@@ -17,7 +17,7 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from framework.errors import InvalidValueError, OstinatoError
 from framework.private_names.of_lightning import begin_with_validation
-from framework.runs.agreement import Vote
+from framework.runs.agreement import AsyncAllReduceMax
 from framework.runs.finding import RunNotFoundError, checkpoints_of
 from framework.runs.finished import LAST
 from framework.runs.folder import RunFolder
@@ -26,17 +26,17 @@ from framework.writing import ErrorKeeper, Tolerant, part_of, replacing
 
 PREVIOUS, BEST = "previous.ckpt", "best.ckpt"
 LONG = 5.0
-"""Seconds of a validation from which on a signal does not wait for its end, and the state before it is saved."""
+"""Duration (s) of a validation above which signals do not wait for its end and the state before it is saved."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the target and renames: Lightning stages in the temporary folder, which may be another disk.
+    """Writes to a temporary file next to the target and renames it; Lightning's may be on another disk.
 
-    A checkpoint that cannot be written costs a warning and not the run; `failed` says which ones could not be at the
-    last attempt.
+    A checkpoint that cannot be written causes a warning and does not end the run; `failed` has those that could not be
+    written at the last attempt.
 
     Args:
-        prepare: What is made of a checkpoint that a training starts from.
+        prepare: Function applied to a checkpoint that a training starts from.
     """
 
     def __init__(self, prepare: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:
@@ -45,9 +45,9 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         self.failed: dict[str, OSError] = {}
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        """Write a checkpoint so that at every moment the old one or the new one is there, whole, under its name.
+        """Write a checkpoint atomically: at every moment the old or the new one is intact.
 
-        The old `last.ckpt` stays as `previous.ckpt`.
+        The old `last.ckpt` is kept as `previous.ckpt`.
         """
         path = Path(path)
         self.failed.pop(path.name, None)
@@ -64,10 +64,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint atomically; an old `last.ckpt` gets the further name `previous.ckpt` first.
+    """Write a checkpoint atomically; an old `last.ckpt` is kept as `previous.ckpt`.
 
     Raises:
-        WriteError: it cannot be written; what was there is as it was.
+        WriteError: it cannot be written; existing files are unchanged.
     """
     with replacing(path) as part:
         with open(part, "wb") as file:
@@ -84,9 +84,9 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
 
 
 def keep_previous(last: Path) -> None:
-    """Give `last.ckpt` the further name `previous.ckpt`; copy it where the file system has no hard links.
+    """Hard-link `last.ckpt` as `previous.ckpt`, or copy it if the file system has no hard links.
 
-    Where there is no room for the copy, the older `previous.ckpt` stays.
+    If there is no space for a copy, the older `previous.ckpt` is kept.
     """
     previous = last.with_name(PREVIOUS)
     part = part_of(previous)
@@ -106,20 +106,20 @@ def keep_previous(last: Path) -> None:
 
 
 class Checkpoints(Callback):
-    """Keeps `last.ckpt` (and the one before it) every so many steps or minutes and at the end, and `best.ckpt`.
+    """Saves `last.ckpt` (and keeps the one before) at intervals of steps and minutes and at the end, and `best.ckpt`.
 
-    A validation that takes long (longer than `LONG`, as far as the last one tells) is saved before as well as after, so
-    that a run which is stopped or killed there loses no step: it begins with that validation when it continues.
+    The state is also saved before a validation if the last one took longer than `LONG`, so that a run which is stopped
+    during a validation loses no step; it resumes with that validation.
 
     Lightning's own ModelCheckpoint counts optimiser steps and, with manual optimisation, saves at other steps than
     asked for and warns about it.
 
     Args:
-        folder: Where the checkpoints go.
+        folder: Folder of the checkpoints.
         every: Steps between two `last.ckpt`.
-        monitor: Metric of the validation of which the lowest is the best.
-        minutes: Longest time between two `last.ckpt`, whatever a step takes.
-        retry_minutes: Time after which one that could not be written is tried again.
+        monitor: Validation metric; lower is better.
+        minutes: Maximum time between two `last.ckpt`.
+        retry_minutes: Time until a failed write is tried again.
     """
 
     def __init__(
@@ -128,19 +128,19 @@ class Checkpoints(Callback):
         self.folder, self.every, self.monitor = folder, every, monitor
         self.minutes, self.retry_minutes = minutes, retry_minutes
         self.saved_when = time.monotonic()
-        self.vote = Vote()
+        self.maximum = AsyncAllReduceMax()
         self.best = float("inf")
         self.saved_at = -1
         self.failed = False
-        """Whether `last.ckpt` could not be written at the last attempt, so that it is of an earlier step."""
+        """Whether the last attempt to write `last.ckpt` failed, so that it is from an earlier step."""
         self.validating = False
-        """Whether this is the state before a validation, which a run that continues from here begins with."""
+        """Whether this is the state before a validation, with which a resumed run begins."""
         self.saved_validating = False
         self.validation_began = 0.0
         self.validation_seconds = float("inf")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take note of what a resumed run has saved already; let it begin with a validation that was not completed."""
+        """Restore the times of the last saves; resume with a validation that was not completed."""
         self.saved_at, self.saved_validating = trainer.global_step, self.validating
         if self.validating:
             begin_with_validation(trainer)
@@ -148,12 +148,12 @@ class Checkpoints(Callback):
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         """Save every so many steps: before the next one, since only then Lightning has counted and logged the last."""
         minutes = self.retry_minutes if self.failed else self.minutes
-        late = self.vote.cast(trainer, time.monotonic() - self.saved_when > 60 * minutes)
+        late = self.maximum.submit(trainer, time.monotonic() - self.saved_when > 60 * minutes)
         if late or trainer.global_step % self.every == 0:
             self.save_last(trainer)
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save what the validation is of, if it may take long; of the last step it is saved with its validation."""
+        """Save the state before a validation that may take long, except after the last step."""
         if not is_training(trainer):
             return
         is_last_step = 0 < trainer.max_steps <= trainer.global_step
@@ -163,7 +163,7 @@ class Checkpoints(Callback):
         self.validation_began = time.monotonic()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the best."""
+        """Save `best.ckpt` if the metric has improved."""
         if not is_training(trainer):
             return
         self.validating, self.validation_seconds = False, time.monotonic() - self.validation_began
@@ -174,11 +174,11 @@ class Checkpoints(Callback):
                 self.best = before
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save where the training ended."""
+        """Save the state at the end of the training."""
         self.save_last(trainer)
 
     def save_last(self, trainer: L.Trainer) -> None:
-        """Save `last.ckpt`, keeping the one before it."""
+        """Save `last.ckpt` and keep the one before it."""
         if (self.saved_at, self.saved_validating) == (trainer.global_step, self.validating) and not self.failed:
             return
         self.saved_at, self.saved_when, self.saved_validating = trainer.global_step, time.monotonic(), self.validating
@@ -190,30 +190,30 @@ class Checkpoints(Callback):
         return trainer.strategy.broadcast(name not in getattr(trainer.strategy.checkpoint_io, "failed", {}))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the best value so far, so that a resumed run does not overwrite a better checkpoint."""
+        """Return the best value, so that a resumed run does not overwrite a better checkpoint."""
         return {"best": self.best, "validating": self.validating}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best value so far."""
+        """Restore the best value."""
         self.best, self.validating = state_dict["best"], state_dict.get("validating", False)
 
 
 def is_training(trainer: L.Trainer) -> bool:
-    """Say whether a validation is one during a training."""
+    """Return whether a validation is part of a training."""
     return trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking
 
 
 class CheckpointError(OstinatoError, ValueError):
-    """A file is no checkpoint of this system; the message names it and the remedy."""
+    """A file is not a checkpoint of this system; the message names the file and what to do."""
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a checkpoint, or a released system as one, without running code from it.
+    """Read a checkpoint, or a release as a checkpoint, without executing code from it.
 
     Raises:
         CheckpointError: when the file is missing, cut short, or no checkpoint.
         ReleaseError: the same of a released system.
-        OSError: when the disk cannot be read, which says nothing of the file.
+        OSError: the disk cannot be read; the file may be intact.
     """
     path = Path(path)
     if is_released(path):
@@ -235,21 +235,21 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 
 def reason_of(error: Exception) -> str:
-    """Return in a few words why PyTorch cannot read a file: its own are a page on how to trust it."""
+    """Return a short reason why PyTorch cannot read a file, in place of its long message."""
     said = (str(error) or type(error).__name__).splitlines()[0]
     return "not of tensors alone" if said.startswith("Weights only load failed") else said[:120]
 
 
 def is_ours(checkpoint: dict[str, Any]) -> bool:
-    """Say whether a checkpoint was written by a run, rather than by a system's official code."""
+    """Return whether a checkpoint was written by a run, rather than by a system's official code."""
     return "pytorch-lightning_version" in checkpoint
 
 
 def check_fits(checkpoint: dict[str, Any], system: L.LightningModule, path: str | Path) -> None:
-    """Refuse the weights of another network.
+    """Check that weights have the names and shapes of a system's.
 
     Raises:
-        CheckpointError: naming the first parameter that differs.
+        CheckpointError: they differ; the message names the first parameter that does.
     """
     stored, own = checkpoint["state_dict"], system.state_dict()
     for name in [*own, *stored]:
@@ -265,7 +265,7 @@ def load_weights_of(checkpoint: dict[str, Any], system: L.LightningModule, path:
     """Load a run's weights into a system.
 
     Raises:
-        CheckpointError: when they are another network's, or were trained on another mel front end.
+        CheckpointError: they are of another network, or were trained with another mel front end.
     """
     check_fits(checkpoint, system, path)
     system.on_load_checkpoint(checkpoint)
@@ -273,10 +273,10 @@ def load_weights_of(checkpoint: dict[str, Any], system: L.LightningModule, path:
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
-    """Return the newest checkpoint that reads, saying aloud what does not; `None` when there is none.
+    """Return the newest checkpoint that can be read, with a warning for those that cannot; None if there is none.
 
     Raises:
-        CheckpointError: there are some, and none of them reads.
+        CheckpointError: there are checkpoints, and none can be read.
     """
     present = [path for name in (LAST, PREVIOUS, BEST) if (path := folder / name).exists()]
     for path in present:

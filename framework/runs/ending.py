@@ -1,4 +1,4 @@
-"""How a training ended: as planned, by a stopping rule, or before its end."""
+"""How a training ended: after all planned steps, by a stopping rule, or interrupted."""
 
 import sys
 import time
@@ -8,15 +8,15 @@ import lightning as L
 from lightning.pytorch.callbacks import Callback, EarlyStopping, Timer
 from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
-from framework.runs.agreement import Vote
+from framework.runs.agreement import AsyncAllReduceMax
 from framework.runs.checkpoints import Checkpoints
 
 UNFINISHED = 75  # EX_TEMPFAIL
-"""Exit status of a run that was stopped before its end: the same command continues it."""
+"""Exit status of a run that was interrupted; the same command resumes it."""
 
 
 def planned_end(trainer: L.Trainer) -> str:
-    """Return what ended a training as planned, empty for one that was stopped before.
+    """Return what ended a training as planned; empty if it was interrupted.
 
     That is `max_steps`, `max_epochs`, or an EarlyStopping callback, which is part of the run's identity.
     """
@@ -28,17 +28,17 @@ def planned_end(trainer: L.Trainer) -> str:
 
 
 def rules(trainer: L.Trainer) -> list[EarlyStopping]:
-    """Return the callbacks that can end a run before its last step."""
+    """Return the callbacks that are stopping rules."""
     return [callback for callback in trainer.callbacks if isinstance(callback, EarlyStopping)]  # type: ignore[attr-defined]
 
 
 def has_fired(rule: EarlyStopping) -> bool:
-    """Return whether a rule has ended the run, now or before it was interrupted."""
+    """Return whether a stopping rule has ended the run, in this session or an earlier one."""
     return rule.stopping_reason is not EarlyStoppingReason.NOT_STOPPED
 
 
 class StoppingRules(Callback):
-    """Trains no further where a stopping rule had ended the run already, before it was measured."""
+    """Prevents further training if a stopping rule had ended the run in an earlier session."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Stop before the first step."""
@@ -46,31 +46,31 @@ class StoppingRules(Callback):
 
 
 class TimeLimit(Callback):
-    """Ends this session of a run after a time: saves `last.ckpt` and exits, and the same command continues the run.
+    """Limits the time of a session: saves `last.ckpt` and exits; the same command resumes the run.
 
-    Lightning's own timer counts the time of all sessions, and validates once more where it ends one: a run would have
-    other values, and perhaps another best checkpoint, depending on how fast the machine is.
+    Lightning's timer counts the time of all sessions and validates when it ends one, so that the metrics of a run, and
+    possibly its best checkpoint, would depend on the speed of the machine.
 
     Args:
-        duration: As `max_time` of Lightning's Trainer.
+        duration: Time limit, in the formats of the Trainer's `max_time`.
     """
 
     def __init__(self, duration: Any) -> None:
         self.seconds = Timer(duration).time_remaining() or 0.0
         self.began = time.monotonic()
-        self.vote = Vote()
+        self.maximum = AsyncAllReduceMax()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock."""
+        """Start the timer."""
         self.began = time.monotonic()
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Save and exit, if the time is over on any rank.
+        """Save and exit if the time is over on any rank.
 
         Raises:
-            SystemExit: with the status of a run that is not finished.
+            SystemExit: the time is over; the status is that of an interrupted run.
         """
-        if not self.vote.cast(trainer, time.monotonic() - self.began >= self.seconds):
+        if not self.maximum.submit(trainer, time.monotonic() - self.began >= self.seconds):
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
             if isinstance(callback, Checkpoints):
@@ -83,6 +83,6 @@ class TimeLimit(Callback):
 
 
 def stopped_at(trainer: L.Trainer) -> str:
-    """Return the words that say at which step a training has stopped."""
+    """Return the message that says at which step a training has stopped."""
     of = f" of {trainer.max_steps}" if trainer.max_steps > 0 else ""
     return f"stopped at step {trainer.global_step}{of}"

@@ -1,4 +1,4 @@
-"""Finding runs by what they have stored, without torch and without their data."""
+"""Finding runs by their stored files, without torch and without their data."""
 
 import contextlib
 import math
@@ -14,22 +14,22 @@ from framework.runs.identity import same_but_data, signature
 from framework.runs.stored_files import TAIL, DamagedFileError, read_metrics
 
 RUNS = "runs"
-"""Folder of all runs where no other is named."""
+"""Default folder of all runs."""
 _root: ContextVar[Path] = ContextVar("runs", default=Path(RUNS))
 
 
 class RunNotFoundError(RunError, LookupError):
-    """There is no such run; the message names those there are, or how to train one."""
+    """There is no such run; the message names existing runs, or the command that trains one."""
 
 
 def runs_root() -> Path:
-    """Return the folder of all runs that names are looked up in."""
+    """Return the current folder of all runs."""
     return _root.get()
 
 
 @contextlib.contextmanager
 def runs_in(root: str | Path) -> Iterator[None]:
-    """Look names up in another folder of runs for the length of a block, such as those of autoencoders."""
+    """Context manager that sets the current folder of all runs."""
     token = _root.set(Path(root))
     try:
         yield
@@ -38,13 +38,13 @@ def runs_in(root: str | Path) -> Iterator[None]:
 
 
 def run_folders(root: str | Path, system: str = "*") -> list[RunFolder]:
-    """Return the folders of all runs, or of those in a folder of one name, without those that were set aside."""
+    """Return the folders of all runs, or of those of one system, without runs that were set aside."""
     found = (RunFolder(config.parent) for config in sorted(Path(root).glob(f"{system}/*/config.yaml")))
     return [folder for folder in found if not folder.is_set_aside]
 
 
 def stored(folder: RunFolder) -> dict[str, Any]:
-    """Return the configuration of a run; empty for one that is damaged or not there."""
+    """Return the configuration of a run; empty if it is damaged or missing."""
     try:
         return folder.stored_config(("identity",)) or {}
     except DamagedFileError:
@@ -52,23 +52,23 @@ def stored(folder: RunFolder) -> dict[str, Any]:
 
 
 def runs_like(root: str | Path, system: type, identity: Mapping[str, Any]) -> list[RunFolder]:
-    """Return the runs that have an identity, on whatever data.
+    """Return the runs with an identity, on any data.
 
     Args:
         root: Folder of all runs.
         system: The class that the system is made of.
-        identity: What the runs' identities have to be, apart from the data's manifest.
+        identity: The identity; the data's manifest is ignored.
     """
     folders = [folder for name in folder_names(system) for folder in run_folders(root, name)]
     return [folder for folder in folders if (own := stored(folder)) and same_but_data(own["identity"], identity)]
 
 
 def runs_of(experiment: str, root: str | Path | None = None) -> list[RunFolder]:
-    """Return the runs of an experiment of this name, the one that was begun or continued last first.
+    """Return the runs of an experiment, the most recently started or resumed first.
 
     Args:
-        experiment: Name of its module, of which the last part is enough.
-        root: Folder of all runs; by default the one that names are looked up in.
+        experiment: Name of its module, or the last part of it.
+        root: Folder of all runs; by default the current one.
     """
     folders = run_folders(runs_root() if root is None else root)
     found = [folder for folder in folders if is_named(experiment, stored(folder).get("experiment", ""))]
@@ -76,16 +76,16 @@ def runs_of(experiment: str, root: str | Path | None = None) -> list[RunFolder]:
 
 
 def is_named(name: str, module: str) -> bool:
-    """Return whether an experiment's module is what a name stands for."""
+    """Return whether a name refers to an experiment's module."""
     return bool(module) and name in (module, module.removeprefix("experiments."), module.rpartition(".")[2])
 
 
 def run_at(target: str | Path, root: str | Path | None = None) -> RunFolder | None:
-    """Return the run whose folder this is, or has this name below the folder of all runs; None if there is none.
+    """Return the run of a folder or of a name below the folder of all runs; None if there is none.
 
     Args:
         target: Path of the folder; or below the folder of all runs, as `hifigan_v3/1c9a77e0aa`, or the last part alone.
-        root: Folder of all runs; by default the one that names are looked up in.
+        root: Folder of all runs; by default the current one.
     """
     root = runs_root() if root is None else Path(root)
     text = str(target)
@@ -99,7 +99,7 @@ def run_at(target: str | Path, root: str | Path | None = None) -> RunFolder | No
 
 
 def checkpoints_of(folder: RunFolder) -> dict[str, int]:
-    """Return the step of each checkpoint of a run by the name of its file, without reading their tensors."""
+    """Return the steps of a run's checkpoints by file name, without reading tensors."""
     found = {path.name: checkpoint_step(path) for path in sorted(folder.checkpoints.glob("[!.]*.ckpt"))}
     return {name: step for name, step in found.items() if step is not None}
 
@@ -111,17 +111,17 @@ class Listed:
     Args:
         folder: Its folder.
         experiment: Name of the experiment.
-        system: Class of the experiment, or of its system where an earlier version did not store it.
+        system: Class of the experiment, or of its system if an earlier version did not store it.
         signature: Short hash of its identity.
         seed: Its seed.
         step: Step of the last checkpoint, or of the last row of `metrics.csv`.
-        planned: Steps of the whole training; -1 for no limit.
-        state: Whether it is finished.
+        planned: Planned training steps; -1 for no limit.
+        state: State of the run, such as `finished`.
         metric: Name of the metric that the best checkpoint is chosen by.
-        value: Its newest value; None where it was not measured.
+        value: Latest value of the metric; None if there is none.
         changed: Time of the last change (s since 1970).
-        changes: Values that were given for this run in place of the experiment's, by name.
-        damage: What is damaged of its files; empty if nothing is.
+        changes: Overrides of the experiment's values, by name.
+        damage: Description of damaged files; empty if there are none.
     """
 
     folder: RunFolder
@@ -140,13 +140,13 @@ class Listed:
 
 
 def list_runs(root: str | Path = RUNS) -> list[Listed]:
-    """Return all runs below a folder, those of one experiment together, the oldest first."""
+    """Return all runs below a folder, sorted by experiment and time."""
     found = [listed(folder) for folder in run_folders(root)]
     return sorted(found, key=lambda run: (run.experiment, run.system, run.changed))
 
 
 def listed(folder: RunFolder) -> Listed:
-    """Return what the list of runs says of one; of a damaged one as much as can be read."""
+    """Return the list entry of a run; of a damaged run as much as can be read."""
     damage, config, rows = "", {}, []
     try:
         config = folder.stored_config() or {}

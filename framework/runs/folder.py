@@ -1,4 +1,4 @@
-"""The folder of one run: where everything lies that the run writes, and what state the run is in."""
+"""The folder of a run: its files and the state of the run."""
 
 import contextlib
 import itertools
@@ -47,27 +47,27 @@ class RunFolder:
 
     @property
     def lock_file(self) -> Path:
-        """The file whose lock the process has that trains."""
+        """File that the training process locks."""
         return self.path / ".lock"
 
     @property
     def metrics(self) -> Path:
-        """Everything that was logged, a row a step."""
+        """All logged metrics, one row per step."""
         return self.path / "metrics.csv"
 
     @property
     def summary_file(self) -> Path:
-        """The final distances; what it says of the end of the run is compared with `last.ckpt`."""
+        """Final metrics and the last step, which is compared with `last.ckpt`."""
         return self.path / "summary.json"
 
     @property
     def failure_file(self) -> Path:
-        """Why the last attempt of a sweep to make the run failed; the next attempt removes it."""
+        """Reason why a sweep's last attempt at the run failed; the next attempt removes the file."""
         return self.path / "failure.json"
 
     @property
     def is_set_aside(self) -> bool:
-        """Whether this is an earlier run that `fit --rerun` has kept beside the present one."""
+        """Whether this is an earlier run that `fit --rerun` has kept."""
         return "." in self.path.name
 
     def state(self) -> State:

@@ -1,4 +1,4 @@
-"""Guards of a long run: against numbers that go wrong, and against a step that never ends."""
+"""Guards of long runs: against gradients that are not finite, and against steps that do not end."""
 
 import faulthandler
 import os
@@ -14,12 +14,12 @@ from framework.runs.stored_files import RunError
 
 
 class SkippedSteps(Callback):
-    """Counts the updates that were left out because a gradient was not finite, and stops when they do not end.
+    """Counts the updates that were skipped because a gradient was not finite, and ends the run after too many in a row.
 
-    Whether one was is read a step later, when the device has long computed it, so that nothing waits for the answer.
+    The result is read one step later, so that the host does not wait for the device.
 
     Args:
-        limit: How many steps in a row may be left out.
+        limit: Maximum number of consecutive skipped steps.
     """
 
     def __init__(self, limit: int) -> None:
@@ -30,10 +30,10 @@ class SkippedSteps(Callback):
     def on_train_batch_start(
         self, trainer: L.Trainer, pl_module: L.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Look at the step before.
+        """Check the previous step.
 
         Raises:
-            RunError: too many in a row, with the clips of the last of them.
+            RunError: too many consecutive steps were skipped; the message names the clips of the last.
         """
         if self.pending is None:
             return
@@ -56,7 +56,7 @@ class SkippedSteps(Callback):
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take note of what the step was made of."""
+        """Remember the clips of the step."""
         self.pending = trainer.global_step, list(batch["key"]), dict(pl_module.not_finite)  # type: ignore[arg-type]
 
     def state_dict(self) -> dict[str, Any]:
@@ -64,15 +64,15 @@ class SkippedSteps(Callback):
         return {"total": self.total, "in_a_row": self.in_a_row}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the counts."""
+        """Restore the counts."""
         self.total, self.in_a_row = state_dict["total"], state_dict["in_a_row"]
 
 
 class Watchdog:
-    """Ends a process in which nothing has happened for too long, showing where every thread of it stands.
+    """Ends a process that has made no progress for too long, and prints the stack of every thread.
 
-    A collective that waits for a rank that is gone, or a file system that does not answer, would otherwise hold its
-    devices until somebody looks. To be entered when the process starts. What is done reports by `alive`. Until
+    A collective that waits for a rank that has ended, or a file system that does not respond, would otherwise block the
+    devices indefinitely. To be entered when the process starts. What is done reports by `alive`. Until
     `Liveness` says that the training begins, the time of the processor counts as well: data may be prepared by code
     that reports nothing.
 

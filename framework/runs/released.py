@@ -1,4 +1,4 @@
-"""The file of a released system: weights as safetensors, and in its header what they are, as JSON."""
+"""The file of a released system: a safetensors file with metadata as JSON in its header."""
 
 import contextlib
 import hashlib
@@ -19,24 +19,24 @@ from framework.json_text import parse_json
 
 SUFFIX, FORMAT, KEY = ".safetensors", 1, "ostinato"
 READABLE = 0o644
-"""A release is for others too; safetensors writes for oneself."""
+"""Permissions of a release, which others may read; safetensors writes files that only the owner can read."""
 PARTS: dict[str, type] = {"system": str, "hyperparameters": dict, "front_end": dict}
 """Entries of a header that a system is built by, and their types."""
 TRAINING = "training/"
-"""Prefix of the names of the tensors that only training needs."""
+"""Prefix of the names of tensors that are used for training only."""
 
 
 class ReleaseError(OstinatoError, ValueError):
-    """A file is no released system, or none of this version; the message names it and the remedy."""
+    """A file is not a released system of this version; the message names the file and what to do."""
 
 
 def is_released(path: str | Path) -> bool:
-    """Say whether a path is one of a released system, rather than of a checkpoint."""
+    """Return whether a path is that of a released system, rather than of a checkpoint."""
     return Path(path).suffix == SUFFIX
 
 
 def write_release(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str, Any], checkpoint: Any = None) -> None:
-    """Write weights and facts, and a checkpoint to train on from, so that a kill leaves no half of a file.
+    """Atomically write weights and metadata and, optionally, a checkpoint for further training.
 
     Raises:
         ReleaseError: the name has another ending, or the disk is full.
@@ -62,9 +62,9 @@ def write_release(path: Path, weights: Mapping[str, Tensor], facts: Mapping[str,
 
 
 def read_release(path: str | Path, training: bool = False) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of a released system and what is said of it; with `training`, also what training needs.
+    """Return the weights and metadata of a released system; with `training`, also the tensors for training.
 
-    No code is run from the file.
+    No code from the file is executed.
 
     Raises:
         ReleaseError: it is missing, damaged, of another program or of another version.
@@ -79,7 +79,7 @@ def read_release(path: str | Path, training: bool = False) -> tuple[dict[str, Te
 
 
 def read_facts(path: str | Path) -> dict[str, Any]:
-    """Return what is said of a released system, without reading its weights.
+    """Return the metadata of a released system, without reading its weights.
 
     Raises:
         ReleaseError: it is missing, no safetensors file, of another program or of another version.
@@ -144,10 +144,10 @@ def check_header(header: Mapping[str, Any], path: str | Path) -> None:
 
 
 def as_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Return a released system as the checkpoint of a run, as far as it holds one.
+    """Return a released system in the form of a run's checkpoint.
 
-    Without what training needs, there are `released` (the weights), `hyper_parameters`, `front_end` and `global_step`;
-    in any case `header`, what is said of it. An autoencoder on whose codes it works is in the same file.
+    A release without a training state has the entries `released` (the weights), `hyper_parameters`, `front_end` and
+    `global_step`; every release has `header`, its metadata. The autoencoder of a latent system is in the same file.
 
     Raises:
         ReleaseError: as when it is read.
@@ -188,7 +188,7 @@ def content_hash(tensors: Mapping[str, Tensor]) -> str:
 
 
 def packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
-    """Return nested values as JSON, their tensors put aside under names.
+    """Return nested values as JSON and store their tensors by name in `tensors`.
 
     Raises:
         TypeError: for anything but dictionaries, sequences, tensors, numbers, strings and None.
@@ -208,7 +208,7 @@ def packed(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
 
 
 def unpacked(value: Any, tensors: Mapping[str, Tensor]) -> Any:
-    """Return the values that were packed."""
+    """Return the nested values of `packed`."""
     if isinstance(value, list):
         return [unpacked(item, tensors) for item in value]
     if not isinstance(value, dict):

@@ -13,10 +13,10 @@ from framework.strategies import is_main_process
 def started_from(
     checkpoint: Mapping[str, Any], path: str | Path, data: Any, limits: Mapping[str, Any]
 ) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
-    """Return what turns the checkpoint of another run into one that a new run starts from.
+    """Return the function that converts the checkpoint of another run into one that a new run starts from.
 
-    On the same data, in the same order, the new run continues at the checkpoint's position, as the other one would
-    have. Otherwise it begins an epoch of its own data, with the weights and the optimisers' states.
+    On the same data in the same order, the new run continues at the checkpoint's position. Otherwise it begins a new
+    epoch of its own data, with the weights and optimiser states of the checkpoint.
 
     Args:
         checkpoint: The other run's.
@@ -43,7 +43,7 @@ def started_from(
 
 
 def other_order(checkpoint: Mapping[str, Any], data: Any) -> str:
-    """Return why training cannot continue at a checkpoint's position in the data; empty if it can."""
+    """Return the reason why training cannot continue at a checkpoint's position in the data; empty if it can."""
     name = type(data).__qualname__
     if name not in checkpoint:
         return f"it was not trained on {name}"
@@ -55,13 +55,13 @@ def other_order(checkpoint: Mapping[str, Any], data: Any) -> str:
 
 
 def of_this_run(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint without the time that Lightning's Timer has counted: each session has its own."""
+    """Return a checkpoint without the elapsed time of Lightning's Timer, which starts anew in each session."""
     states = checkpoint.get("callbacks", {})
     return {**checkpoint, "callbacks": {name: state for name, state in states.items() if "time_elapsed" not in state}}
 
 
 def of_another_run(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a checkpoint without the best value of the run that it is of, and without a rule's end of that run."""
+    """Return a checkpoint without the other run's best value and stopping-rule state."""
     states = of_this_run(checkpoint)["callbacks"]
     kept = {n: state for n, state in states.items() if n != "Checkpoints" and not state.get("stopping_reason")}
     return {**checkpoint, "callbacks": kept}

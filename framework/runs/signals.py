@@ -1,4 +1,4 @@
-"""Stopping in good order: a signal to any rank ends the run after a step of all of them, with a checkpoint."""
+"""Stopping on signals: a signal to any rank ends the run after a step on all ranks, with a checkpoint."""
 
 import os
 import signal
@@ -14,13 +14,13 @@ from lightning.pytorch.trainer.states import TrainerFn
 
 from framework.interrupts import SIGNALS, on_interruption, stops_in_good_order
 from framework.private_names.of_lightning import leave_signals_alone
-from framework.runs.agreement import Vote
+from framework.runs.agreement import AsyncAllReduceMax
 from framework.runs.checkpoints import Checkpoints
 
 TIME_TO_VALIDATE = 10.0
-"""Seconds after a signal in which a validation that is usually short has to end."""
+"""Time (s) after a signal within which a short validation has to end."""
 TIME_TO_CLOSE = 10.0
-"""Seconds that a run has to close its logs when it is stopped during a validation or the final evaluation."""
+"""Time (s) for closing the logs of a run that is stopped during a validation or the final evaluation."""
 
 
 def requeue(number: int | None) -> None:
@@ -30,7 +30,7 @@ def requeue(number: int | None) -> None:
 
 
 class StopSignals(Callback):
-    """Turns the first signal during training into a checkpoint and an exit with 128 + signal; the second stops at once.
+    """Saves a checkpoint on the first signal during training and exits with 128 + signal; on the second, exits at once.
 
     Before the first step, during a long validation and after the training there is nothing to save that is not saved
     already: there the signals are answered by whoever answers them in the whole program, at once. A short validation is
@@ -40,16 +40,16 @@ class StopSignals(Callback):
     def __init__(self) -> None:
         self.received: int | None = None
         self.previous: dict[int, Any] = {}
-        self.vote = Vote()
+        self.maximum = AsyncAllReduceMax()
         self.has_trained = self.validating = False
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Keep Lightning's own handlers out of the way."""
+        """Disable Lightning's signal handlers."""
         leave_signals_alone(trainer)
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """Save and leave, if a signal has come to any rank."""
-        number = int(self.vote.cast(trainer, self.received or 0))
+        """Save and exit if any rank has received a signal."""
+        number = int(self.maximum.submit(trainer, self.received or 0))
         if not number:
             return
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -62,14 +62,14 @@ class StopSignals(Callback):
         self.exit(trainer, number)
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        """From the first step on, let signals wait for the end of a step."""
+        """Defer signals to the end of a step, from the first step on."""
         if not self.has_trained:
             self.has_trained = True
             on_interruption(grace=TIME_TO_CLOSE)
             self.take_over()
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Stop now if a signal has come and the state before the validation has just been saved."""
+        """Exit if a signal was received and the state before the validation has just been saved."""
         callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
         if not any(isinstance(callback, Checkpoints) and callback.validating for callback in callbacks):
             self.validating = trainer.state.fn == TrainerFn.FITTING
@@ -80,13 +80,13 @@ class StopSignals(Callback):
         self.restore()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Let signals wait again."""
+        """Defer signals again."""
         self.validating = False
         if trainer.state.fn == TrainerFn.FITTING and self.has_trained:
             self.take_over()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Give the signals back, and leave if one has come to any rank since the last step began."""
+        """Restore the signal handlers, and exit if any rank has received a signal since the last step began."""
         received = torch.tensor(float(self.received or 0), device=trainer.strategy.root_device)
         if number := int(trainer.strategy.reduce(received, reduce_op="max")):
             self.leave()
@@ -97,7 +97,7 @@ class StopSignals(Callback):
 
     @stops_in_good_order(1)
     def receive(self, number: int, frame: Any) -> None:
-        """Note the signal; stop at once if it is not the first."""
+        """Record the signal; exit at once if it is not the first."""
         if self.received is not None:
             if callable(before := self.previous.get(number)):
                 before(number, frame)
@@ -116,14 +116,14 @@ class StopSignals(Callback):
             os.kill(os.getpid(), number)
 
     def exit(self, trainer: L.Trainer, number: int) -> None:
-        """Say where the run stopped, and exit."""
+        """Print at which step the run stopped, and exit."""
         if trainer.is_global_zero:
             print(f"stopped at step {trainer.global_step}: the same command continues the run", file=sys.stderr)
             requeue(number)
         raise SystemExit(128 + number)
 
     def take_over(self) -> None:
-        """Answer the signals, but for those that this process was started to ignore."""
+        """Install the handlers, except for signals that this process ignores."""
         if threading.current_thread() is threading.main_thread() and not self.previous:
             wanted = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
             self.previous = {number: signal.signal(number, self.receive) for number in wanted}
@@ -136,7 +136,7 @@ class StopSignals(Callback):
             signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
     def restore(self) -> None:
-        """Give the signals back to whom they belonged."""
+        """Restore the previous handlers."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
         self.previous = {}

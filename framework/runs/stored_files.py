@@ -1,4 +1,4 @@
-"""Reading what a run has written: one reader for each file, and one error that says what to do with a damaged one.
+"""Reading a run's files: one reader for each, and one error for damaged files.
 
 Nothing here imports torch.
 """
@@ -14,7 +14,7 @@ from framework.json_text import parse_json
 from framework.yaml_text import parse_yaml
 
 TAIL = 1 << 18
-"""Bytes at the end of a metrics.csv that are read for the newest values."""
+"""Bytes at the end of metrics.csv that are read for the latest values."""
 SUMMARY: dict[str, Any] = {"steps": int, "minutes": (int, float), "clips": dict, "lost_held_out": dict}
 """Entries of a summary.json, and their types."""
 
@@ -30,15 +30,15 @@ CONFIG: dict[str, Any] = {
 }
 """Parts of a config.yaml, and their types."""
 PARTS = tuple(CONFIG)
-"""What a config.yaml needs for a run to be built again."""
+"""Parts of a config.yaml that are required to rebuild a run."""
 
 
 class RunError(OstinatoError, RuntimeError):
-    """A run cannot go on; the message names the folder and the remedy."""
+    """A run cannot continue; the message names the folder and what to do."""
 
 
 class DamagedFileError(RunError):
-    """A file of a run is not what the run wrote; the message names it, the damage and the remedy."""
+    """A file of a run is damaged; the message names the file, the damage and what to do."""
 
     def __init__(self, path: Path, damage: str, remedy: str) -> None:
         self.damage = f"{path} is damaged ({damage})"
@@ -116,7 +116,7 @@ def _check_parts(path: Path, found: dict[str, Any], parts: Iterable[str], kinds:
 def read_metrics(path: Path, size: int | None = None) -> list[dict[str, str]]:
     """Return the rows of a run's `metrics.csv`, none where there is none; a value that was not logged is empty.
 
-    The file may be growing: a last line that is not whole is left out.
+    The file may be growing: an incomplete last line is ignored.
 
     Args:
         path: The file.
