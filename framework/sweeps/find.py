@@ -1,4 +1,4 @@
-"""Where sweeps are found: module-level `Sweep` objects in the experiments."""
+"""Finding sweeps: module-level `Sweep` objects of the experiments."""
 
 import ast
 import importlib
@@ -12,12 +12,12 @@ from framework.shelf import PACKAGE, folders, installed_packages
 
 
 def find_sweep(name: str) -> tuple[str, Any, str]:
-    """Return a sweep's name, the sweep, and what its module's docstring says first.
+    """Return a sweep's name, the sweep, and the first line of its module's docstring.
 
-    The name is the module's where that holds one sweep, else `module.object`.
+    The name is the module's if it has one sweep, else `module.object`.
 
     Raises:
-        UnknownExperimentError: naming the nearest.
+        UnknownExperimentError: there is no such sweep; the message names the closest one.
     """
     from framework.sweeps.sweep import Sweep
 
@@ -44,13 +44,13 @@ def find_sweep(name: str) -> tuple[str, Any, str]:
 
 
 def is_sweep_name(name: str) -> bool:
-    """Say whether a module below `experiments/` that speaks of a `Sweep` is named, or an object in one."""
+    """Return whether a name is that of a module below `experiments/` that mentions `Sweep`, or of an object in one."""
     known = {part for module in sweep_modules() for part in (module, module.rpartition(".")[2])}
     return bool({name, name.rpartition(".")[0]} & known)
 
 
 def sweep_modules() -> dict[str, str]:
-    """Return what the modules below `experiments/` that speak of a `Sweep` say first, without importing them."""
+    """Return the first docstring line of each module that mentions `Sweep`, without importing it."""
     files = {name: _file_of(module) for name, module in modules().items()}
     texts = ((name, path.read_text()) for name, path in files.items() if path is not None)
     spoken = {module: ast.get_docstring(ast.parse(text)) or "" for module, text in texts if "Sweep(" in text}

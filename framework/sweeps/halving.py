@@ -1,4 +1,4 @@
-"""Successive halving: all runs train a little, the better part goes on (Jamieson and Talwalkar, 2016, algorithm 1)."""
+"""Successive halving (Jamieson and Talwalkar, 2016, algorithm 1)."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from framework.sweeps.sweep import SweepError
 
 
 def rungs(run: PlannedRun, families: int, factor: int) -> list[int]:
-    """Return the steps at which the runs pause: the last is `max_steps / factor`, down to one validation's interval.
+    """Return the steps at which the runs pause, from one validation interval to `max_steps / factor`.
 
     Raises:
         SweepError: the run is too short to be compared before its end.
@@ -31,12 +31,12 @@ def rungs(run: PlannedRun, families: int, factor: int) -> list[int]:
 
 
 def best(runs: Sequence[PlannedRun], step: int, factor: int) -> list[PlannedRun]:
-    """Return the better part of the families at a step, by the mean of their seeds' metric; lower is better.
+    """Return the better part of the families at a step, by the mean metric of their seeds; lower is better.
 
-    A run that was not measured there, since it failed, makes its family the worst.
+    A family with a run that failed before the step is the worst.
 
     Raises:
-        SweepError: none was: the metric is not one of these runs.
+        SweepError: no run has the metric.
     """
     families: dict[str, list[PlannedRun]] = {}
     for run in runs:
@@ -62,9 +62,9 @@ def halve(
     launcher: Callable[[Sequence[PlannedRun], int | None], LocalLauncher],
     say: Callable[[str], None] = print,
 ) -> tuple[list[Task], int | None]:
-    """Make the runs by successive halving; return the last state of each, and the signal that ended it, if one did.
+    """Run successive halving; return the final state of each run, and the signal that ended the sweep, if any.
 
-    A run that is left behind keeps its checkpoint: without halving, the same sweep goes on with it.
+    Runs that are dropped keep their checkpoints; the same sweep without halving continues them.
     """
     if factor < 2:
         raise SweepError(f"--halving {factor}: a factor of at least 2 is needed")

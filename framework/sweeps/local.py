@@ -1,4 +1,4 @@
-"""Runs as child processes of this machine: so many at once, each with its share of cores and its own devices."""
+"""Launcher of runs as child processes on this machine, several at a time, each with its share of cores and devices."""
 
 import os
 import signal
@@ -23,14 +23,14 @@ STOPPING = (
     "killing",
 )
 PATIENCE = 4
-"""Deaths by a signal, without a step between them, after which a run is given up whatever the retries."""
+"""Number of deaths by a signal without a step in between after which a run is given up."""
 LOOK_AGAIN = 1.0
-"""Seconds between two looks at a run that another process has, and at a metric that a run is to be paused at."""
+"""Interval (s) of polling runs of other processes, and metrics at which a run is to be paused."""
 
 
 @dataclass
 class Task:
-    """A run of the sweep on its way through the launcher.
+    """A run of the sweep and its state in the launcher.
 
     `state` is `waiting`, `running`, `elsewhere` (another sweep or `ostinato fit` has it), `stopping`, `paused`,
     `finished` or `failed`.
@@ -50,26 +50,26 @@ class Task:
 
     @property
     def settled(self) -> bool:
-        """Whether nothing more is to be done."""
+        """Whether the run needs no further processing."""
         return self.state in ("finished", "failed", "paused")
 
 
 class LocalLauncher:
-    """Makes runs, `jobs` at once; a signal stops them in good order, and the same sweep goes on later.
+    """Trains runs, `jobs` at a time; a signal stops them with checkpoints, and the same sweep resumes later.
 
-    A run that fails is tried again from its checkpoint; a run is given up after `retries` more failures in which it
-    came no further. Another process that has a run is waited for, behind the runs that nobody has.
+    A run that fails is restarted from its checkpoint; it is given up after `retries` more failures without progress.
+    Runs that another process is training are waited for last.
 
     Args:
-        runs: The runs, in the order in which they are to begin.
-        jobs: How many at once.
-        devices: CUDA devices of a run; each job has its own.
-        retries: Failures that a run is forgiven.
-        program: What `fit` and its arguments are given to.
-        environment: Variables for the children beside this process's own.
-        until: Step at which the runs pause, a multiple of their validations' interval; None for their end.
-        show: Called after every change, and a few times a second.
-        say: Called with a line for each thing that happens to a run.
+        runs: The runs, in the order of their start.
+        jobs: Number of runs at a time.
+        devices: Number of CUDA devices for each run.
+        retries: Number of further attempts after a failure.
+        program: Command that `fit` and its arguments are appended to.
+        environment: Additional environment variables of the child processes.
+        until: Step at which the runs pause, a multiple of their validation interval; None for their end.
+        show: Function called after every change and a few times per second.
+        say: Function called with a message for each event of a run.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class LocalLauncher:
         self.answered = 0
 
     def run(self) -> list[Task]:
-        """Make the runs; return when all are finished, failed or paused, or when a signal has stopped them."""
+        """Train the runs; return when all are finished, failed or paused, or after a signal."""
         previous = {number: signal.signal(number, self.receive) for number in STOPS}
         try:
             while not self.done():
@@ -117,14 +117,14 @@ class LocalLauncher:
         return self.received[0] if self.received else None
 
     def done(self) -> bool:
-        """Say whether nothing runs any more, and nothing is to."""
+        """Return whether no run is running or waiting."""
         if any(task.process for task in self.tasks):
             return False
         return bool(self.received) or all(task.settled for task in self.tasks)
 
     @stops_in_good_order(3)
     def receive(self, number: int, frame: Any) -> None:
-        """Stop the children: in good order at first, at once on the second signal, by force on the third."""
+        """Stop the child processes: with checkpoints, on the second signal at once, on the third with SIGKILL."""
         self.received.append(number)
         force = [signal.SIGTERM, signal.SIGTERM, signal.SIGKILL][min(len(self.received), 3) - 1]
         for task in self.tasks:
@@ -133,13 +133,13 @@ class LocalLauncher:
                 send(task.process, force)
 
     def say_what_stops(self) -> None:
-        """Say what a signal does; not in its handler, which may interrupt another print."""
+        """Print the effect of a signal; not in its handler, which may interrupt another print."""
         while self.answered < min(len(self.received), len(STOPPING)):
             self.say(STOPPING[self.answered])
             self.answered += 1
 
     def start_more(self) -> None:
-        """Start runs in the free slots; those that others have are looked at again from time to time."""
+        """Start runs in the free slots; runs of other processes are polled at intervals."""
         free = sorted(set(range(self.jobs)) - {task.slot for task in self.tasks if task.process})
         now = time.monotonic()
         for task in self.tasks:
@@ -151,7 +151,7 @@ class LocalLauncher:
                     free.pop(0)
 
     def begin(self, task: Task, slot: int) -> bool:
-        """Start a run, unless it is finished or another process has it; say whether it was started."""
+        """Start a run, unless it is finished or another process is training it; return whether it was started."""
         run, was = task.run, task.state
         claim = ExitStack()
         if not claim.enter_context(run.claimed()) or is_locked(run.path / ".lock"):
@@ -180,7 +180,7 @@ class LocalLauncher:
         return True
 
     def already(self, task: Task) -> str:
-        """Return what a run is without being started, empty where there is something to do."""
+        """Return the state of a run that need not be started; empty if it has to be."""
         return "finished" if task.run.state() == "finished" else "paused" if self.reached(task) else ""
 
     def environment_of(self, slot: int) -> dict[str, str]:
@@ -196,7 +196,7 @@ class LocalLauncher:
         return environment
 
     def look(self, task: Task) -> None:
-        """See whether a child has ended, or has come as far as it is to."""
+        """Check whether a child process has ended, or has reached the step at which it is to pause."""
         if task.process is None:
             return
         status = task.process.poll()
@@ -214,7 +214,7 @@ class LocalLauncher:
         self.settle(task, status)
 
     def settle(self, task: Task, status: int) -> None:
-        """Decide what becomes of a run whose process has ended."""
+        """Set the state of a run whose process has ended."""
         run, reached = task.run, progress(task.run).step
         if run.state() == "finished":
             task.state = "finished"
@@ -230,7 +230,7 @@ class LocalLauncher:
             self.count(task, status, reached)
 
     def count(self, task: Task, status: int, reached: int) -> None:
-        """Try a run again that has failed, or give it up."""
+        """Restart a run that has failed, or give it up."""
         run = task.run
         if reached > task.began_at:
             task.failures = task.deaths = 0
@@ -247,18 +247,18 @@ class LocalLauncher:
             self.say(f"{run.label}: {ended} at step {reached}, trying again")
 
     def reached(self, task: Task) -> bool:
-        """Say whether a run has been measured at the step where it is to pause."""
+        """Return whether a run was validated at the step at which it is to pause."""
         return task.until is not None and metric_at(task.run, task.until, task.run.monitor) is not None
 
     def abandon(self, task: Task) -> None:
-        """Leave no child and no claim behind, whatever went wrong here."""
+        """End all child processes and release all claims after an error."""
         if task.process:
             send(task.process, signal.SIGTERM)
         task.claim.close()
 
 
 def send(process: subprocess.Popen, number: int) -> None:
-    """Send a child a signal; SIGKILL also goes to the processes that it has started."""
+    """Send a signal to a child process; SIGKILL also to the processes that it has started."""
     try:
         if number == signal.SIGKILL:
             os.killpg(process.pid, number)
@@ -269,7 +269,7 @@ def send(process: subprocess.Popen, number: int) -> None:
 
 
 def describe_status(status: int) -> str:
-    """Return what an exit status means."""
+    """Return the description of an exit status."""
     if status == 0:
         return "stopped early"
     if status < 0 or 128 < status < 160:
@@ -280,7 +280,7 @@ def describe_status(status: int) -> str:
 
 
 def visible_devices() -> list[str]:
-    """Return the CUDA devices that this process may use, by the names that its children know them by."""
+    """Return the CUDA devices that this process may use, by the names that its child processes use."""
     if "CUDA_VISIBLE_DEVICES" in os.environ:
         return [name for name in os.environ["CUDA_VISIBLE_DEVICES"].split(",") if name]
     import torch
@@ -289,5 +289,5 @@ def visible_devices() -> list[str]:
 
 
 def failures(tasks: Sequence[Task]) -> list[tuple[PlannedRun, str, list[str]]]:
-    """Return the runs that failed, why, and the last lines of their logs."""
+    """Return the failed runs, the reasons, and the last lines of their logs."""
     return [(task.run, task.reason, last_lines(task.run.log)) for task in tasks if task.state == "failed"]

@@ -1,4 +1,4 @@
-"""The runs of a sweep before anything runs: checked, found again by signature, equal ones once, and their cost."""
+"""Planning a sweep: its runs are checked, deduplicated and found by signature, and their cost is estimated."""
 
 import functools
 import statistics
@@ -20,16 +20,16 @@ from framework.workflow.experiment import ExperimentCLI, on_recordings
 from framework.workflow.parser import UsageError
 
 NEWEST = 8
-"""Runs of the same system that the cost is estimated from, the newest."""
+"""Number of the latest runs of the same system from which the cost is estimated."""
 
 
 class IdentityReader(ExperimentCLI):
-    """Says what the runs of one experiment are, without making networks: one parser for many command lines."""
+    """Reads the identities of an experiment's runs from command lines, without building networks."""
 
     def instantiate_classes(self) -> None:
-        """Make a system that has its hyperparameters and nothing else, and the data module.
+        """Create a system with its hyperparameters only, and the data module.
 
-        A system whose identity depends on what it is built of, such as a trained autoencoder, is built.
+        A system whose identity depends on a part such as a trained autoencoder is built.
         """
         self.config_init = self.config
         variant = self.experiment.variant(**as_tuples(vars(self.config["model"])))
@@ -37,10 +37,10 @@ class IdentityReader(ExperimentCLI):
         self.datamodule = self.experiment.data(**vars(self.config["data"]))
 
     def seed_everything(self) -> None:
-        """Leave the random numbers alone: nothing is drawn here."""
+        """No-op: no random numbers are drawn."""
 
     def read(self, arguments: list[str]) -> "IdentityReader":
-        """Take up another command line of the same experiment."""
+        """Read another command line of the same experiment."""
         self.config = self.parser.parse_args(arguments)
         self.check()
         self.instantiate_classes()
@@ -53,9 +53,9 @@ class Plan:
 
     Args:
         name: The sweep's name.
-        question: What it is to find out.
+        question: The question that the sweep answers.
         runs: The runs, each once.
-        equal: Labels of those that turned out to be one of the others, by that one's label.
+        equal: Labels of runs that are equal to another run, by the label of that run.
         root: Folder of all runs.
     """
 
@@ -67,12 +67,12 @@ class Plan:
 
 
 def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: str = "", metric: str = "") -> Plan:
-    """Resolve every run of a sweep; `overrides` of the command line hold for all of them.
+    """Resolve every run of a sweep; `overrides` of the command line apply to all runs.
 
-    `metric` is looked at instead of what each experiment chooses its best checkpoint by.
+    `metric` replaces the metric by which each experiment chooses its best checkpoint.
 
     Raises:
-        SweepError: a name or a value that does not exist; nothing has run then.
+        SweepError: a name or a value does not exist.
     """
     given = {word[2:].partition("=")[0] for word in overrides if word.startswith("--")}
     for taken in given & sweep.varied:
@@ -156,7 +156,7 @@ def _note(run: PlannedRun, reader: IdentityReader, sources: Sources) -> tuple[st
 
 @dataclass(frozen=True)
 class Estimate:
-    """Hours that a run still needs, and what that is known from; None where nothing is known."""
+    """Estimated remaining hours of a run, and the basis of the estimate; None if unknown."""
 
     hours: float | None
     source: str
@@ -165,7 +165,7 @@ class Estimate:
 def estimate(run: PlannedRun, root: Path) -> Estimate:
     """Return the cost of what is left of a run, by the speed of its family, else of the same system, else any parent's.
 
-    The time of the validations is not in it.
+    The time of validations is not included.
     """
     if run.state() == "finished":
         return Estimate(0.0, "finished")

@@ -1,4 +1,4 @@
-"""A sweep as it lies on the disk, and how far its runs are: read from their folders, without torch."""
+"""The stored record of a sweep, and the progress of its runs, read from their folders without torch."""
 
 import contextlib
 import io
@@ -51,7 +51,7 @@ class PlannedRun:
         interval: Steps between two validations.
         batch_size: Segments of a step.
         monitor: The metric of the held-out clips that the best checkpoint is chosen by.
-        note: What one should know before it runs.
+        note: Remark that is shown before the run starts.
         outdated: Whether there is such a run that was trained by other code.
     """
 
@@ -77,24 +77,24 @@ class PlannedRun:
 
     @property
     def log(self) -> Path:
-        """What the run printed, every attempt appended."""
+        """Output of the run, with every attempt appended."""
         return self.path / "log.txt"
 
     @property
     def failure_file(self) -> Path:
-        """Why the last attempt failed; it goes with the next attempt."""
+        """Reason why the last attempt failed; removed by the next attempt."""
         return self.folder.failure_file
 
     def command(self, program: Sequence[str] = ("ostinato",)) -> list[str]:
-        """Return the command that makes the run, or goes on with it."""
+        """Return the command that trains or resumes the run."""
         return [*program, "fit", self.experiment, *self.arguments]
 
     def state(self) -> State:
-        """Return what has become of the run."""
+        """Return the state of the run."""
         return self.folder.state()
 
     def fail(self, status: str) -> None:
-        """Keep why the run failed."""
+        """Store the reason why the run failed."""
         self.path.mkdir(parents=True, exist_ok=True)
         failure = {"status": status, "time": time.time(), "last": last_lines(self.log)}
         write_atomically(self.failure_file, json.dumps(failure, indent=1))
@@ -110,7 +110,7 @@ class PlannedRun:
 
     @contextlib.contextmanager
     def claimed(self) -> Iterator[bool]:
-        """Keep the run from other sweeps while it is started and trained; False if one of them has it."""
+        """Claim the run, so that no other sweep starts it; yields False if another sweep has it."""
         self.path.mkdir(parents=True, exist_ok=True)
         with lock(self.path / ".claim") as taken:
             yield taken
@@ -118,7 +118,7 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is: its last step, the newest value of its metric, and the median seconds of a step."""
+    """Progress of a run: its last step, the latest value of its metric, and the median time of a step (s)."""
 
     step: int = 0
     metric: float | None = None
@@ -126,7 +126,7 @@ class Progress:
 
 
 def progress(run: PlannedRun) -> Progress:
-    """Read how far a run is from the end of its `metrics.csv`; nothing is known from a damaged one."""
+    """Read the progress of a run from the end of its `metrics.csv`; empty if the file is damaged."""
     rows = newest_rows(run, TAIL)
     steps = [int(row["step"]) for row in rows if row.get("step")]
     metrics = [float(row[run.monitor]) for row in rows if row.get(run.monitor)]
@@ -136,7 +136,7 @@ def progress(run: PlannedRun) -> Progress:
 
 
 def metric_at(run: PlannedRun, step: int, metric: str) -> float | None:
-    """Return a metric of a run at a step, or None where it was not measured then."""
+    """Return a metric of a run at a step; None if it was not measured."""
     for row in newest_rows(run):
         if row.get("step") == str(step) and row.get(metric):
             value = float(row[metric])
@@ -171,7 +171,7 @@ def record_path(root: str | Path, name: str) -> Path:
 
 
 def write_record(root: str | Path, name: str, question: str, runs: Sequence[PlannedRun]) -> Path:
-    """Keep which runs a sweep is made of, for `ostinato status` and for comparisons."""
+    """Store the runs of a sweep, for `ostinato status` and for comparisons."""
     path = record_path(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     listed = [asdict(run) | {"path": str(run.path.relative_to(root))} for run in runs]

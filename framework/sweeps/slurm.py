@@ -1,4 +1,4 @@
-"""Runs as jobs of Slurm, an array of them, by submitit (the optional extra `slurm`).
+"""Launcher of runs as a Slurm job array, with submitit (the optional extra `slurm`).
 
 A job that runs out of time, or is preempted, gets SIGUSR1: the run saves, puts its job back into the queue and goes on
 from there. A node that fails is Slurm's own `--requeue`.
@@ -21,11 +21,11 @@ from framework.sweeps.sweep import SweepError
 from framework.writing import write_atomically
 
 DEFAULTS = {"time": "1440", "signal": "USR1@90", "requeue": True}
-"""Settings of `sbatch` where none are given: a day, and a minute and a half to save before the end."""
+"""Default settings of `sbatch`: a time limit of a day, and a signal 90 s before the end for saving."""
 
 
 class Fit:
-    """What a task of a job does: `ostinato fit`, in this process, so that signals reach the trainer."""
+    """The task of a job: `ostinato fit` in this process, so that signals reach the trainer."""
 
     def __call__(self, command: list[str], log: str) -> None:
         """Train; the first task of the job writes the run's log."""
@@ -42,7 +42,7 @@ class Fit:
             raise RunError(f"exit status {status}, see {log}")
 
     def checkpoint(self, command: list[str], log: str) -> Any:
-        """Say what submitit puts back into the queue when the signal comes before training has begun."""
+        """Return the task that submitit requeues if the signal arrives before the training has started."""
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, command, log)

@@ -2,7 +2,7 @@
 
     table3 = Sweep([Full, WithoutMPD, WithoutMSD], grid={"model.mel_weight": [15, 45]}, seeds=3)
 
-Keys are the command line's names (`model.`, `data.`, `trainer.`). Nothing here knows what a run is: `plan` does.
+Keys are the command line's names (`model.`, `data.`, `trainer.`). Runs are resolved in `plan`.
 """
 
 import itertools
@@ -18,17 +18,17 @@ from framework.hyperparameters import nearest
 
 
 class SweepError(OstinatoError, ValueError):
-    """A sweep that cannot be; the message says what to change."""
+    """A sweep is invalid; the message says what to change."""
 
 
 @dataclass(frozen=True)
 class Uniform:
-    """Numbers between two limits, drawn to four significant digits; whole ones where both limits are whole.
+    """A uniform distribution, sampled to four significant digits, or to integers if both limits are integers.
 
     Args:
-        low: The least.
-        high: The greatest.
-        log: Whether ratios, rather than differences, are equally likely.
+        low: Lower limit.
+        high: Upper limit.
+        log: Sample uniformly in the logarithm.
     """
 
     low: float
@@ -52,7 +52,7 @@ class Uniform:
 
 @dataclass(frozen=True)
 class Choice:
-    """What one run of a sweep is: an experiment, values by their names on the command line, and a seed.
+    """One run of a sweep: an experiment, values by their names on the command line, and a seed.
 
     `seed` is None for the experiment's own, and `seed_offset` is added to that.
     """
@@ -69,16 +69,16 @@ class Sweep:
 
     Args:
         experiments: Classes below `experiments/`.
-        grid: Values by name; all combinations are made, or `samples` random ones. A `Uniform` has to be sampled.
-        seeds: How many, beginning with the experiment's own; or which.
-        where: `(experiment, values) -> bool`: which of the combinations are wanted.
-        samples: How many combinations are drawn at random for each experiment; None makes all. More of them later
-            begin with the same ones.
-        fixed: Values that all runs share, unless the command line says otherwise.
+        grid: Values by name; all combinations are run, or `samples` random ones. A `Uniform` requires `samples`.
+        seeds: Number of seeds, beginning with the experiment's, or a list of seeds.
+        where: Filter of the combinations, `(experiment, values) -> bool`.
+        samples: Number of random combinations for each experiment; None takes all. A larger number begins with the
+            same combinations.
+        fixed: Values of all runs, which the command line can override.
         also: Further sweeps that belong to this one.
 
     Raises:
-        SweepError: it makes no runs, or cannot be made.
+        SweepError: the sweep is empty or invalid.
     """
 
     experiments: Sequence[Any]
@@ -115,7 +115,7 @@ class Sweep:
 
     @property
     def varied(self) -> set[str]:
-        """Names of what the runs differ in."""
+        """Names of the values in which the runs differ."""
         parts = self.parts
         fixed = {name for part in parts for name in part.fixed} if len(parts) > 1 else set()
         seeds = {"seed"} if any(part.seeds != 1 for part in parts) else set()

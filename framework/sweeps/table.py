@@ -94,7 +94,7 @@ def print_lost_held_out(console: Console, runs: Sequence[PlannedRun]) -> None:
 
 
 def duration(hours: float) -> str:
-    """Return hours as a person says them."""
+    """Return a duration in hours as text."""
     if hours < 1 / 60:
         return f"{hours * 3600:.0f} s"
     return f"{hours * 60:.0f} min" if hours < 1 else f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"

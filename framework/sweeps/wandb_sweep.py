@@ -30,7 +30,7 @@ def read(path: Path) -> Sweep:
     The experiment is the word behind `fit` in `command`, or the parameter `experiment`.
 
     Raises:
-        SweepError: naming the file and what it says that cannot be done here.
+        SweepError: the file has settings that are not supported; the message names them.
     """
     try:
         content = parse_yaml(path.read_text())
@@ -114,7 +114,7 @@ def _limit(name: str, said: Any) -> float:
 
 
 def _read(value: Any) -> Any:
-    """Make numbers of what PyYAML takes for words: `1e-5`, which has no point."""
+    """Convert numbers that PyYAML reads as strings, such as `1e-5`, which has no point."""
     if isinstance(value, list):
         return [_read(item) for item in value]
     return float(value) if isinstance(value, str) and _EXPONENT.fullmatch(value) else value
@@ -124,7 +124,7 @@ def write(path: Path, name: str, sweep: Sweep) -> None:
     """Write a sweep for `wandb sweep FILE`; each agent trains by `ostinato fit`.
 
     Raises:
-        SweepError: for what W&B's files cannot say.
+        SweepError: the sweep cannot be expressed in W&B's format.
     """
     if sweep.where is not None or sweep.also:
         raise SweepError(f"{name}: W&B's sweeps know neither where= nor added sweeps: leave them out, or sweep here")

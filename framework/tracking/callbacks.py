@@ -1,4 +1,4 @@
-"""What happens beside the training: one step count for all logs, audio to hear, speed, and progress."""
+"""Callbacks for logging: step count, audio samples, throughput and progress."""
 
 import sys
 import time
@@ -20,14 +20,14 @@ from framework.writing import Tolerant
 
 
 class StepCount(L.Callback):
-    """Gives every logged row the number of generator updates made, and takes logs back to the checkpoint on resume.
+    """Labels every logged row with the number of generator updates, and truncates logs to the checkpoint on resume.
 
-    Left alone, Lightning labels a row with the index of its batch, and forgets to count a batch whose checkpoint was
-    saved in between.
+    By default, Lightning labels a row with the index of its batch, and does not count a batch that was followed by a
+    checkpoint.
     """
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Drop the rows that an interrupted run logged after the checkpoint it now continues from."""
+        """Remove the rows that an interrupted run logged after the checkpoint from which it resumes."""
         checkpoints = [callback for callback in trainer.callbacks if isinstance(callback, Checkpoints)]  # type: ignore[attr-defined]
         begins_with_validation = any(callback.validating for callback in checkpoints)
         for logger in trainer.loggers:
@@ -41,12 +41,12 @@ class StepCount(L.Callback):
         pl_module.log("step", float(trainer.global_step))
 
     def on_validation_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Label the validation row; a maximum stays exact where a mean of large counts would be rounded."""
+        """Label the validation row; its maximum is exact, whereas a mean of large counts would be rounded."""
         pl_module.log("step", float(trainer.global_step), on_epoch=True, batch_size=1, reduce_fx="max")
 
 
 class AudioSamples(L.Callback):
-    """Makes the first held-out clips heard and seen after every validation, in files and on W&B.
+    """Logs audio and pictures of the first held-out clips after every validation, in files and on W&B.
 
     A validation step returns `{"key", "real" (1, time), "fake" (1, time), "pictures", "sample_rate", "preset",
     "reconstructs_input", "measures"}`. `truth.wav` is written once to `<folder>/<key>/`; at every validation
@@ -54,7 +54,7 @@ class AudioSamples(L.Callback):
 
     Args:
         folder: The run's audio folder.
-        clips: How many clips.
+        clips: Number of clips.
     """
 
     def __init__(self, folder: str | Path, clips: int = 8) -> None:
@@ -72,20 +72,20 @@ class AudioSamples(L.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write a clip as it sounds after this many steps."""
+        """Write the audio and pictures of a clip."""
         if not trainer.sanity_checking and trainer.is_global_zero and batch_idx < self.clips and outputs:
             with self._tolerant:
                 self._written |= self.write(outputs, trainer.global_step)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Send what was written to W&B as one row."""
+        """Log the written files to W&B as one row."""
         for logger in trainer.loggers:
             if isinstance(logger, WandbLog) and self._written:
                 logger.log_files(self._written, trainer.global_step)
         self._written = {}
 
     def write(self, clip: dict[str, Any], step: int) -> dict[str, Path]:
-        """Write one clip's files and return those that are new, by the name they have on W&B."""
+        """Write the files of a clip and return the new ones by their names on W&B."""
         key, rate, real = clip["key"], clip["sample_rate"], clip["real"]
         # A network that has diverged does not end the run here.
         fake, is_finite = torch.nan_to_num(clip["fake"]).clamp(-1, 1), bool(torch.isfinite(clip["fake"]).all())
@@ -121,17 +121,17 @@ class Throughput(L.Callback):
         self._examples = self._audio_seconds = 0.0
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start anew."""
+        """Reset the counters."""
         self._since = None
 
     def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave the validation out."""
+        """Exclude the validation from the time."""
         self._since = None
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count a batch; log the rates whenever the logs are written."""
+        """Count a batch, and log the rates at the logging interval."""
         now = time.perf_counter()
         if self._since is None:
             self._since, self._examples, self._audio_seconds = now, 0.0, 0.0
@@ -151,12 +151,12 @@ class Throughput(L.Callback):
 class StepProgress(ProgressBar):
     """Progress in generator updates toward `max_steps`, across epochs and resumes, and of each validation.
 
-    On a terminal it is a bar with the values logged with `prog_bar=True`; elsewhere (a batch system's log) it is a
-    plain line every half minute.
+    On a terminal it is a bar with the values logged with `prog_bar=True`; otherwise (in the log of a batch system) a
+    line every half minute.
     """
 
     VALUES_EVERY = 0.5
-    """Seconds between two looks at the logged values, which may have to be fetched from the device."""
+    """Interval (s) at which logged values are read, which may require copying them from the device."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +167,7 @@ class StepProgress(ProgressBar):
         self._since = (0.0, 0)
 
     def disable(self) -> None:
-        """Show nothing."""
+        """Hide progress."""
         self._enabled = False
 
     def enable(self) -> None:
@@ -179,7 +179,7 @@ class StepProgress(ProgressBar):
         print_above(kwargs.get("sep", " ").join(map(str, args)))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start at the step that the run continues from."""
+        """Start at the step from which the run resumes."""
         self._since = (time.monotonic(), trainer.global_step)
         total = trainer.max_steps if trainer.max_steps > 0 else None
         if self._enabled:
@@ -209,7 +209,7 @@ class StepProgress(ProgressBar):
             self._validation.update()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Go back to training."""
+        """Show the training again."""
         if self._validation is not None:
             self._validation.close()
             self._validation = None

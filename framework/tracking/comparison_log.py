@@ -1,7 +1,7 @@
-"""A comparison on Weights & Biases: one run with the clips of all columns to hear and see, tables, charts and lineage.
+"""Logging a comparison to Weights & Biases: one run with audio and pictures of all columns, tables, charts and lineage.
 
-Sound within a table is kept outside an offline run's folder and lost when that is moved, so all clips are logged a
-second time as media of the run itself.
+Audio in a table is stored outside an offline run's folder and lost when the folder is moved. All clips are therefore
+also logged as media of the run.
 """
 
 import contextlib
@@ -39,11 +39,11 @@ from framework.tracking.wandb_log import flatten
 
 
 def log_comparison(comparison: Comparison, folder: Path, group: str, project: str = "ostinato") -> None:
-    """Log a comparison as one W&B run, online or offline as runs are, continued where it was logged before.
+    """Log a comparison as one W&B run, which is resumed if the comparison was logged before.
 
     Args:
-        comparison: What is logged.
-        folder: Where `comparison.json` and `comparison.md` lie; W&B's files come beside them.
+        comparison: The comparison.
+        folder: Folder of `comparison.json` and `comparison.md`, to which W&B's files are written.
         group: Name of the sweep, or of the comparison.
         project: W&B project.
     """
@@ -100,7 +100,7 @@ def config(comparison: Comparison) -> dict[str, Any]:
 
 
 def scores(comparison: Comparison) -> dict[str, Any]:
-    """Return a table of every score, and of each metric a bar chart and a picture of bars with their intervals."""
+    """Return a table of all scores and, for each metric, a bar chart and a picture of bars with intervals."""
     import wandb
 
     columns: list[str | int] = ["run", "metric", "mean", "low", "high", "clips", "deviation_over_seeds"]
@@ -126,7 +126,7 @@ def scores(comparison: Comparison) -> dict[str, Any]:
 
 
 def cost_table(comparison: Comparison) -> Any:
-    """Return what each run changes and costs, as a table."""
+    """Return a table of each run's changed values and cost."""
     import wandb
 
     names = list(comparison.runs[0].cost)
@@ -155,7 +155,7 @@ def bar_picture(comparison: Comparison, metric: str) -> Image.Image:
 
 
 def media(comparison: Comparison, clip: str, picture: Image.Image) -> dict[str, Any]:
-    """Return the sounds of a clip and the picture of its log-mels, as media of the run."""
+    """Return the audio and the log-mel picture of a clip as media of the run."""
     import wandb
 
     logged: dict[str, Any] = {
@@ -166,7 +166,7 @@ def media(comparison: Comparison, clip: str, picture: Image.Image) -> dict[str, 
 
 
 def clip_table(comparison: Comparison, pictures: dict[str, Image.Image]) -> Any:
-    """Return the table of clips: a row a clip, with the log-mels, and the sound and the values of every column."""
+    """Return the table of clips, one row per clip, with log-mels and every column's audio and values."""
     import wandb
 
     names = [name for name, described in comparison.metrics.items() if not described["of_sets"]]
@@ -188,12 +188,12 @@ def clip_table(comparison: Comparison, pictures: dict[str, Image.Image]) -> Any:
 
 
 def has(comparison: Comparison, column: Column, metric: str) -> bool:
-    """Say whether a column has values of a metric."""
+    """Return whether a column has values of a metric."""
     return column.name in comparison.scores[metric]
 
 
 def picture(comparison: Comparison, clip: str) -> Image.Image:
-    """Draw the log-mels of all columns under each other, on one scale of time, frequency and colour."""
+    """Draw the log-mels of all columns below each other, with the same axes and colours."""
     rate = comparison.sample_rate
     sounds = {name: load_audio(path, rate) for name, path in audio_of(comparison, clip).items()}
     length = max((audio.shape[-1] for audio in sounds.values()), default=0)

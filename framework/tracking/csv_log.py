@@ -1,4 +1,4 @@
-"""Scalars in a plain CSV file that outlives crashes and resumes: the local truth, whatever becomes of a server."""
+"""Logging scalars to a CSV file that survives crashes and resumes."""
 
 import csv
 import io
@@ -17,17 +17,16 @@ from framework.runs.stored_files import DamagedFileError, read_metrics
 from framework.writing import Tolerant, WriteError, replacing
 
 WAITING = 10_000
-"""Rows that wait in memory while they cannot be written; of more, the oldest are lost."""
+"""Maximum number of rows kept in memory while they cannot be written; older rows are lost."""
 
 
 class CSVLog(Logger):
-    """Logger that appends one row to `metrics.csv` for each group of values logged together.
+    """Logger that appends a row to `metrics.csv` for each group of values that are logged together.
 
-    A row is handed to the operating system as soon as it is logged, so a killed process loses none that was complete;
-    while the disk is full, the last `WAITING` rows wait in memory.
-    A name that was not logged before becomes a new column; the file is then written anew beside the old one and moved
-    in its place. A file that exists is continued (Lightning's own CSVLogger deletes it); one that is damaged is set
-    aside, and a new one begun.
+    A row is written as soon as it is logged, so that a killed process loses no complete row. While the disk is full,
+    the last `WAITING` rows are kept in memory.
+    A new name becomes a new column; the file is then rewritten atomically. A file that exists is continued (Lightning's
+    own CSVLogger deletes it); a damaged file is renamed, and a new one started.
 
     Args:
         folder: The run folder.
@@ -48,7 +47,7 @@ class CSVLog(Logger):
 
     @property
     def version(self) -> str:
-        """Nothing: a run folder has one log."""
+        """Empty: a run folder has one log."""
         return ""
 
     @property
@@ -72,7 +71,7 @@ class CSVLog(Logger):
         self._write()
 
     def _write(self) -> None:
-        """Write all that waits; what cannot be written yet stays."""
+        """Write all pending rows; those that cannot be written remain pending."""
         with self._tolerant:
             try:
                 self._rewind()
@@ -102,11 +101,11 @@ class CSVLog(Logger):
 
     @rank_zero_only
     def rewind(self, step: int, validated: bool = True) -> None:
-        """Drop the rows after a step: what a run logged between its last checkpoint and its interruption.
+        """Remove the rows after a step, which a run logged between its last checkpoint and its interruption.
 
         Args:
             step: The checkpoint's step.
-            validated: Whether the validation of that very step is kept.
+            validated: Whether the validation of that step is kept.
         """
         self._rewind_to = step, validated
         self._write()
@@ -123,14 +122,14 @@ class CSVLog(Logger):
         self._rewind_to = None
 
     def _set_aside(self, error: DamagedFileError) -> None:
-        """Begin a new file; the rows that wait come with the next one."""
+        """Start a new file; pending rows are written with the next row."""
         aside = self.path.with_name("metrics.damaged.csv")
         os.replace(self.path, aside)
         self._columns = None
         print(f"warning: {error.damage}: set aside as {aside.name}, and a new one begun", file=sys.stderr)
 
     def rows(self) -> list[dict[str, str]]:
-        """Return all rows as text by column; a value that was not logged is empty.
+        """Return all rows as text by column; missing values are empty.
 
         Raises:
             DamagedFileError: the file is no table of a run.
@@ -138,7 +137,7 @@ class CSVLog(Logger):
         return read_metrics(self.path)
 
     def _open(self) -> list[str]:
-        """Return the columns of the file; on first use a line that a crash left half written is cut off."""
+        """Return the columns of the file; on first use an incomplete last line is removed."""
         if self._columns is None:
             header = None
             if self.path.exists():
@@ -151,7 +150,7 @@ class CSVLog(Logger):
         return self._columns
 
     def _rewrite(self, columns: list[str], rows: list[dict[str, str]]) -> None:
-        """Replace the file in one move, so that at every moment a whole one is there."""
+        """Replace the file atomically."""
         lines = [_line(columns), *(_line(row.get(name, "") for name in columns) for row in rows)]
         with replacing(self.path) as part, part.open("w", newline="") as file:
             file.writelines(lines)

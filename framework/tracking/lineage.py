@@ -1,4 +1,4 @@
-"""Evaluations on the W&B runs that they are of: what leads a comparison's lineage back to the trainings."""
+"""Logging evaluations to the W&B runs of their trainings, for the lineage of comparisons."""
 
 import hashlib
 import json
@@ -15,27 +15,27 @@ from framework.runs.stored_files import DamagedFileError, read_metrics
 from framework.tracking.wandb_log import WandbLog, flatten
 
 MARKER = "wandb.json"
-"""Beside an evaluation: what of it is on W&B already."""
+"""File next to an evaluation that records what was logged to W&B."""
 
 
 class LateLog(WandbLog):
-    """A W&B run that is written at once, after the training; what cannot be sent is in files all the same."""
+    """A W&B run that is written after the training; if it cannot be sent, its content is still in files."""
 
     def send(self, call: Callable[[Any], Any]) -> None:
-        """Do something with the run; if W&B fails, leave it alone from then on."""
+        """Call a function of the run; after a failure of W&B, further calls do nothing."""
         self._guard(lambda: call(self.experiment))
 
     def mark(self, marker: Path, content: str) -> None:
-        """Remember what was logged, unless W&B failed or is off."""
+        """Record what was logged, unless W&B failed or is disabled."""
         if not self._failed and not self.experiment.disabled:
             marker.write_text(json.dumps({"content": content, "run": self.experiment.id}) + "\n")
 
 
 def log_evaluation(evaluation: Evaluation, project: str = "ostinato") -> None:
-    """Add an evaluation to the W&B run of the training, once: an artifact, and its means in the run's summary.
+    """Add an evaluation to the W&B run of the training, once, as an artifact and means in the run's summary.
 
-    The artifact is what a comparison's lineage leads back by; the means are what W&B's parallel coordinates and run
-    comparer show beside hyperparameters. Runs that were trained without W&B are left without it.
+    The artifact connects a comparison's lineage to the training; W&B's parallel coordinates and run comparer show the
+    means next to hyperparameters. Nothing is logged for runs that were trained without W&B.
     """
     folder = run_folder_of(evaluation)
     marker, content = evaluation.folder / MARKER, file_hash(evaluation.folder / FILE)
@@ -65,7 +65,7 @@ def log_evaluation(evaluation: Evaluation, project: str = "ostinato") -> None:
 
 
 def evaluation_artifact(evaluation: Evaluation) -> Any:
-    """Return the artifact of an evaluation: the same content is the same version, whichever run logs it."""
+    """Return the artifact of an evaluation; equal content has the same version."""
     import wandb
 
     metadata = {
@@ -91,7 +91,7 @@ def artifact_name(evaluation: Evaluation) -> str:
 
 
 def use(run: Any, artifact: Any) -> None:
-    """Make an artifact an input of a run; W&B's own call refuses to offline, where only its record can be written."""
+    """Make an artifact an input of a run, also offline, where W&B's own call raises an error."""
     if run.offline:
         use_offline(run, artifact)
     else:
@@ -99,7 +99,7 @@ def use(run: Any, artifact: Any) -> None:
 
 
 def last_values(run: Path) -> dict[str, float]:
-    """Return the last value of each name that a run logged; nothing where its log is damaged."""
+    """Return the last value of each name that a run logged; empty if its log is damaged."""
     found: dict[str, float] = {}
     try:
         rows = read_metrics(run / "metrics.csv")
@@ -111,7 +111,7 @@ def last_values(run: Path) -> dict[str, float]:
 
 
 def logged_content(marker: Path) -> str | None:
-    """Return the hash of what a marker says was logged."""
+    """Return the hash of the logged content that a marker records."""
     try:
         return parse_json(marker.read_text())["content"]
     except (OSError, ValueError, KeyError):

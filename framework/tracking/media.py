@@ -1,4 +1,4 @@
-"""Pictures of audio: log-mel spectrograms on one colour scale, so that two of them can be compared by eye."""
+"""Pictures of audio: log-mel spectrograms on a fixed colour scale, so that they can be compared."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ TICKS = (250, 500, 1000, 2000, 4000, 8000, 16000)
 
 
 def save_picture(path: Path, picture: Image.Image) -> None:
-    """Write a picture as a PNG file, whole or not at all.
+    """Write a picture as a PNG file atomically.
 
     Raises:
         WriteError: the file cannot be written.
@@ -61,12 +61,12 @@ def log_mel_picture(clips: Mapping[str, Tensor], preset: MelPreset) -> Image.Ima
 
 @torch.no_grad()
 def contact_sheet(clips: Sequence[tuple[str, np.ndarray, int]], seconds: float = 5.0, columns: int = 4) -> Image.Image:
-    """Draw log-mels of the beginnings of many clips on a grid, all to the same scales: the colours
-    reach from the greatest value to 80 dB below.
+    """Draw log-mels of the beginnings of many clips on a grid with the same scales; the colour range
+    is from the maximum to 80 dB below it.
 
     Args:
         clips: Name, mono audio `(time,)` and sample rate (Hz) of each.
-        seconds: Greatest length drawn.
+        seconds: Maximum duration drawn (s).
         columns: Panels in a row.
 
     Returns:
@@ -127,7 +127,7 @@ def _decibels(preset: MelPreset) -> MelSpectrogram:
 
 
 def drawn(canvas: FigureCanvasAgg) -> Image.Image:
-    """Return what is on a canvas as an RGB picture."""
+    """Return a canvas as an RGB picture."""
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3].copy())
 

@@ -1,4 +1,4 @@
-"""Where the time and the memory of training steps go: a table, and a trace for https://ui.perfetto.dev."""
+"""Profiling of training steps: a table of time and memory, and a trace for https://ui.perfetto.dev."""
 
 import bisect
 import itertools
@@ -20,20 +20,20 @@ from framework.writing import Tolerant, WriteError
 
 MARK = "ostinato: "
 LEFT_OUT = 3
-"""Steps before the first that is looked at: they allocate, compile and fill caches."""
+"""Warm-up steps, which allocate, compile and fill caches."""
 BACKWARD = "autograd::engine::evaluate_function"
 HEAD = f"{'':44}{'calls':>7}{'ms':>10}{'share':>8}{'peak MiB':>10}"
 
 
 class StepProfile(L.Callback):
-    """Looks at some training steps, prints what each part of them takes, and writes `trace.json.gz`.
+    """Profiles some training steps, prints the time and memory of each part, and writes `trace.json.gz`.
 
     Parts are the data's loader, each network and each loss (forward, and its share of the backward passes), optimisers,
-    logging and callbacks. The run goes on afterwards and is the same as without.
+    logging and callbacks. The run then continues; its results do not change.
 
     Args:
         folder: The run's folder.
-        steps: How many steps.
+        steps: Number of steps.
     """
 
     def __init__(self, folder: Path, steps: int) -> None:
@@ -43,7 +43,7 @@ class StepProfile(L.Callback):
         self.undo: list[Callable[[], Any]] = []
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *args: Any) -> None:
-        """Begin behind the steps that are left out, and end behind those that are wanted."""
+        """Begin after the warm-up steps, and end after the profiled steps."""
         self.seen += 1
         if not trainer.is_global_zero:
             return
@@ -53,14 +53,14 @@ class StepProfile(L.Callback):
             self.end()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Say why there is no table, if the training was too short for one."""
+        """Print why there is no table, if the training was too short."""
         if trainer.is_global_zero and self.seen < LEFT_OUT + self.steps:
             self.stop()
             wanted = f"{LEFT_OUT} steps that are left out and {self.steps} that are looked at"
             print(f"warning: no profile: the training had {self.seen} steps, not {wanted}", file=sys.stderr)
 
     def begin(self, trainer: L.Trainer, system: Any) -> None:
-        """Mark the parts from now on, and record."""
+        """Mark the parts and start recording."""
         before = trainer.profiler  # type: ignore[attr-defined]
         trainer.profiler = Regions()  # type: ignore[attr-defined]
         self.undo = [lambda: setattr(trainer, "profiler", before), *mark_modules(modules(system))]
@@ -87,7 +87,7 @@ class StepProfile(L.Callback):
             print(f"trace: {path}, for https://ui.perfetto.dev; the run goes on\n", file=sys.stderr, flush=True)
 
     def stop(self) -> Any:
-        """Stop recording, take the marks off, and return the profile."""
+        """Stop recording, remove the marks and return the profile."""
         profiled, self.profiler = self.profiler, None
         if profiled is not None:
             profiled.stop()
@@ -98,7 +98,7 @@ class StepProfile(L.Callback):
 
 
 class Regions(Profiler):
-    """Marks what Lightning says that it does: it tells its profiler."""
+    """Profiler of Lightning that marks its actions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class Regions(Profiler):
 
     @staticmethod
     def label(action: str) -> str:
-        """Return what the table calls an action; empty for what contains others."""
+        """Return the label of an action in the table; empty for actions that contain others."""
         if action.endswith("train_dataloader_next"):
             return "data"
         if action.endswith("batch_to_device"):
@@ -129,7 +129,7 @@ class Regions(Profiler):
 
 
 def modules(system: Any) -> dict[str, nn.Module]:
-    """Return the parts of a system that compute, by what the table calls them."""
+    """Return the modules of a system by their labels in the table."""
     found: dict[str, nn.Module] = {"front end": system.front_end}
     for name, network in system.networks().items():
         parts = network.items() if isinstance(network, nn.ModuleDict) else [("", network)]
@@ -138,7 +138,7 @@ def modules(system: Any) -> dict[str, nn.Module]:
 
 
 def mark_modules(parts: dict[str, nn.Module]) -> Iterable[Callable[[], Any]]:
-    """Mark the forward passes of modules; return what takes the marks off."""
+    """Mark the forward passes of modules; return functions that remove the marks."""
     for label, module in parts.items():
         regions: list[record_function] = []
 
@@ -155,7 +155,7 @@ def mark_modules(parts: dict[str, nn.Module]) -> Iterable[Callable[[], Any]]:
 
 
 def mark_call(owner: Any, name: str, label: str) -> Callable[[], Any]:
-    """Mark the calls of an attribute that is no module; return what takes the mark off."""
+    """Mark the calls of an attribute that is not a module; return a function that removes the mark."""
     marked, own = getattr(owner, name), name in vars(owner)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -173,7 +173,7 @@ def synchronise() -> None:
 
 
 def table(profiled: Any, steps: int) -> str:
-    """Return a line for each part, the longest first: calls, time and share of a step, most memory beyond before."""
+    """Return a line for each part, the longest first: calls, time, share of a step and peak memory."""
     on_gpu = torch.cuda.is_available()
     events = [event for event in profiled.events() if event.device_type == DeviceType.CPU]
     parts = attributed(events)

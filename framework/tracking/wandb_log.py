@@ -21,19 +21,19 @@ from framework.writing import Tolerant
 REACH_TIMEOUT = 5.0
 INIT_TIMEOUT = 20.0
 FINISH_TIMEOUT = 60.0
-"""Seconds that a server may take to answer at all, to open the run, and to take the rest at the end."""
+"""Time limits (s) for the server's first response, for opening the run and for the final upload."""
 
 
 def wandb_logger(
     run_folder: str | Path, run_id: str, group: str, name: str, config: Mapping[str, Any], project: str = "ostinato"
 ) -> "WandbLog":
-    """Return the W&B logger of a run; nothing is started before the first value is logged.
+    """Return the W&B logger of a run, which is started when the first value is logged.
 
     Args:
-        run_folder: Holds every file of the run, W&B's too (in `wandb/` and `wandb-data/`).
-        run_id: The run's identity: the same id is the same W&B run, continued.
-        group: The run's family: seeds of one experiment.
-        name: Name to show.
+        run_folder: Folder of the run, with W&B's files in `wandb/` and `wandb-data/`.
+        run_id: Id of the W&B run; an existing run with this id is resumed.
+        group: Group of the run: all seeds of one experiment.
+        name: Display name.
         config: Hyperparameters, nested ones as `model.channels`, `data.segment`.
         project: W&B project.
     """
@@ -49,12 +49,12 @@ def wandb_logger(
 
 
 class WandbLog(WandbLoggerBase):
-    """Lightning's W&B logger that goes offline by itself and cannot stop a run.
+    """Lightning's W&B logger with a fallback to offline mode, whose failures do not end a run.
 
-    It is offline without an API key, with `WANDB_MODE=offline` and when the server does not answer within seconds; it
-    says so in one line, and `wandb sync` uploads later. If W&B itself fails, values are no longer sent and training
-    goes on; `metrics.csv` has them all. Rows are placed by `trainer/global_step`, because W&B's own counter starts anew
-    with every offline resume.
+    It is offline without an API key, with `WANDB_MODE=offline`, and if the server does not respond within seconds; a
+    message says so, and `wandb sync` uploads later. If W&B fails, values are no longer sent and training continues;
+    `metrics.csv` has all values. The step metric is `trainer/global_step`, because W&B's own counter restarts with
+    every offline resume.
     """
 
     _failed = False
@@ -66,7 +66,7 @@ class WandbLog(WandbLoggerBase):
     @property
     @rank_zero_experiment
     def experiment(self) -> Any:
-        """The W&B run; started on first use. A disabled one if none can be started."""
+        """The W&B run, started on first use; a disabled run if none can be started."""
         if self._experiment is None:
             with busy("starting W&B"):
                 self._experiment = self._start()
@@ -92,21 +92,21 @@ class WandbLog(WandbLoggerBase):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any) -> None:
-        """Do nothing: the configuration was given when the run was made."""
+        """No-op: the configuration was passed when the run was created."""
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Do nothing: a run may be validated and tested after its training; `finish` ends it."""
+        """No-op: a run may be validated and tested after its training; `finish` ends it."""
 
     @rank_zero_only
     def finish(self) -> None:
-        """End the run; what cannot be uploaded within a minute stays on disk for `wandb sync`."""
+        """End the run; data that cannot be uploaded within a minute remain on disk for `wandb sync`."""
         if self._experiment is not None:
             with busy("finishing W&B"):
                 self._guard(self._experiment.finish)
 
     def _guard(self, call: Callable[[], Any]) -> None:
-        """Call W&B; its first failure is reported in one line, and then it is left alone, unless the disk was full."""
+        """Call W&B; no further calls are made after a failure, unless the disk was full."""
         if self._failed:
             return
         try:
@@ -159,7 +159,7 @@ class WandbLog(WandbLoggerBase):
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested settings as one level of `outer.inner` names with plain values, as W&B's panels group by them."""
+    """Return nested settings as a flat dictionary with `outer.inner` names, by which W&B's panels can group."""
     flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
@@ -178,7 +178,7 @@ def _plain(value: Any) -> Any:
 
 
 def wandb_mode() -> tuple[str, str]:
-    """Return `online`, `offline` or `disabled` and why, without asking anyone and within seconds."""
+    """Return `online`, `offline` or `disabled` and the reason, without a prompt and within seconds."""
     import wandb
 
     settings = wandb.setup().settings
@@ -195,7 +195,7 @@ def wandb_mode() -> tuple[str, str]:
 
 
 def _has_key(settings: Any) -> bool:
-    """Say whether there are credentials where W&B looks for them; looking through W&B could end in its prompt."""
+    """Return whether W&B's credentials exist; W&B's own check could prompt for them."""
     if settings.api_key or os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     files = [os.environ["NETRC"]] if os.environ.get("NETRC") else [Path.home() / ".netrc", Path.home() / "_netrc"]
@@ -209,7 +209,7 @@ def _has_key(settings: Any) -> bool:
 
 
 def _reachable(url: str) -> bool:
-    """Say whether the server answers, through a proxy if one is set; name resolution alone can take minutes."""
+    """Return whether the server responds, through a proxy if one is set; name resolution alone can take minutes."""
     answered = threading.Event()
 
     def ask() -> None:
