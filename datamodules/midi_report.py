@@ -26,7 +26,7 @@ class MidiReport:
         beats: Likewise, their length in quarter notes.
         in_four: Quarter notes of all pieces in bars of 4 beats, which is what pianorolls are cut from.
         tracks: In how many pieces a track has which name; "drums" and "unnamed" where there is none.
-        hash: Of all pieces; "" where it is not known.
+        hash: The hash of all pieces; "" where it is not known.
         skipped: What could not be used, and why.
         ignored: Numbers of files that are not read, by what they are.
         remarks: What was not understood in the pieces, as `Remarks.plain`.

@@ -44,7 +44,7 @@ class Pianorolls(SongLevel):
 
     Args:
         tracks: Names of the tracks, of which each gathers the instruments that `gathers` says.
-        bars: Of a window, 4 beats each.
+        bars: Number of bars of a window, 4 beats each.
         beat_steps: Steps of the grid in a beat.
         lowest: MIDI number of the first pitch.
         pitches: How many there are.

@@ -43,9 +43,9 @@ class Report:
     Attributes:
         kind: What it is kept as.
         clips: Number of each split.
-        hours: Of each split; NaN where that is not known without downloading.
+        hours: The hours of each split; NaN where that is not known without downloading.
         sample_rates: How many of the clips looked at have which (Hz).
-        hash: Of all clips; "" where it is not known.
+        hash: The hash of all clips; "" where it is not known.
         licence: As it was given when the data was packed.
         left_out: What could not be used, wholly or in part, and why.
         ignored: Sentences about what is no recording.

@@ -146,7 +146,7 @@ class _Patient:
     """A pipe to read blocks from, with a limit for waiting.
 
     Args:
-        pipe: Of which nothing is buffered yet.
+        pipe: A pipe without buffered data.
         timeout: Seconds.
     """
 

@@ -29,7 +29,7 @@ class Treatment(NamedTuple):
 
     Attributes:
         sample_rate: Hz of the clips; None keeps each file's own.
-        format: Of the clips.
+        format: The format of the clips.
         clip_seconds: Greatest length; longer files are cut into clips of equal length.
         trim: Level in dB below the file's peak, under which its begin and end count as silence and are cut off.
         loudness: LUFS that each file as a whole, resampled, is brought to, as far as its peaks allow; None leaves it.

@@ -175,7 +175,7 @@ def in_four(bars: dict[int, float], length: int) -> list[list[int]]:
 
     Args:
         bars: Beats of a bar by the tick from which on they hold; in order, the first at 0.
-        length: Of the piece, in beats.
+        length: The length of the piece, in beats.
     """
     found: list[list[int]] = []
     for (tick, beats), (following, _) in itertools.pairwise([*bars.items(), (length * TICKS, 0.0)]):

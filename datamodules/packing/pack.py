@@ -60,7 +60,7 @@ def pack(
         trim: Cut off begin and end of a file while they are this many dB below its peak; None keeps them.
         loudness: Bring each file to this loudness in LUFS (ITU-R BS.1770), all its clips by one factor; a file whose
             peaks would exceed -1 dB stays quieter, and is named in the manifest's `quieter`. None leaves it.
-        licence: Of the recordings, for the manifest.
+        licence: The licence of the recordings, for the manifest.
         f0: Track the pitch of recordings of one voice (by CREPE, 50 to 2000 Hz, 100 values a second), for data modules
             with an `f0_hop`; it needs torchcrepe, and a third of the recordings' length on one processor.
         reuse: Return the manifest of what another process has packed there in the meantime, instead of refusing.

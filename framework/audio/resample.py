@@ -59,7 +59,7 @@ def source_window(start: int, count: int, samples: int, source: int, target: int
     Args:
         start: First sample wanted, at the target rate.
         count: Samples wanted.
-        samples: Of the whole, at the source rate.
+        samples: The samples of the whole, at the source rate.
         source: Hz.
         target: Hz.
 

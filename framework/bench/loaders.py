@@ -28,7 +28,7 @@ def webdataset_batches(
 
     Args:
         shards: Paths of the shards.
-        format: Of the clips in them.
+        format: The format of the clips in them.
         segment: Samples of a segment.
         batch: Segments in a batch.
         dtype: What a whole clip is decoded to; of int16 only the segment is then made float32.

@@ -32,7 +32,7 @@ def write_page(
 
     Args:
         folder: Where; `spectrogram.png` is there already.
-        title: Of the page.
+        title: The title of the page.
         audio: Path of the mix from the folder.
         song: The piece, if its form is known.
         performed: Its voices, notes in seconds.

@@ -45,7 +45,7 @@ class DACDiscriminator(Discriminator):
     """Multi-period and multi-band multi-resolution discriminators of audio of zero mean and peak 0.8.
 
     Args:
-        periods: Of the multi-period discriminators (samples).
+        periods: The periods of the multi-period discriminators (samples).
         fft_sizes: Window lengths of the multi-resolution discriminators (samples); the hop is a quarter.
         bands: Lower and upper edges as shares of the spectrum.
         period_channels: Width of each convolution over periods.

@@ -48,8 +48,8 @@ class ConvolutionalDiscriminator(Discriminator):
         shape: Shape of an example: `(time,)` or `(bins, frames)`.
         channels: Width of the first convolution; each next one has twice as much.
         layers: Convolutions.
-        kernel: Of each, in every dimension.
-        stride: Of each, in every dimension.
+        kernel: Kernel size of each, in every dimension.
+        stride: Stride of each, in every dimension.
         phase_shuffle: Largest shift of the maps between the layers, for `(time,)` only.
         num_classes: Number of classes; 0 for an unconditional one.
     """

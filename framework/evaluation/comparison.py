@@ -50,7 +50,7 @@ class Score:
         by_seed: The values of each clip by seed; empty for a distance between sets.
         method: The difference between the methods, over trainings and recordings; None where it is not known.
         method_p: Its p, corrected for the number of runs; NaN where nothing is tested.
-        uncorrected: Of a distance between sets that is corrected for its bias, the distance as papers report it; else
+        uncorrected: For a distance between sets that is corrected for its bias, the distance as papers report it; else
             NaN.
     """
 
@@ -86,7 +86,7 @@ class Comparison:
         columns: Ground truth, the baseline, the other runs, Griffin-Lim.
         clips: Names of the held-out clips, the same for all.
         recordings: The recording that each clip is a part of.
-        sample_rate: Of all audio (Hz).
+        sample_rate: The sample rate of all audio (Hz).
         data: `class`, `fingerprint`, `split` ... of the held-out clips, the same for all.
         metrics: `{name: {"title", "unit", "better", "source", "of_sets"}}`, of what any run has.
         scores: `{metric: {column: Score}}`; a column without the metric is not there.
@@ -161,7 +161,7 @@ def compare(
     Evaluations of one family and under one name are seeds of one run and are averaged; all others are columns.
 
     Args:
-        evaluations: Of all runs.
+        evaluations: The evaluations of all runs.
         baseline: Name, experiment, signature or folder of the run that differences are taken to; else the first.
         metrics: Names of those to compare, in this order; else all that there are.
         name: What the comparison is called.

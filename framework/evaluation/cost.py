@@ -13,7 +13,7 @@ class CostMeter:
 
     Args:
         device: Where they are generated.
-        sample_rate: Of the clips (Hz).
+        sample_rate: The sample rate of the clips (Hz).
     """
 
     def __init__(self, device: torch.device, sample_rate: int) -> None:

@@ -89,7 +89,7 @@ class Evaluation:
         checkpoint: See `Subject`.
         data: See `Subject`.
         seed: See `Subject`.
-        sample_rate: Of the audio (Hz).
+        sample_rate: The sample rate of the audio (Hz).
         clips: Names of the held-out clips.
         recordings: The recording that each clip is a part of; see `recording_of` for evaluations without it.
         metrics: `{name: {"values", "title", "unit", "better": "lower" | "higher" | "nearer", "source"}}`;

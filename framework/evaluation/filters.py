@@ -105,7 +105,7 @@ class Call:
             given more than that.
         kernels: Its filters `(filters, taps)`, where it is given one sequence.
         taps: Length of its kernel along time.
-        dilation: Of its kernel along time.
+        dilation: The dilation of its kernel along time.
         full_rate: Whether it gives a sequence as long as the audio.
         rate: Samples it sees for one of the audio; 0 if it is not given the waveform.
     """

@@ -98,7 +98,7 @@ def network_difference(ours: Values, baseline: Values, recordings: Sequence[str]
         ours: One value for each clip, averaged over seeds.
         baseline: The same of the baseline, on the same clips.
         recordings: The recording of each clip.
-        level: Of the interval.
+        level: The level of the interval.
 
     Raises:
         InvalidValueError: the two are of different numbers of clips.
@@ -128,7 +128,7 @@ def method_difference(
         ours: By seed, one value for each clip.
         baseline: The same of the baseline, on the same clips.
         recordings: The recording of each clip.
-        level: Of the interval.
+        level: The level of the interval.
     """
     pairs = paired_seeds(list(ours), list(baseline))
     if len(pairs) < 2:

@@ -32,7 +32,7 @@ class Interval:
     """A mean with its confidence interval; of a single value the ends, of none all three are NaN.
 
     Args:
-        mean: Of the values.
+        mean: The mean of the values.
         low: Lower end.
         high: Upper end.
         count: How many values there are.
@@ -71,9 +71,9 @@ class OverSeeds:
     """A value a clip, averaged over seeds, with both spreads.
 
     Args:
-        values: Of each clip, the mean over the seeds; None where one of them has none.
+        values: The values of each clip, the mean over the seeds; None where one of them has none.
         clips: The mean with its interval over clips.
-        means: Of each seed, the mean over those clips that all seeds have.
+        means: The means of each seed, the mean over those clips that all seeds have.
         deviation: Standard deviation of these means (n - 1); NaN of a single seed.
     """
 

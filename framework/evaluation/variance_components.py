@@ -84,7 +84,7 @@ def crossed(table: ArrayLike, level: float = 0.95, null: float = 0.0) -> Crossed
 
     Args:
         table: Values `(rows, columns)`, NaN where there is none.
-        level: Of the interval.
+        level: The level of the interval.
         null: Mean that `p` tests.
 
     Returns:
@@ -143,7 +143,7 @@ class _Adjusted(NamedTuple):
 
     Attributes:
         squares: The sum of squares.
-        eigenvalues: Of the columns' normal equations, those that are not zero.
+        eigenvalues: The eigenvalues of the columns' normal equations, those that are not zero.
         weight: As of a `MeanSquare`.
     """
 

@@ -51,7 +51,7 @@ def export(system: System, path: Path, format: str, facts: Mapping[str, Any]) ->
 
     Args:
         system: A trained one, on the CPU and in evaluation.
-        path: Of the file.
+        path: The path of the file.
         format: `onnx`, or `torch` for torch.export's.
         facts: What the file says of the system, as JSON.
 

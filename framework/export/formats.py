@@ -86,7 +86,7 @@ class Format(NamedTuple):
     """A format of files.
 
     Args:
-        suffix: Of their names.
+        suffix: The suffix of their names.
         write: Write a program, its graph and what is said of it.
         read: Return what runs the program.
     """

@@ -58,9 +58,9 @@ class Program:
     Args:
         network: Inputs -> audio.
         inputs: Names of its inputs.
-        frame_axis: Of each input the samples or frames that a frame of the conditioning is along its last axis; 0 for
+        frame_axis: For each input, the samples or frames that a frame of the conditioning is along its last axis; 0 for
             an input that has a value a clip.
-        example: Of clips and frames the inputs.
+        example: Function of clips and frames that returns the inputs.
         faithful: Least ratio (dB) of the generator's audio to the difference between it and the program's.
     """
 
@@ -147,7 +147,7 @@ class Conditioned(nn.Module):
 
     Args:
         network: Called as `network(..., **{name: condition})`.
-        names: Of the condition, one or none.
+        names: The names of the condition, one or none.
         prepared: Makes of a log-mel what the network takes.
     """
 

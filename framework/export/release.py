@@ -31,7 +31,7 @@ def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: di
 
     Args:
         system: A trained one.
-        path: Of the file.
+        path: The path of the file.
         facts: What else is known of it.
         checkpoint: To train on from: adds all networks as they are, and the optimisers' states.
 

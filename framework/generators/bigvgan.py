@@ -29,7 +29,7 @@ class SnakeBeta(nn.Module):
     """Periodic activation x + sin^2(a x) / b, with log a and log b learnt for each channel (section 3.2).
 
     Args:
-        channels: Of the signal.
+        channels: Number of channels of the signal.
         antialiased: Whether it acts at twice the rate, between two low-pass filters, so that the harmonics that it adds
             do not fold back (section 3.3).
     """

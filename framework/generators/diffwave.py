@@ -76,7 +76,7 @@ class ResidualLayer(nn.Module):
 
     Args:
         channels: Residual channels.
-        dilation: Of the convolution, which sees both sides.
+        dilation: The dilation of the convolution, which sees both sides.
         n_mels: Mel bands of the conditioner; 0 for none.
         label_channels: Width of the label's embedding; 0 for none.
     """

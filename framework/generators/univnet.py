@@ -25,7 +25,7 @@ class KernelPredictor(nn.Module):
 
     Args:
         n_mels: Mel bands of the input.
-        channels: Of what is convolved; twice as many come out.
+        channels: Number of input channels of the convolution; it has twice as many output channels.
         layers: Convolutions.
     """
 
@@ -117,7 +117,7 @@ class UnivNetGenerator(nn.Module):
         channels: Width: 16 or 32.
         noise: Channels of the noise.
         rates: Factor of each stage; their product is the hop length.
-        dilations: Of each stage's convolutions.
+        dilations: The dilations of each stage's convolutions.
     """
 
     @checked
@@ -159,7 +159,7 @@ class UnivNet(Adversarial):
         channels: Width of the generator.
         noise: Channels of the noise that it begins with.
         rates: Factor of each stage; their product is the mel's hop length.
-        dilations: Of each stage's convolutions.
+        dilations: The dilations of each stage's convolutions.
         stft_weight: Weight of the multi-resolution STFT loss (equation 5).
         multi_period_weight: Weight of the multi-period discriminator's losses: the mean over all sub-discriminators.
         multi_resolution_weight: Weight of the multi-resolution discriminator's.

@@ -20,12 +20,12 @@ class ConvolutionalGenerator(nn.Module):
     What the convolutions make is cut as TensorFlow's `same` does it, which PyTorch's padding alone does not.
 
     Args:
-        shape: Of what the dense layer makes: `(time,)`, or `(bins, frames)`.
+        shape: Shape of the output of the dense layer: `(time,)`, or `(bins, frames)`.
         latent_dim: Dimensions of the noise, and of what is told beside it.
         channels: Width before the last convolution; before each earlier one there is twice as much.
         layers: Transposed convolutions.
-        kernel: Of each, in every dimension.
-        stride: Of each, in every dimension.
+        kernel: Kernel size of each, in every dimension.
+        stride: Stride of each, in every dimension.
     """
 
     @checked

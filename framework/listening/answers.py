@@ -30,7 +30,7 @@ class AnswerError(OstinatoError, ValueError):
 
     Args:
         message: What is wrong with it.
-        status: Of the HTTP response.
+        status: The status of the HTTP response.
     """
 
     def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:

@@ -159,7 +159,7 @@ def forms(clips: Sequence[str], sizes: Sequence[int], seed: int, count: int = LI
     Args:
         clips: The clip of each trial; all come equally often.
         sizes: How many stimuli each trial has.
-        seed: Of the randomisation.
+        seed: The seed of the randomisation.
         count: Number of listeners.
     """
     draw = random.Random(seed)

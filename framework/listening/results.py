@@ -76,7 +76,7 @@ class Result:
 
     Args:
         plan: The test.
-        figures: Of each column, ground truth first; of an A/B test those held against the baseline.
+        figures: The figures of each column, ground truth first; of an A/B test those held against the baseline.
         listeners: How many answered anything, those excluded left out.
         finished: How many of them answered everything.
         remarks: What a reader has to know: who was excluded and what was passed over.

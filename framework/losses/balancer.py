@@ -14,7 +14,7 @@ class Balancer(nn.Module):
 
     Args:
         names: The losses.
-        decay: Of the moving averages of the lengths.
+        decay: The decay of the moving averages of the lengths.
     """
 
     lengths: Tensor

@@ -31,7 +31,7 @@ class Layout(ABC):
     """How a level sees a song.
 
     Args:
-        title: Of the level, as a file name.
+        title: The title of the level, as a file name.
         front: Channels that the level makes.
         channels: All channels.
         pitch: Columns.

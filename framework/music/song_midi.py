@@ -83,7 +83,7 @@ def voices_of(score: MidiScore, path: Path) -> Score:
 
     Args:
         score: The contents of a MIDI file.
-        path: Of the file, for the message.
+        path: The path of the file, for the message.
 
     Raises:
         MidiError: it has no notes.

@@ -20,7 +20,7 @@ class PredictCategories(Objective):
 
     Args:
         groups: Channels of each group in order, 1 for a channel by itself.
-        temperature: Of the choices on the way back, as far as the network makes them: below 1 it takes fewer chances.
+        temperature: Sampling temperature of the categorical choices; below 1 they are less random.
     """
 
     def __init__(self, groups: tuple[int, ...], temperature: float = 1.0) -> None:

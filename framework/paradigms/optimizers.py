@@ -157,7 +157,7 @@ class NetworkOptimizers:
         """Clip the gradient of a network, set the learning rate and step the optimisers.
 
         Args:
-            name: Of the network.
+            name: The name of the network.
             counted: Whether this is a step of the training; Lightning would count those of every network.
 
         Returns:

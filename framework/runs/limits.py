@@ -26,7 +26,7 @@ def sized_by(sizes: Sequence[int], file: str | Path, weights: int = WEIGHTS) -> 
 
     Args:
         sizes: Number of weights of each stored tensor.
-        file: Of the weights, for the message.
+        file: The file of the weights, for the message.
         weights: Number of weights that may be built whatever is stored.
 
     Raises:

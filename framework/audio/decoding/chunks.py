@@ -274,7 +274,7 @@ def _extent(contents: Contents, family: _Family, at: int, claimed: int, whole: i
 
     Args:
         contents: The file.
-        family: Of its format.
+        family: The family of its format.
         at: Position of the samples.
         claimed: Their size by the header.
         whole: Where all chunks end by the header.

@@ -23,9 +23,9 @@ class FileContents:
     """Bytes of an open file, or of a stretch of it.
 
     Args:
-        descriptor: Of the file; it stays open and its position does not change.
+        descriptor: The descriptor of the file; it stays open and its position does not change.
         offset: Where the stretch begins.
-        size: Of the stretch in bytes; None for all that follows.
+        size: The size of the stretch in bytes; None for all that follows.
     """
 
     def __init__(self, descriptor: int, offset: int = 0, size: int | None = None) -> None:

@@ -76,7 +76,7 @@ class AudioReader:
 
     Args:
         contents: The bytes.
-        descriptor: Of the file that has these bytes and no others, where there is one.
+        descriptor: The descriptor of the file that has these bytes and no others, where there is one.
 
     Raises:
         DecodingError: it is empty, is not audio of a known format, or has an impossible rate or number of channels.

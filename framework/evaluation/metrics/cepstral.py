@@ -48,7 +48,7 @@ def aligned(costs: np.ndarray) -> float:
     through antidiagonal by antidiagonal; of paths that cost the same the shortest counts.
 
     Args:
-        costs: Of each pair of frames, `(frames, frames)`.
+        costs: The costs of each pair of frames, `(frames, frames)`.
     """
     rows, columns = costs.shape
     # One antidiagonal, by row, beside a border that no path comes through.

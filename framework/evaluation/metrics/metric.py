@@ -52,7 +52,7 @@ class Metric:
     Args:
         name: What it is called in files and on the command line.
         title: The same for a reader.
-        unit: Of the number; empty for none.
+        unit: The unit of the number; empty for none.
         better: Which of two is the better one.
         source: Paper or code that defines it.
         measure: `(generated, true) -> float` of clips of one length; raises `NotMeasurableError` where there is none.
@@ -113,7 +113,7 @@ class SetMetric:
         better: See `Metric`.
         source: See `Metric`.
         embed: Embeddings `(windows, dimensions)` of a clip.
-        distance: Of embeddings `(windows, dimensions)`, generated and true.
+        distance: Function of generated and true embeddings `(windows, dimensions)`.
         own: Whether it is asked only of systems that make audio of their own.
         alone: Whether it is of one set by itself, so that the true one has a value too.
     """

@@ -35,10 +35,11 @@ def metrics_named(
     regeneration, which take as long as generating the clips again, always have to be named.
 
     Args:
-        names: Of metrics, former ones too; one with a dot is the import path of a `Metric` or `SetMetric` of one's own.
+        names: The names of metrics, former ones too; one with a dot is the import path of a `Metric` or `SetMetric` of
+            one's own.
         embedder: Import path of the `Embedder` of the distances between distributions; None for the built-in one.
         training: What gives the clips that a system was trained on, for the distance to them.
-        traits: Of the examples of the system that is measured.
+        traits: The traits of the examples of the system that is measured.
         segment: Samples of an example that it was trained on.
 
     Raises:

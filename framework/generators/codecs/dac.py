@@ -208,7 +208,7 @@ class DAC(DACRecipe, Codec):
     """The Descript audio codec (Kumar et al., 2023), by the official recipe; the defaults are those for 44.1 kHz.
 
     Args:
-        codebook_dim: Of the space in which codes are looked up.
+        codebook_dim: Dimension of the space in which codes are looked up.
         codebook_weight: Weight of the distance that moves codes to latents.
     """
 

@@ -41,9 +41,9 @@ class EMACodebook(nn.Module):
     by; devices share all they see.
 
     Args:
-        channels: Of the latents.
+        channels: Number of channels of the latents.
         size: Codes.
-        decay: Of the moving averages.
+        decay: The decay of the moving averages.
         dead_code_threshold: Codes that fewer vectors of a batch fall to, on average, are given to one of the batch.
     """
 
@@ -134,9 +134,9 @@ class FactorisedCodebook(nn.Module):
     """Codebook looked up by direction in a few dimensions, learnt by gradient (DAC: Kumar et al., 2023, section 3.2).
 
     Args:
-        channels: Of the latents.
+        channels: Number of channels of the latents.
         size: Codes.
-        dimensions: Of the space in which they are looked up.
+        dimensions: Dimension of the space in which they are looked up.
     """
 
     passes_residual: ClassVar[bool] = True

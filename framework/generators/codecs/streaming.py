@@ -15,7 +15,7 @@ class SkipLSTM(nn.Module):
 
     Args:
         channels: Width.
-        layers: Of the LSTM.
+        layers: Number of layers of the LSTM.
     """
 
     def __init__(self, channels: int, layers: int) -> None:

@@ -25,7 +25,7 @@ class Controls(NamedTuple):
     """What oscillators and noise are told once a frame.
 
     Attributes:
-        amplitude: Of all harmonics together, `(batch, frames, 1)`.
+        amplitude: The amplitude of all harmonics together, `(batch, frames, 1)`.
         distribution: The share of each `(batch, frames, harmonics)`, summing to one.
         noise: Gain of the noise in each band `(batch, frames, bands)`.
     """
@@ -64,9 +64,9 @@ class Decoder(nn.Module):
     Args:
         inputs: Channels of each input.
         outputs: Channels of the output.
-        width: Of the MLPs.
-        layers: Of each MLP; 0 leaves them out.
-        units: Of the GRU.
+        width: The width of the MLPs.
+        layers: Number of layers of each MLP; 0 leaves them out.
+        units: Number of units of the GRU.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Encoder(nn.Module):
 
     Args:
         coefficients: Cepstral coefficients of the input.
-        units: Of the GRU.
+        units: Number of units of the GRU.
         latent_dim: Channels of z.
     """
 
@@ -113,9 +113,9 @@ class DDSPNetwork(nn.Module):
         control_hop: Samples between two frames of the controls.
         harmonics: How many oscillators; 1 is a sine.
         noise_bands: Bands of the noise filter; 0 for no noise.
-        width: Of the MLPs.
-        layers: Of each MLP.
-        units: Of the GRUs.
+        width: The width of the MLPs.
+        layers: Number of layers of each MLP.
+        units: Number of units of the GRUs.
         latent_dim: Channels of z; 0 for no encoder.
         reverb_length: Samples of the room's impulse response; 0 for no room.
     """
@@ -179,11 +179,11 @@ class DDSPPyTorchNetwork(nn.Module):
         control_hop: Samples between two frames of the controls.
         harmonics: How many oscillators.
         noise_bands: Bands of the noise filter; 0 for no noise.
-        width: Of the MLPs.
-        layers: Of each MLP.
-        units: Of the GRU.
+        width: The width of the MLPs.
+        layers: Number of layers of each MLP.
+        units: Number of units of the GRU.
         reverb_length: Samples of the room's impulse response; 0 for no room.
-        loudness_mean: Of the data, as `log_magnitude_loudness` measures it.
+        loudness_mean: Mean of the loudness of the data, as `log_magnitude_loudness` measures it.
         loudness_std: The same.
     """
 

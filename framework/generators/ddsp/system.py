@@ -29,9 +29,9 @@ class DDSP(Adversarial):
         control_hop: Samples between two frames of f0, loudness and controls; the data's `f0_hop`.
         harmonics: How many oscillators; 1 is a sine.
         noise_bands: Bands of the noise filter; 0 for no noise.
-        width: Of the MLPs.
-        layers: Of each MLP.
-        units: Of the GRUs.
+        width: The width of the MLPs.
+        layers: Number of layers of each MLP.
+        units: Number of units of the GRUs.
         latent_dim: Channels of z; 0 for no encoder.
         reverb_length: Samples of the room's impulse response; 0 for no room.
         spectral_sizes: Window lengths (samples) of the spectral loss.
@@ -155,7 +155,7 @@ class DDSPPyTorch(DDSP):
     never used.
 
     Args:
-        loudness_mean: Of the data's loudness, as `log_magnitude_loudness` measures it.
+        loudness_mean: Mean of the loudness of the data, as `log_magnitude_loudness` measures it.
         loudness_std: The same; the network hears how many deviations a frame is from the mean.
     """
 

@@ -39,7 +39,7 @@ class CodeLanguageModel(System):
         n_codebooks: Codebooks that are modelled, of the first ones; 0 for all.
         channels: Width of the transformer.
         layers: Its layers.
-        heads: Of its attention.
+        heads: Number of heads of its attention.
         context: Most steps that it sees.
         label: Name in the batch of the label that conditions, as `instrument`; empty for none.
         num_classes: Number of classes of the label.
@@ -47,7 +47,7 @@ class CodeLanguageModel(System):
         synthesized_label: The label of what is generated without a recording.
         temperature: 1 draws as learnt, 0 takes the likeliest codes.
         top_k: Only the likeliest so many codes are drawn from; 0 for all.
-        top_p: Of those, only the likeliest codes that together have this probability are drawn from.
+        top_p: Nucleus sampling: only the most likely codes that together have this probability are sampled.
         prompt_seconds: How much of a recording is kept, to be continued.
     """
 

@@ -68,7 +68,7 @@ class CodeTransformer(nn.Module):
         size: Codes of each.
         channels: Width.
         layers: Layers.
-        heads: Of the attention.
+        heads: Number of heads of the attention.
         context: Most steps that are seen.
         num_classes: Number of classes of a class-conditional model; 0 for none.
         scored: Whether each step is given the notes that sound in it.

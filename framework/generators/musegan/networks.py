@@ -21,7 +21,7 @@ class Block(nn.Module):
         kernel: Over bars, steps and pitches.
         stride: The kernel's, unless it says otherwise.
         activation: None leaves it to whoever merges.
-        epsilon: Of the normalisation.
+        epsilon: The epsilon of the normalisation.
     """
 
     def __init__(

@@ -64,7 +64,7 @@ class EagerSteps:
 
         Args:
             uniforms: `(batch, uniforms, time)`.
-            temperature: Of the draws.
+            temperature: The temperature of the draws.
             condition: Upsampled mel `(batch, mels, time)`.
             forced: Levels or samples `(batch, time)` to go on from in place of those drawn.
             parameters: Whether to return the distributions' parameters too.

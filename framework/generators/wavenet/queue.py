@@ -71,7 +71,7 @@ def sample_by_queue(
         uniforms: Random numbers in [0, 1) `(batch, distribution.uniforms, time)` that determine the draws.
         condition: Upsampled mel `(batch, mels, time)`.
         label: Embedded labels `(batch, label, 1)`.
-        temperature: Of the draws.
+        temperature: The temperature of the draws.
     """
     queue = WaveNetQueue(network, len(uniforms), label)
     audio = uniforms.new_zeros(len(uniforms), 1, uniforms.shape[-1] + 1)

@@ -10,11 +10,11 @@ class SegmentEncoder(nn.Module):
     """Tokens of earlier segments of the song: the autoregressive condition (section 4.2).
 
     Args:
-        channels: Of a whole image.
+        channels: Number of channels of a whole image.
         time: Rows of the segments with their padding.
         pitch: Columns.
-        rows: Of the image that become one token.
-        width: Of a token.
+        rows: The rows of the image that become one token.
+        width: The width of a token.
     """
 
     def __init__(self, channels: int, time: int, pitch: int, rows: int, width: int, hidden: int = 20) -> None:
@@ -44,7 +44,7 @@ class WholeSongNetwork(nn.Module):
     Args:
         unet: The U-Net.
         segments: The encoder of earlier segments; None for a level that is made in one piece.
-        width: Of the tokens that the U-Net attends to.
+        width: The width of the tokens that the U-Net attends to.
     """
 
     def __init__(self, unet: UNet, segments: SegmentEncoder | None, width: int) -> None:

@@ -40,11 +40,11 @@ class WholeSongLevel(Diffusion):
     which earlier segments it attends to. The recipe is that of the official code.
 
     Args:
-        channels: Of the U-Net's first resolution.
+        channels: Number of channels of the U-Net's first resolution.
         multipliers: Factors of the channels at each resolution.
         attention: Resolutions with transformers.
         blocks: Residual blocks at each resolution.
-        width: Of the tokens that earlier segments become.
+        width: The width of the tokens that earlier segments become.
         masked: How often, in training, the background is hidden.
         empty: Value of an empty place in the image that is made, where 1 is a note.
         tempo_bpm: Tempo at which a window is heard.
@@ -186,7 +186,7 @@ class WholeSongLevel(Diffusion):
         Args:
             batch: `image` and `segments` as in training; of the front, what is known.
             known: Where it is, 1 or 0, of the front's size.
-            noise: Of the front's size.
+            noise: Noise of the size of the front.
         """
         front, condition = self.example(batch), self.condition(batch)
 
@@ -213,7 +213,7 @@ class SmallSongLevel(WholeSongLevel):
 
     Args:
         one_note: Whether a voice is a choice of one note at a time, rather than places that are guessed one by one.
-        temperature: Of that choice: 1 is as varied as the data, and as wrong as the network is unsure.
+        temperature: Sampling temperature of that choice; 1 samples the distribution of the network.
     """
 
     channels = 32

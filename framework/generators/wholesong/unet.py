@@ -28,7 +28,7 @@ class ResidualBlock(nn.Module):
     Args:
         inputs: Channels that come in.
         outputs: Channels that go out.
-        width: Of the timestep's embedding.
+        width: The width of the timestep's embedding.
     """
 
     def __init__(self, inputs: int, outputs: int, width: int) -> None:
@@ -50,7 +50,7 @@ class Attention(nn.Module):
     """Multi-head attention of queries `(batch, places, channels)` to tokens of any width.
 
     Args:
-        channels: Of the queries and of what comes out.
+        channels: Number of channels of the queries and of the output.
         tokens: Width of what is attended to.
         heads: Number of heads.
     """
@@ -175,11 +175,11 @@ class UNet(nn.Module):
     Args:
         inputs: Channels of the noisy image and of what it is given beside.
         outputs: Channels of the noisy image.
-        channels: Of the first resolution.
+        channels: Number of channels of the first resolution.
         multipliers: Factor of the channels at each resolution; each is half as fine as the one before.
         attention: Numbers of the resolutions with transformers; the coarsest has one in any case.
         blocks: Residual blocks at each resolution.
-        heads: Of the attention.
+        heads: Number of heads of the attention.
         tokens: Width of what is attended to.
     """
 

@@ -151,7 +151,7 @@ class _Chunk:
     """Collects the notes and signatures of a track chunk.
 
     Args:
-        number: Of the chunk in the file.
+        number: The number of the chunk in the file.
         begin: Tick at which it begins.
         note_off: What a note-off ends.
         remarks: Counts what was not understood.

@@ -58,7 +58,7 @@ class MidiTrack:
 
     Attributes:
         notes: int64 (notes, 4): onset and end in ticks, MIDI number, velocity; in order of onset, pitch and end.
-        name: Of the track chunk; "" if it has none.
+        name: The name of the track chunk; "" if it has none.
         channel: 0 to 15.
         program: General MIDI program, 0 to 127, at the onset of the notes; the kit for percussion.
         chunk: Number of the track chunk in the file.
@@ -86,9 +86,9 @@ class TempoMap:
 
     Args:
         changes: Tempos; the default holds before the first. Of several at one tick, the last holds.
-        ticks_per_beat: Of files that count in beats.
-        ticks_per_second: Of files that count in SMPTE frames instead. Their tempos do not change the time of a tick;
-            they only say how long a beat is.
+        ticks_per_beat: The ticks per beat of files that count in beats.
+        ticks_per_second: The ticks per second of files that count in SMPTE frames instead. Their tempos do not change
+            the time of a tick; they only say how long a beat is.
 
     Attributes:
         changes: The tempos in order of time, the first at tick 0, each different from the one before.
