@@ -52,7 +52,7 @@ class SongLevel(Hyperparameters, LightningDataModule):
     validation_clips: NonNegativeInt = 8
 
     def build(self) -> None:
-        """Begin at the beginning.
+        """Initialise the position.
 
         Raises:
             ValueError: the shares of segments are not one more than there are segments.

@@ -22,7 +22,7 @@ DOCUMENT = Path("docs/benchmarks.md")
 
 
 def run(arguments: list[str]) -> None:
-    """Hold the contests of the benches named, or list all benches."""
+    """Run the named benchmarks, or list all benchmarks."""
     known = benches()
     if not arguments:
         print("\n".join(listed(known)))

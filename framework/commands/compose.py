@@ -115,7 +115,7 @@ def replaced(folder: Path, layers: Collection[str], source: str) -> Iterator[Pat
     """Yield the files in a piece's folder that are written, and those of an earlier piece that are removed.
 
     Args:
-        folder: Of the piece.
+        folder: Folder of the piece.
         layers: Which of `LAYERS` are written.
         source: Path of what the piece continues from.
     """
@@ -250,7 +250,7 @@ def clear(folder: Path, layers: Collection[str], source: str) -> None:
     """Take away what an earlier piece left in a folder.
 
     Args:
-        folder: Of the piece.
+        folder: Folder of the piece.
         layers: Which of `LAYERS` this piece has written.
         source: Path of what it goes on from: where that is in the folder, the layers beside it are this piece's own.
     """

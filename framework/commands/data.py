@@ -86,7 +86,7 @@ def histogram(values: np.ndarray, edges: np.ndarray, digits: int) -> Iterator[st
     Args:
         values: Any numbers (count,).
         edges: Ascending (bins + 1,).
-        digits: Of the edges, behind the point.
+        digits: Decimal places of the edges.
     """
     counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
     width = max(len(f"{edge:.{digits}f}") for edge in edges)
