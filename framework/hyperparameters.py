@@ -110,6 +110,11 @@ class Hyperparameters:
         cls.__init__ = _synthesise_init(cls)  # type: ignore[method-assign]
         _give_former_names(cls, renamed)
 
+    def __str__(self) -> str:
+        """Return the class and the values of its hyperparameters."""
+        values = (f"{name}={getattr(self, name)!r}" for name, p in self.hyperparameters.items() if p.is_argument)
+        return f"{type(self).__name__}({', '.join(values)})"
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Let pickle find the class, also where no name leads to it."""
         reduced: Any = super().__reduce_ex__(protocol)

@@ -54,6 +54,12 @@ def test_a_data_module_is_pickled_and_copied(data):
         assert made.resolved() == data.resolved()
 
 
+def test_a_data_module_and_a_system_can_be_printed():
+    assert str(AudioFolder(path="x", batch_size=5)).startswith("AudioFolder(")
+    assert "path='x'" in str(AudioFolder(path="x"))
+    assert "(generator): HiFiGANGenerator(" in str(Tiny())
+
+
 def test_a_class_with_methods_that_no_name_leads_to_is_named():
     cls = Tiny.variant(condition=lambda self, batch: batch["audio"])
     with pytest.raises(pickle.PicklingError, match="Tiny has methods of its own: define it in a module"):

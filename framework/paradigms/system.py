@@ -132,6 +132,10 @@ class System(Hyperparameters, LightningModule):
             average = get_ema_multi_avg_fn(self.ema_decay)
             self.averaged_generator = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
 
+    def __str__(self) -> str:
+        """Return the networks, as PyTorch does."""
+        return repr(self)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         """Pickle the class, the hyperparameters and the weights: PyTorch pickles no normalised weights."""
         arguments = ClassReference.of(type(self)), dict(self.hparams), self.state_dict(), self.training

@@ -77,7 +77,8 @@ def train(
     """Train a run, continue it where it was stopped, or report it if it is finished; return it.
 
     The same values lead to the same folder, with the same guards, as `ostinato fit` with them. Ctrl-C saves a
-    checkpoint at the end of the step.
+    checkpoint at the end of the step. In a script that trains on several devices, the processes of the further ones run
+    the script too, and end with the training.
 
     Args:
         experiment: A plan; or what `resolve` takes: a name, a class, a run.
@@ -116,6 +117,9 @@ def train(
         if threading.current_thread() is threading.main_thread():
             for number, handler in handlers.items():
                 signal.signal(number, handler)
+    if not is_main_process():
+        # The program continues in the first process alone.
+        raise SystemExit(0)
     return opened(plan.folder())
 
 
