@@ -31,9 +31,9 @@ from framework.runs.finding import (
 )
 from framework.runs.finished import checkpoint_step
 from framework.runs.folder import RunError, RunFolder, State, folder_names
-from framework.runs.identity import class_of, is_code_of, model_of_today, signature, stored_structure
+from framework.runs.identity import class_of, is_code_of, model_of_today, signature, stored_structure, system_of
 from framework.runs.released import ReleaseError, is_released, read_facts
-from framework.runs.stored_code import StoredCodeError, class_stored, import_stored
+from framework.runs.stored_code import StoredCodeError, check_modules, class_stored, import_stored
 from framework.runs.stored_commands import distrust_commands
 from framework.runs.stored_files import PARTS, read_metrics
 from framework.workflow.sounds import Sounds
@@ -241,8 +241,13 @@ class Run:
         return f"{self.path} was made with other values or another version of the code (commit {commit[:10]}): "
 
     def _class(self) -> Any:
-        module = import_stored(self.config["experiment"], self.folder.config)
+        name = self.config["experiment"]
+        module = import_stored(name, self.folder.config)
         found = class_of(experiments_of(module).values(), self.identity)  # type: ignore[arg-type]
+        if found is None and name == "__main__":
+            # An experiment of another program or notebook; its values are stored, and its system may be importable.
+            check_modules(name, self.identity, self.folder.config)
+            found = system_of(name, self.identity)
         if found is None:
             raise AttributeError(f"{module.__name__} has no experiment with {self.identity['system']}")
         return found

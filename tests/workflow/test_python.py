@@ -146,6 +146,14 @@ def test_synthesizing_takes_a_path_or_audio_and_says_what_it_cannot(run, there, 
         ost.synthesize(run)
 
 
+def test_a_run_of_a_notebooks_own_class_is_opened_elsewhere(run, there):
+    mine = type("Mine", (ost.find("hifigan_bach"),), {"__module__": "__main__", "mel_weight": 7.0})
+    trained = ost.train(mine, data="takes", **SMALL)
+    assert (trained.config["experiment"], trained.path.parent.name) == ("__main__", run.path.parent.name)
+    system = ost.open_run(trained.path).load()
+    assert (type(system).__name__, system.mel_weight) == ("HiFiGANBach", 7.0)
+
+
 def test_a_plan_knows_its_run_without_preparing_data(run, there, monkeypatch):
     plan = ost.resolve("hifigan_bach", data="takes", **SMALL)
     monkeypatch.setattr(AudioFolder, "prepare_data", lambda self: pytest.fail("the data were prepared"))
