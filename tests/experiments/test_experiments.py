@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from framework.catalogue import PACKAGE, UnknownExperimentError, describe_module, find, module_names
+from framework.catalogue import UnknownExperimentError, describe_module, find, module_names, modules
 from framework.losses.adversarial import Minimax
+from framework.shelf import PACKAGE
 
 ROOT = Path(__file__).parents[2] / PACKAGE
-NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
+NAMES = [entry.name for module in modules().values() for entry in describe_module(module)]
 
 
 def test_every_file_holds_experiments():

@@ -12,11 +12,11 @@ import lightning as L
 import pytest
 import torch
 
-from framework.catalogue import describe_module, find, module_names
+from framework.catalogue import describe_module, find, modules
 from framework.generators.latent.pretrained import NotTrainedError
 
 GOLDEN = Path(__file__).with_name("golden_losses.json")
-NAMES = [entry.name for module in module_names() for entry in describe_module(module)]
+NAMES = [entry.name for module in modules().values() for entry in describe_module(module)]
 LARGE = 2_000_000  # parameters from which one step takes seconds, and an ablation is not looked at beside its base
 HUGE = 100_000_000  # from which a network is looked at in a smaller size alone
 

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from framework.aliases import with_first_names
-from framework.catalogue import describe_module, find, module_names
+from framework.catalogue import describe_module, find, modules
 from framework.runs.identity import canonical, signature
 
 GOLDEN = Path(__file__).with_name("golden_identities.json")
@@ -22,7 +22,7 @@ def values_of(cls):
 
 
 def test_no_experiment_has_lost_its_runs():
-    names = [entry.name for module in module_names() for entry in describe_module(module)]
+    names = [entry.name for module in modules().values() for entry in describe_module(module)]
     found = {}
     for experiment in map(find, names):
         parts = {"model": values_of(experiment), "data": values_of(experiment.data)}

@@ -6,7 +6,7 @@ import typing
 import pytest
 
 from framework.annotations import range_of, without_ranges
-from framework.catalogue import describe_module, find, module_names
+from framework.catalogue import describe_module, find, modules
 from framework.hyperparameters import HyperparameterError
 
 OF_ANY_SIGN = {
@@ -20,7 +20,7 @@ OF_ANY_SIGN = {
 def numeric():
     """Yield every numeric hyperparameter of all experiments and their data once: class, name, hyperparameter."""
     seen = set()
-    for experiment in (find(entry.name) for module in module_names() for entry in describe_module(module)):
+    for experiment in (find(entry.name) for module in modules().values() for entry in describe_module(module)):
         for cls in (experiment, experiment.data):
             for name, parameter in cls.hyperparameters.items():
                 if {int, float} & set(flat(without_ranges(parameter.annotation))):

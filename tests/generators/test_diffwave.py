@@ -69,5 +69,5 @@ def test_an_odd_scale_gives_whole_hops():
 
 
 def test_a_mel_of_another_hop_is_refused():
-    with pytest.raises(ValueError, match="256 samples of a frame, the mel bigvgan_44k has 512"):
+    with pytest.raises(ValueError, match="256 samples per frame, the mel front end bigvgan_44k has 512"):
         DiffWave(mel="bigvgan_44k", channels=4, layers=1)
