@@ -44,7 +44,7 @@ class HeldOut:
         longest: Samples that longer clips are cut to.
         shortest: Samples that shorter clips are padded to.
         peak: They are scaled to this; None leaves them as they are.
-        labels: What else is told of a clip.
+        labels: The labels that batches hold beside the audio.
     """
 
     def __init__(

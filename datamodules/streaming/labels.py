@@ -98,10 +98,10 @@ class Labels(NamedTuple):
         return not (self.f0_hop or self.score_hop or self.fields)
 
     def check(self, reader: Reader) -> None:
-        """Look for a clip that has what is asked for, so that what no clip has is told before anything begins.
+        """Check that a clip has the labels that are asked for, so that training does not begin without them.
 
         Raises:
-            ValueError: none of the first sound clips has it.
+            ValueError: none of the first clips that can be decoded has them.
         """
         if self.empty:
             return

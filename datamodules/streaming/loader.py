@@ -43,7 +43,7 @@ class Batches(Dataset):
         plan: Which clips are in a batch.
         segment: Samples of a segment.
         scaling: How loud.
-        labels: What else is told of a clip.
+        labels: The labels that batches hold beside the audio.
         rank: Of this process.
         world: Number of ranks.
     """

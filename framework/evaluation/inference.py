@@ -8,6 +8,7 @@ cannot answer it. Clips of one recording are not independent, so that the unit i
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -85,7 +86,7 @@ def _interval(values: np.ndarray, level: float) -> Interval:
 def seeds_over_recordings(runs: Sequence[Values], recordings: Sequence[str], level: float = 0.95) -> OverSeeds:
     """Return the values of several seeds, averaged clip by clip; `clips` is the interval over recordings."""
     found = over_seeds(runs, level)
-    return OverSeeds(found.values, mean_over_recordings(found.values, recordings, level), found.means, found.deviation)
+    return replace(found, clips=mean_over_recordings(found.values, recordings, level))
 
 
 def network_difference(ours: Values, baseline: Values, recordings: Sequence[str], level: float = 0.95) -> Difference:

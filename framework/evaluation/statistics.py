@@ -1,7 +1,7 @@
-"""How sure a number is: intervals over clips, paired differences on the same clips, several comparisons, seeds.
+"""How sure a number is: intervals, sign-flip tests, corrections for several comparisons, and averages over seeds.
 
-Clips are what is drawn at random, so the unit of every interval and test is a clip: many seconds of one clip do not
-make a mean surer. Values that are missing (`None` or NaN) are left out; of pairs, both.
+The functions take their values to be independent; `framework.evaluation.inference` handles clips that share a
+recording. Values that are missing (`None` or NaN) are left out.
 """
 
 import math
@@ -112,27 +112,6 @@ def student(values: Values, level: float = 0.95) -> Interval:
     return Interval(mean, mean - reach, mean + reach, len(sample))
 
 
-def paired(ours: Values, baseline: Values, level: float = 0.95) -> Difference:
-    """Return the mean difference on the same clips, its bootstrap interval and the p of a sign-flip permutation test.
-
-    If ours and the baseline's were exchangeable, each difference could as well have the other sign (Fisher, 1935,
-    section 21): p is the part of all sign flips whose mean is as far from 0 as the observed one or farther, two-sided.
-    Up to `EXACT` pairs all flips are counted; beyond, `RESAMPLES` random ones and the observed one (Phipson & Smyth,
-    2010), so that p is never 0. Fewer than 6 pairs cannot have p under 0.05.
-
-    Raises:
-        ValueError: the two are of different numbers of clips.
-    """
-    left, right = as_array(ours), as_array(baseline)
-    if len(left) != len(right):
-        raise InvalidValueError(
-            f"pairs are of the same clips, and there are {len(left)} values here and {len(right)} there"
-        )
-    differences = present(left - right)
-    interval = bootstrap(differences, level)
-    return Difference(interval.mean, interval.low, interval.high, interval.count, sign_flip_p(differences))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return p values corrected for being several, in the order given (Holm, 1979): the family's error rate holds.
 
@@ -212,7 +191,12 @@ def as_array(values: Values) -> np.ndarray:
 
 
 def sign_flip_p(differences: np.ndarray) -> float:
-    """Return the two-sided p of a sign-flip test of independent differences; see `paired`. NaN of fewer than 2."""
+    """Return the two-sided p of a sign-flip test of independent paired differences; NaN of fewer than 2.
+
+    If both sides were exchangeable, each difference could as well have the other sign (Fisher, 1935, section 21): p is
+    the share of all sign flips whose sum is at least as far from 0 as the observed one. Up to `EXACT` pairs all flips
+    are counted; beyond, `RESAMPLES` random ones and the observed one (Phipson & Smyth, 2010), so that p is never 0.
+    """
     count = len(differences)
     if count < 2:
         return float("nan")
