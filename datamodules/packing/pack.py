@@ -115,7 +115,7 @@ def _messages(skipped: list[Skipped], packed: Packed, ignored: Ignored, loudness
     if left_out:
         yield f"{len(left_out)} left out: {_listed(left_out)}"
     if cut:
-        yield f"{len(cut)} are damaged or cut short, and kept up to there: {_listed(cut)}"
+        yield f"{len(cut)} damaged or cut short, kept up to there: {_listed(cut)}"
     if packed.scaled:
         least = min(packed.scaled, key=lambda entry: entry.factor)
         yield (

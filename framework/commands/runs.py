@@ -29,7 +29,8 @@ def run(arguments: list[str]) -> None:
         if one.damage:
             print(f"warning: {one.damage}", file=sys.stderr)
     shortest = name_below(found[-1].folder.path, own.runs)
-    print(f"\n{len(found)} runs in {own.runs}/; a command takes one by its name, as `ostinato evaluate {shortest}`")
+    counted = "1 run" if len(found) == 1 else f"{len(found)} runs"
+    print(f"\n{counted} in {own.runs}/; a command takes one by its name, as `ostinato evaluate {shortest}`")
 
 
 def table(runs: list[Listed]) -> list[str]:
