@@ -1,10 +1,6 @@
-"""Writing files whole or not at all, with one error that says what to do, and runs that outlive a full disk.
-
-`output_file` and `check_outputs` are for commands: where an option says that they write, and whether they may.
-"""
+"""Writing files whole or not at all, with one error that says what to do, and runs that outlive a full disk."""
 
 import contextlib
-import difflib
 import errno
 import hashlib
 import io
@@ -13,15 +9,13 @@ import os
 import re
 import shutil
 import socket
-import stat
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from framework.errors import OstinatoError
-from framework.folders import AUDIO_SUFFIXES
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk, a quota or a file that has reached its limit."""
@@ -31,21 +25,18 @@ _ABANDONED = 24 * 3600.0
 _LONGEST = 200
 """Bytes of a file's name that the name of its temporary file begins with; file systems allow 255 in all."""
 _numbers = itertools.count()
-FILE_SUFFIXES = (*AUDIO_SUFFIXES, ".ost", ".safetensors", ".onnx", ".pt2", ".png")
-"""Endings of the files that commands write or read; an output whose name has none of them is a folder."""
-_PROBE = 4096
-"""Bytes that are written to see whether a folder can be written to."""
 
 
 class WriteError(OstinatoError, OSError):
     """A file cannot be written; the message names it, the reason and the remedy."""
 
     def __init__(self, path: str | Path, error: OSError) -> None:
-        super().__init__(f"{path} could not be written ({error.strerror or error}): {_remedy(error)}")
+        super().__init__(f"{path} could not be written ({error.strerror or error}): {remedy(error)}")
         self.errno = error.errno
 
 
-def _remedy(error: OSError) -> str:
+def remedy(error: OSError) -> str:
+    """Return what to do about a file that cannot be written."""
     if error.errno in FULL:
         return "make room"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
@@ -87,7 +78,7 @@ def replacing(path: str | Path, durable: bool = True) -> Iterator[Path]:
             raise
         raise WriteError(path, error) from error
     finally:
-        _remove(part)
+        remove_file(part)
 
 
 def _is_of_writing(error: OSError, path: Path, part: Path) -> bool:
@@ -121,7 +112,7 @@ def remove_leftovers(folder: Path) -> None:
     """
     for entry in _entries(folder):
         if (found := _PART.fullmatch(entry.name)) and not _in_use(entry, found["machine"], int(found["process"])):
-            _remove(entry)
+            remove_file(entry)
 
 
 def _in_use(path: Path, machine: str, process: int) -> bool:
@@ -160,7 +151,8 @@ def _entries(folder: Path) -> list[Path]:
         return []
 
 
-def _remove(path: Path) -> None:
+def remove_file(path: Path) -> None:
+    """Remove a file or a folder if it is there; what cannot be removed stays."""
     with contextlib.suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -180,135 +172,6 @@ def _sync_folder(folder: Path) -> None:
     # Not every system can; the file itself is on the disk already.
     with contextlib.suppress(OSError):
         _sync(folder)
-
-
-class OutputError(OstinatoError, ValueError):
-    """An output that cannot be written, or that would replace a file; the message names it and the remedy."""
-
-
-def output_file(given: str | Path, name: str, suffixes: Sequence[str], option: str = "--output") -> Path:
-    """Return the file that an option names.
-
-    A name that ends like a file is that file; anything else is a folder, in which the file has the name `name`.
-
-    Args:
-        given: The value of the option.
-        name: Name of the file in a folder.
-        suffixes: Endings of the files that can be written.
-        option: Name of the option, for the message.
-
-    Raises:
-        OutputError: it ends like a file of another type, or nearly like one.
-    """
-    path, is_folder = Path(given), str(given).endswith(os.sep)
-    suffix = _suffix(path)
-    if suffix in suffixes and path.name.lower() != suffix and not is_folder:
-        return path
-    if not is_folder and (suffix in FILE_SUFFIXES or (_is_misspelt(suffix) and not path.is_dir())):
-        known = " or ".join(suffixes[:2])
-        raise OutputError(f"{option} {given}: such a file cannot be written: name a {known} file, or a folder")
-    return path / name
-
-
-def output_folder(given: str | Path, option: str = "--output") -> Path:
-    """Return the folder that an option names.
-
-    Raises:
-        OutputError: the name ends like a file.
-    """
-    path = Path(given)
-    if not path.is_dir() and not str(given).endswith(os.sep) and _suffix(path) in FILE_SUFFIXES:
-        raise OutputError(f"{option} {given} is the name of a file where a folder is needed: name a folder")
-    return path
-
-
-def check_outputs(
-    files: Iterable[Path],
-    overwrite: bool = False,
-    inputs: Iterable[str | Path] = (),
-    size: int = 0,
-    option: str = "--output",
-) -> None:
-    """Check, before any work, that files can be written and that none of them is there already.
-
-    Args:
-        files: What will be written, or removed.
-        overwrite: Whether files that are there may be replaced.
-        inputs: Files that are read, which are never replaced.
-        size: Bytes that will be written, as far as they are known.
-        option: Name of the option, for the message.
-
-    Raises:
-        OutputError: a file exists, is an input, is a folder or a device, or a folder cannot be written to or is full.
-    """
-    read = {os.path.realpath(path) for path in inputs}
-    existing, folders = [], set()
-    for path in files:
-        if os.path.realpath(path) in read:
-            raise OutputError(f"{path} is one of the recordings: name another {option}")
-        if _is_there(path, option):
-            existing.append(path)
-        folders.add(_nearest_folder(path, option))
-    if existing and not overwrite:
-        more = f" and {len(existing) - 1} more exist" if existing[1:] else " exists"
-        them = "them" if existing[1:] else "it"
-        raise OutputError(f"{existing[0]}{more} already: name another {option}, or replace {them} by --overwrite")
-    for folder in sorted(folders):
-        _check_folder(folder, size, option)
-
-
-def _suffix(path: Path) -> str:
-    name = path.name.lower()
-    return name if name in FILE_SUFFIXES else path.suffix.lower()
-
-
-def _is_misspelt(suffix: str) -> bool:
-    return bool(difflib.get_close_matches(suffix, FILE_SUFFIXES, 1, 0.8))
-
-
-def _is_there(path: Path, option: str) -> bool:
-    """Say whether there is a file, or a link to one or to nothing."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return False
-    except NotADirectoryError:
-        return False  # the folder is named by `_nearest_folder`
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror}): {_remedy(error)}") from None
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder where a file is needed: name another {option}")
-    if not stat.S_ISREG(found.st_mode) and not (path.is_symlink() and (path.is_file() or not path.exists())):
-        raise OutputError(f"{path} is no regular file: name another {option}")
-    return True
-
-
-def _nearest_folder(path: Path, option: str) -> Path:
-    """Return the nearest folder above a file that exists."""
-    for folder in path.parents:
-        if folder.is_dir():
-            return folder
-        if os.path.lexists(folder):
-            raise OutputError(f"{folder} is a file where a folder is needed: name another {option}")
-    raise OutputError(f"{path} is in no folder that exists: name another {option}")
-
-
-def _check_folder(folder: Path, size: int, option: str) -> None:
-    """Write a file into a folder and remove it again; compare the room that there is with what is needed."""
-    probe = part_of(folder / "output")
-    try:
-        with open(probe, "wb") as file:
-            file.write(bytes(_PROBE))
-        free = shutil.disk_usage(folder).free
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written ({error.strerror}): {_remedy(error)}") from None
-    finally:
-        _remove(probe)
-    if free < size:
-        raise OutputError(
-            f"{folder} has {free / 1e6:,.1f} MB free, {size / 1e6:,.1f} MB are needed: make room, or name another "
-            f"{option}"
-        )
 
 
 class ErrorKeeper:

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
+from framework.outputs import check_outputs, output_folder
 from framework.progress import busy
 from framework.workflow import usage
 from framework.workflow.options import BENCH_OUTPUT
-from framework.writing import check_outputs, output_folder, write_atomically
+from framework.writing import write_atomically
 
 PACKAGE = "framework.bench"
 DOCUMENT = Path("docs/benchmarks.md")

@@ -13,6 +13,7 @@ from framework.evaluation.evaluation import Evaluation
 from framework.evaluation.page.page import slug, write_page
 from framework.evaluation.paper import clips_csv, comparison_tex, methods_text, scores_csv
 from framework.listening.columns import with_listening
+from framework.outputs import check_outputs, output_folder
 from framework.runs.finding import run_at
 from framework.sweeps.find import is_sweep_name
 from framework.sweeps.record import read_record, record_path, sweep_command
@@ -21,7 +22,7 @@ from framework.workflow import usage
 from framework.workflow.comparisons import Target, compared, evaluated, target_of
 from framework.workflow.parser import Parser, UsageError
 from framework.workflow.runs import is_path
-from framework.writing import check_outputs, output_folder, write_atomically
+from framework.writing import write_atomically
 
 
 def run(arguments: list[str]) -> None:

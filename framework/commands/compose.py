@@ -27,6 +27,7 @@ from framework.music.song_midi import Score, save_midi, voices_of
 from framework.music.songs import Song
 from framework.music.soundfont import SOLOS
 from framework.music.structure import structure
+from framework.outputs import check_outputs, output_file
 from framework.progress import busy, progress
 from framework.runs.finding import RunNotFoundError
 from framework.tracking.media import log_mel_picture
@@ -35,7 +36,6 @@ from framework.workflow.experiment import ExperimentCLI, open_experiment
 from framework.workflow.opened import loaded, open_trained
 from framework.workflow.parser import UsageError
 from framework.workflow.runs import find_run
-from framework.writing import check_outputs, output_file
 
 LEVELS = ("wholesong_bach_form", "wholesong_bach_skeleton", "wholesong_bach_outer", "wholesong_bach_voices")
 LAYERS = ("form.json", "skeleton.json", "outer.json", "voices.json", "song.json", "song.mid")

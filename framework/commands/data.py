@@ -8,8 +8,9 @@ from datamodules.midi_report import midi_lines, midi_report
 from datamodules.packing.recordings import Skipped
 from datamodules.report import Report, report
 from framework.errors import InvalidValueError
+from framework.outputs import check_outputs
 from framework.workflow import usage
-from framework.writing import check_outputs, replacing
+from framework.writing import replacing
 
 _LISTED = 10
 _BAR = 30

@@ -11,8 +11,8 @@ from framework.audio.coded_files import CodedFileError, CodedHeader, read_codes,
 from framework.audio.files import WRITABLE_SUFFIXES, save_pieces
 from framework.commands.encode import open_codec
 from framework.generators.codecs.codec import Codec
+from framework.outputs import check_outputs, output_file
 from framework.progress import Progress
-from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:

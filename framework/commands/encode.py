@@ -10,11 +10,11 @@ from torch import Tensor
 from framework.audio.coded_files import SUFFIX, CodedHeader, write_codes
 from framework.audio.files import AudioFileError, load_audio
 from framework.generators.codecs.codec import Codec
+from framework.outputs import check_outputs, output_file
 from framework.progress import progress
 from framework.workflow.experiment import ExperimentCLI
 from framework.workflow.opened import open_trained
 from framework.workflow.parser import UsageError
-from framework.writing import check_outputs, output_file
 
 PIECE = 2**18
 """About as many samples are coded at once."""

@@ -6,10 +6,10 @@ from pathlib import Path
 from framework.commands.release import facts
 from framework.export.exporting import export
 from framework.export.formats import FORMATS
+from framework.outputs import check_outputs, output_file
 from framework.runs.checkpoints import read_checkpoint
 from framework.workflow.experiment import ExperimentCLI
 from framework.workflow.opened import check_weights, open_trained
-from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:

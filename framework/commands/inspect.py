@@ -5,6 +5,7 @@ from pathlib import Path
 from framework.audio.files import safe_name
 from framework.commands.show import example
 from framework.evaluation.filters import FilterBank, filter_banks, mel_spaced
+from framework.outputs import check_outputs, output_folder
 from framework.progress import busy, progress
 from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.identity import family
@@ -14,7 +15,7 @@ from framework.workflow.experiment import open_experiment
 from framework.workflow.opened import Trained, loaded
 from framework.workflow.parser import UsageError
 from framework.workflow.runs import ReleasedRun, Run
-from framework.writing import check_outputs, output_folder, replacing
+from framework.writing import replacing
 
 
 def run(arguments: list[str]) -> None:

@@ -8,9 +8,9 @@ from datamodules.packing.midi import is_written_music, pack_midi
 from datamodules.packing.pack import pack, verify
 from datamodules.shards.writer import MANIFEST
 from framework.errors import InvalidValueError
+from framework.outputs import check_outputs
 from framework.workflow import usage
 from framework.workflow.parser import OneLineParser
-from framework.writing import check_outputs
 
 
 def run(arguments: list[str]) -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 from framework.export.release import release
+from framework.outputs import check_outputs, output_file
 from framework.progress import busy
 from framework.runs.checkpoints import is_ours, read_checkpoint
 from framework.runs.identity import family, signature
 from framework.runs.released import SUFFIX, ReleaseError
 from framework.workflow.experiment import ExperimentCLI
 from framework.workflow.opened import Trained, check_weights, open_trained
-from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:

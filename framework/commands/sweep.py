@@ -14,6 +14,7 @@ from rich.live import Live
 
 from framework.commands.list import sweep_lines
 from framework.hyperparameters import nearest
+from framework.outputs import check_outputs
 from framework.progress import busy
 from framework.sweeps import halving, slurm, wandb_sweep
 from framework.sweeps.find import find_sweep
@@ -23,7 +24,6 @@ from framework.sweeps.sweep import Sweep
 from framework.sweeps.table import duration, plan_table, print_damages, print_failures, progress_table
 from framework.workflow import usage
 from framework.workflow.parser import Parser, UsageError, option_strings
-from framework.writing import check_outputs
 
 if TYPE_CHECKING:
     from framework.sweeps.plan import Plan

@@ -6,13 +6,13 @@ import torch
 
 from framework.audio.files import WRITABLE_SUFFIXES, AudioFileError, NotFiniteError, audio_files, load_audio, save_audio
 from framework.errors import OstinatoError
+from framework.outputs import check_outputs, output_file
 from framework.paradigms.system import seed_all
 from framework.progress import print_above, progress
 from framework.runs.provenance import few
 from framework.workflow.experiment import ExperimentCLI, open_experiment
 from framework.workflow.opened import loaded
 from framework.workflow.parser import UsageError
-from framework.writing import check_outputs, output_file
 
 
 def run(arguments: list[str]) -> None:

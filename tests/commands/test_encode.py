@@ -11,7 +11,7 @@ from framework.cli import main
 from framework.commands import decode, encode
 from framework.commands.encode import coded, header_of
 from framework.generators.codecs.dac import DAC
-from framework.writing import OutputError
+from framework.outputs import OutputError
 
 
 class TinyDAC(DAC):

@@ -22,8 +22,8 @@ from framework.cli import main
 from framework.commands import bench, decode
 from framework.listening.make import make_test
 from framework.listening.plan import ListeningError
+from framework.outputs import OutputError, check_outputs, output_file, output_folder
 from framework.workflow import options
-from framework.writing import OutputError, check_outputs, output_file, output_folder
 
 MINE = "not to be lost"
 SYNTHESIZE = ["synthesize", "griffin_lim", "--model.iterations", "1"]
