@@ -135,9 +135,20 @@ def test_synthesize_any_file(finished, place):
     assert 1e-6 < np.square(rounded - audio).mean() / np.square(audio).mean() < 0.05
 
 
+SLOW_EVALUATION = """
+import sys, time
+from framework.cli import main
+from framework.evaluation import evaluating
+
+of_clip = evaluating._Pass.clip
+evaluating._Pass.clip = lambda *arguments: (time.sleep(1), of_clip(*arguments))
+sys.exit(main(["evaluate", sys.argv[1]]))
+"""
+
+
 def test_an_evaluation_shows_its_progress_and_leaves_nothing_when_it_is_interrupted(finished, place):
     process = subprocess.Popen(
-        [OSTINATO, "evaluate", finished], cwd=place, env=environment(place), text=True,
+        [sys.executable, "-c", SLOW_EVALUATION, finished], cwd=place, env=environment(place), text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     lines = []
@@ -145,7 +156,8 @@ def test_an_evaluation_shows_its_progress_and_leaves_nothing_when_it_is_interrup
         lines.append(line.strip())
         if line.startswith("evaluating: "):
             break
-    assert re.fullmatch(r"evaluating: \d of \d clips, 0:0\d elapsed.* \(.+\)", lines[-1])
+    # Progress is shown once it takes longer than a second and a half: one clip here takes one second.
+    assert re.fullmatch(r"evaluating: \d of \d clips, \d+:\d\d elapsed.* \(.+\)", lines[-1])
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert (process.returncode, output) == (130, "")

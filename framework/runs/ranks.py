@@ -6,6 +6,7 @@ the first ends with any of them, saying which one it was.
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -42,10 +43,33 @@ class RankLauncher(RankLauncherBase):
         environment = self.cluster_environment
         environment.validate_settings(num_devices=self.num_processes, num_nodes=self.num_nodes)
         if not environment.creates_processes_externally:
+            if self.num_nodes == 1:
+                forget_taken_port()
             os.environ[FIRST_PROCESS] = str(os.getpid())
             threading.Thread(target=watch, args=(self.start_ranks(),), name="watching the ranks", daemon=True).start()
         self.limit_threads()
         return function(*args, **kwargs)
+
+
+def forget_taken_port() -> None:
+    """Remove MASTER_PORT from the environment if another process listens there, so that Lightning finds a free port.
+
+    A process that has trained on several devices leaves its port in the environment of the processes that it starts.
+    """
+    port = os.environ.get("MASTER_PORT", "")
+    if port.isdecimal() and int(port) < 2**16 and is_taken(int(port)):
+        del os.environ["MASTER_PORT"]
+
+
+def is_taken(port: int) -> bool:
+    """Say whether a process of this machine listens at a TCP port."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return True
+    return False
 
 
 def use_rank_launcher(trainer: Any) -> None:

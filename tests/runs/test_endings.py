@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -161,6 +162,14 @@ def test_a_rank_ends_with_the_first_process_before_the_first_step(place):
     os.kill(run.child.pid, signal.SIGKILL)
     status, _ = run.end(20 * slow())
     assert status == -signal.SIGKILL
+
+
+def test_a_port_that_another_process_uses_is_not_used_again(place):
+    """A process that has trained on two devices leaves MASTER_PORT to those that it starts."""
+    with socket.create_server(("", 0)) as server:
+        port = str(server.getsockname()[1])
+        run = Run(place / "port", TWO_RANKS, "--trainer.max_steps=1", MASTER_PORT=port)
+        assert run.end(200)[0] == 0, run.said
 
 
 @pytest.mark.parametrize(
