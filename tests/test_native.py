@@ -87,7 +87,7 @@ def test_without_a_home_a_cache_of_ones_own_serves_or_there_is_one_line(monkeypa
     monkeypatch.delenv("OSTINATO_CACHE")
     native._library.cache_clear()
     assert native.library("wavenet") is None
-    assert "no home directory for ~/.cache/ostinato: set OSTINATO_CACHE" in capsys.readouterr().err
+    assert "no home directory for the folder ~/.cache/ostinato; set OSTINATO_CACHE" in capsys.readouterr().err
     native._library.cache_clear()
 
 
@@ -101,7 +101,7 @@ def test_a_compiler_is_a_command_with_arguments(source, tmp_path, monkeypatch):
     source.write_text(SOURCE.replace("%d", "ANSWER"))
     assert native.build(source, tmp_path).answer() == 44
     monkeypatch.setenv("CXX", "g++ '")
-    with pytest.raises(native.BuildError, match="CXX=g\\+\\+ ' is no command"):
+    with pytest.raises(native.BuildError, match="CXX=g\\+\\+ ' is not a valid command"):
         native.find_compiler()
 
 

@@ -1,4 +1,4 @@
-"""A whole piece out of trained levels: form first, then each level around what is there (Wang et al., 2024, 4.3)."""
+"""Generates a whole piece with a cascade of trained levels (Wang et al., 2024, section 4.3)."""
 
 import hashlib
 import itertools
@@ -14,10 +14,10 @@ from framework.progress import progress
 
 
 def write_form(level: Any, seed: int, wanted: tuple[Phrase, ...] = ()) -> tuple[Phrase, ...]:
-    """Return a form that a trained level writes; of wanted phrases, it writes the keys.
+    """Generate a form with a trained level; with `wanted` phrases, generate only their keys.
 
     Raises:
-        ValueError: there is no song in what it has written.
+        ValueError: the generated image contains no song.
     """
     layout: Layout = level.layout
     image = np.zeros((FORM, layout.window, layout.pitch), np.float32)
@@ -31,7 +31,7 @@ def write_form(level: Any, seed: int, wanted: tuple[Phrase, ...] = ()) -> tuple[
 
 
 def keyed(wanted: tuple[Phrase, ...], front: np.ndarray) -> tuple[Phrase, ...]:
-    """Return wanted phrases with the keys that a form's image shows."""
+    """Return the wanted phrases with the keys in a form's image `(front, time, pitch)`."""
     phrases, start = [], 0
     for phrase in wanted:
         inside = front[:2, start : start + phrase.units, :12].sum(1)
@@ -41,17 +41,17 @@ def keyed(wanted: tuple[Phrase, ...], front: np.ndarray) -> tuple[Phrase, ...]:
 
 
 def write_level(level: Any, song: Song, seed: int) -> Song:
-    """Return the song with what a trained level makes of it: stretch by stretch, around what is already there.
+    """Extend a song by a trained level, phrase by phrase: the model inpaints around the notes that exist already.
 
-    A stretch is a phrase, or part of one longer than half a window. The window begins half a window before it, so
-    that what has been made is inpainted around; earlier stretches of the same letters are looked back at. A phrase
-    whose letter has been before with the same length is given the melody that the level made then.
+    A phrase longer than half a window is divided into equal spans. The window starts half a window before the span, so
+    that it contains notes generated before. Earlier spans of phrases with the same letter are given to the model as
+    references. A phrase whose letter and length have occurred before is given the melody generated then.
     """
     layout: Layout = level.layout
     image, rows = layout.image(song), layout.rows(song)
     canvas = image[: layout.front].copy()
-    cuts = list(stretches(song, rows, layout.window // 2))
-    for begin, end in progress(cuts, f"writing {layout.title}", unit="stretches"):
+    cuts = list(spans(song, rows, layout.window // 2))
+    for begin, end in progress(cuts, f"writing {layout.title}", unit="spans"):
         start = max(0, begin - layout.window // 2) // rows * rows
         known = np.zeros_like(canvas)
         known[:, :begin] = 1
@@ -67,13 +67,13 @@ def write_level(level: Any, song: Song, seed: int) -> Song:
             level, window(seen, start, layout.window), segments, window(known, start, layout.window), seed, begin
         )
         canvas[:, begin:end] = front[:, begin - start : end - start]
-        # What is written is notes: the next stretch is to see them as it saw those of the data.
+        # Convert to notes and back, so that the model's input looks like the training data for the next span.
         written = layout.image(layout.completed(song, canvas))[: layout.front]
         canvas[:, :end] = written[:, :end]
     return layout.completed(song, canvas)
 
 
-def stretches(song: Song, rows: int, longest: int) -> Iterator[tuple[int, int]]:
+def spans(song: Song, rows: int, longest: int) -> Iterator[tuple[int, int]]:
     """Yield (begin, end) in rows of each phrase, or of its equal parts that are no longer than `longest` rows."""
     start = 0
     for phrase in song.phrases:
@@ -86,7 +86,7 @@ def stretches(song: Song, rows: int, longest: int) -> Iterator[tuple[int, int]]:
 def made(
     level: Any, image: np.ndarray, segments: np.ndarray | None, known: np.ndarray, seed: int, place: int
 ) -> np.ndarray:
-    """Return what a level makes of one window `(front, time, pitch)`; its noise is a function of seed and place."""
+    """Generate one window `(front, time, pitch)`; the noise is a function of the seed and the position."""
     torch.manual_seed(number_of(seed, level.layout.title, place))
     batch = {"image": torch.from_numpy(image)[None].float(), "key": [""]}
     if segments is not None and level.layout.segments:
@@ -96,5 +96,5 @@ def made(
 
 
 def number_of(*position: Any) -> int:
-    """Return a seed for torch that is a function of a position."""
+    """Return a seed for torch that is a hash of its arguments."""
     return int.from_bytes(hashlib.sha256(repr(position).encode()).digest()[:8], "little") >> 1

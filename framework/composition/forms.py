@@ -6,9 +6,9 @@ from framework.errors import OstinatoError
 from framework.music.songs import PHRASE_TYPES, Phrase
 
 LETTERS = "ABCDEF"[:PHRASE_TYPES]
-_ASKED = LETTERS[:-1]  # the last kind is that of all other phrases: two of it have nothing in common
+_ASKED = LETTERS[:-1]  # the last letter stands for all other phrases, which are not repetitions of each other
 PHRASE = 8
-"""Beats of a phrase whose length is not said: what most phrases of Bach's chorales have."""
+"""Default length of a phrase (beats): the most frequent one in Bach's chorales."""
 LONGEST = 16
 
 
@@ -17,33 +17,33 @@ class FormError(OstinatoError, ValueError):
 
 
 def form_of(text: str, longest: int) -> tuple[Phrase, ...]:
-    """Return the phrases that a form names, of no key yet: letters, each with a length in beats or without.
+    """Parse a form: letters, each with an optional length in beats. The phrases have no keys yet.
 
-    A letter that comes again with the same length has its melody again.
+    Phrases with the same letter and length have the same melody.
 
     Args:
-        text: As `ABA` or `A8B12A8`.
-        longest: Beats that a whole piece may have.
+        text: For example `ABA` or `A8B12A8`.
+        longest: Largest length of a whole piece (beats).
 
     Raises:
-        FormError: naming what is wrong and what can be written.
+        FormError: the form cannot be parsed or is too long.
     """
     if not re.fullmatch(r"([A-Za-z]\d*)+", text):
-        raise FormError(f"--form {text!r} is no form: write letters from A to {_ASKED[-1]}, as ABA or A8B12A8")
+        raise FormError(f"--form {text!r} is not a valid form; write letters from A to {_ASKED[-1]}, as ABA or A8B12A8")
     phrases = []
     for letter, beats in re.findall(r"([A-Za-z])(\d*)", text):
         if letter.upper() not in _ASKED:
-            raise FormError(f"--form {text!r} has a phrase {letter!r}: phrases are named from A to {_ASKED[-1]}")
+            raise FormError(f"--form {text!r} has a phrase {letter!r}; name phrases from A to {_ASKED[-1]}")
         units = int(beats) if beats else PHRASE
         if not 1 <= units <= LONGEST:
-            raise FormError(f"--form {text!r} has a phrase of {units} beats: a phrase has 1 to {LONGEST}")
+            raise FormError(f"--form {text!r} has a phrase of {units} beats; a phrase has 1 to {LONGEST}")
         phrases.append(Phrase(LETTERS.index(letter.upper()), units, 0, 0))
     total = sum(phrase.units for phrase in phrases)
     if total > longest:
-        raise FormError(f"--form {text!r} has {total} beats: a piece has at most {longest}")
+        raise FormError(f"--form {text!r} has {total} beats; a piece has at most {longest}")
     return tuple(phrases)
 
 
 def form_text(phrases: tuple[Phrase, ...]) -> str:
-    """Return a form as it is written, with all lengths."""
+    """Return the text of a form, with all lengths, such as `A8B12A8`."""
     return "".join(f"{LETTERS[phrase.kind]}{phrase.units}" for phrase in phrases)

@@ -1,4 +1,4 @@
-"""The page of a piece: form, score, spectrogram and player, in one folder that opens from the disk."""
+"""Writes the HTML page of a piece: form, score, spectrogram and player, which needs no server."""
 
 import json
 import math
@@ -31,14 +31,14 @@ def write_page(
     """Write `index.html` of a piece.
 
     Args:
-        folder: Where; `spectrogram.png` is there already.
+        folder: The folder of the page, which contains `spectrogram.png`.
         title: The title of the page.
-        audio: Path of the mix from the folder.
-        song: The piece, if its form is known.
-        performed: Its voices, notes in seconds.
-        measured: Measures of its structure by name.
-        files: What else is in the folder, by path from there.
-        settings: What the command was given.
+        audio: Path of the mix, relative to the folder.
+        song: The piece; None if its form is not known.
+        performed: Notes of each voice, in seconds.
+        measured: Structure metrics by name.
+        files: Paths of the other files, relative to the folder.
+        settings: The options of the command.
     """
     shown = {name.replace("_", " "): "-" if math.isnan(v) else f"{v:.3f}" for name, v in measured.items()}
     pages = Environment(loader=PackageLoader(__package__, "template"), autoescape=True, trim_blocks=True)
@@ -58,7 +58,7 @@ def write_page(
 
 
 def form_picture(song: Song) -> dict[str, Any]:
-    """Return the phrases as bars with letter, length and key, in the coordinates of the picture."""
+    """Return the phrases as rectangles with letter, length and key, in SVG coordinates."""
     scale, start, bars = _WIDTH / max(song.units, 1), 0, []
     for phrase in song.phrases:
         x = start * scale
@@ -78,7 +78,7 @@ def form_picture(song: Song) -> dict[str, Any]:
 
 
 def score_picture(voices: Mapping[str, Sequence[Note]]) -> dict[str, Any]:
-    """Return the voices, notes in seconds, as a pianoroll, in the coordinates of the picture."""
+    """Return the voices (notes in seconds) as a pianoroll in SVG coordinates."""
     everything = [note for notes in voices.values() for note in notes]
     low, high = min(n.midi for n in everything) - 2, max(n.midi for n in everything) + 2
     scale = _WIDTH / max(n.end for n in everything)

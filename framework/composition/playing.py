@@ -1,4 +1,4 @@
-"""A written piece as sound: each voice by a sampled instrument, through a trained system or not, and their mix."""
+"""Renders a piece to audio: sampled instruments, optionally resynthesised by a trained system, and the mix."""
 
 import itertools
 from collections.abc import Collection, Mapping, Sequence
@@ -21,24 +21,24 @@ from framework.music.soundfont import SOLOS, Performance, render
 
 RATE = 44_100
 PEAK = 10 ** (-1 / 20)
-"""Of the mix: one dB below full scale."""
+"""Largest peak of the mix: 1 dB below full scale."""
 _VELOCITY, _RING_OUT = 90, 1.5
 _LONGEST_HOURS, _MOST_HOURS = 2, 12
-"""Length of a score, and of all its voices together; each fills about 8 GB."""
-_HELD = 0.75  # beats by which a phrase's last beat is longer: its fermata
+"""Largest length (hours) of a score and of all its voices together; either takes about 8 GB of memory."""
+_HELD = 0.75  # beats by which the fermata lengthens the last beat of a phrase
 _PARTS = ("soprano", "alto", "tenor", "bass")
 
 
 class PlayingError(OstinatoError, ValueError):
-    """Something that cannot be played; the message says what and why."""
+    """A piece cannot be rendered."""
 
 
 def in_seconds(song: Song, tempo: float) -> dict[str, list[Note]]:
-    """Return the voices of a song as they are performed: the last beat of each phrase is held.
+    """Return the voices of a song in seconds, with a fermata on the last beat of each phrase.
 
     Args:
         song: Notes in steps.
-        tempo: Beats a minute.
+        tempo: Beats per minute.
     """
     ends = np.array(list(itertools.accumulate(phrase.units * song.unit for phrase in song.phrases)), float)
 
@@ -57,21 +57,21 @@ def in_seconds(song: Song, tempo: float) -> dict[str, list[Note]]:
 def sampled(
     voices: Mapping[str, Sequence[Note]], instruments: Sequence[str], percussion: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
-    """Play each voice, notes in seconds, on its instrument of the SoundFont: float32 (time,) at `RATE`.
+    """Render each voice with its instrument of the SoundFont, as float32 `(time,)` at `RATE`.
 
     Args:
-        voices: Notes by name of the voice.
-        instruments: Names of `SOLOS`, a voice each; further voices have the last.
-        percussion: Names of the voices that the drum kit plays; these take no instrument.
+        voices: Notes (in seconds) by name of the voice.
+        instruments: Names of `SOLOS`, one for each voice; further voices use the last one.
+        percussion: Names of the voices that the drum kit plays; they use none of `instruments`.
 
     Raises:
-        PlayingError: the voices are too long to be held in memory.
+        PlayingError: the voices are too long to fit into memory.
     """
     seconds = max((note.end for notes in voices.values() for note in notes), default=0.0) + _RING_OUT
     if seconds > _LONGEST_HOURS * 3600 or seconds * len(voices) > _MOST_HOURS * 3600:
         raise PlayingError(
-            f"the score is too long to be held in memory: {len(voices)} voices of {seconds / 60:,.0f} minutes, not at "
-            f"most {_LONGEST_HOURS} hours, and {_MOST_HOURS} hours of all voices together; cut it"
+            f"the score is too long to fit into memory: {len(voices)} voices of {seconds / 60:,.0f} minutes; "
+            f"shorten it to at most {_LONGEST_HOURS} hours, and {_MOST_HOURS} hours of all voices together"
         )
     chosen = itertools.chain(instruments, itertools.repeat(instruments[-1]))
     programs = [PERCUSSION if name in percussion else SOLOS[next(chosen)].program for name in voices]
@@ -80,15 +80,16 @@ def sampled(
 
 
 def through(system: Any, stem: np.ndarray, notes: Sequence[Note], seed: int) -> np.ndarray:
-    """Return a voice as a trained system plays it, given the sampled instrument's stem (time,) at `RATE`.
+    """Resynthesise a voice with a trained system, given the stem `(time,)` of the sampled instrument at `RATE`.
 
-    A vocoder or a codec makes the stem again; a DDSP instrument plays its loudness at the score's own pitch.
+    A vocoder or a codec reconstructs the stem. A DDSP instrument uses the stem's loudness and the pitch of the notes.
 
     Raises:
-        PlayingError: the system makes nothing of a recording.
+        PlayingError: the system does not take a recording as input.
     """
     if not system.reconstructs_input:
-        raise PlayingError(f"{type(system).__name__} makes audio of its own: --through needs a vocoder, codec or DDSP")
+        name = type(system).__name__
+        raise PlayingError(f"{name} takes no recording as input; --through needs a vocoder, codec or DDSP")
     rate = system.preset.sample_rate
     audio = torch.from_numpy(resample(stem[None], RATE, rate))[None]
     peak = float(audio.abs().max())
@@ -107,27 +108,29 @@ def through(system: Any, stem: np.ndarray, notes: Sequence[Note], seed: int) -> 
 
 
 def own_stems(folder: Path) -> dict[str, np.ndarray]:
-    """Return the recordings in a folder by their names without ending, float32 (time,) at `RATE`.
+    """Return the recordings in a folder by file name without suffix, as float32 `(time,)` at `RATE`.
 
     Raises:
-        AudioFileError: there are none, or one cannot be read.
+        AudioFileError: the folder contains no recordings, or one cannot be read.
     """
     if not folder.is_dir():
-        raise AudioFileError(f"--stems {folder} is no folder: name one with recordings, as soprano.wav")
+        raise AudioFileError(f"--stems {folder} is not a folder; name one with recordings such as soprano.wav")
     return {path.stem: load_audio(path, RATE)[0].numpy() for path in audio_files(folder)}
 
 
 def mixed(stems: Sequence[np.ndarray], lufs: float) -> tuple[np.ndarray, float]:
-    """Return the sum of stems (time,) at a loudness in LUFS (ITU-R BS.1770), or as near as its peaks allow; and that.
+    """Return the mix of stems `(time,)` and its loudness in LUFS (ITU-R BS.1770).
+
+        The loudness is `lufs`, or lower if the peak of the mix would be too high.
 
     Raises:
-        PlayingError: there is nothing but silence.
+        PlayingError: all stems are silent.
     """
     longest = max(map(len, stems), default=0)
     total = np.sum([np.pad(stem, (0, longest - len(stem))) for stem in stems] or [np.zeros(1)], axis=0)
     meter = LoudnessMeter(RATE)
     meter.add(total)
     if not np.isfinite(meter.loudness()):
-        raise PlayingError("there is nothing but silence to mix: are there notes in the score, or sound in the stems?")
+        raise PlayingError("all stems are silent; check that the score has notes and that the stems have sound")
     gain = min(10 ** ((lufs - meter.loudness()) / 20), PEAK / meter.peak)
     return (total * gain).astype(np.float32), meter.loudness() + 20 * float(np.log10(gain))

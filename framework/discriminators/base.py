@@ -15,10 +15,10 @@ DiscriminatorOutput: TypeAlias = tuple[list[Tensor], list[list[Tensor]]]
 
 
 class Discriminator(nn.Module):
-    """Classifies audio as real or generated, by sub-discriminators that each take another view of it.
+    """Classifies audio as real or generated, with several sub-discriminators that see different views of the audio.
 
-    Weights start as PyTorch draws them. The papers state a normal distribution of standard deviation 0.01 or 0.02.
-    Their official codes write it into the tensor that weight normalisation computes, so that it has no effect.
+    Weights have PyTorch's default initialisation. The papers state a normal distribution with standard deviation 0.01
+    or 0.02, but their official code writes it into the tensor that weight normalisation overwrites, without effect.
     """
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
@@ -44,7 +44,7 @@ def normed_conv2d(*args: Any, **kwargs: Any) -> nn.Conv2d:
 
 @contextlib.contextmanager
 def normalised_once(network: nn.Module) -> Iterator[None]:
-    """Let several passes share a network's normalised weights; not those of spectral norms, which iterate at each."""
+    """Compute normalised weights once for several passes; spectral norms are excluded, as each pass updates them."""
     lists = [m for m in network.modules() if isinstance(m, ParametrizationList)]
     shared = [m for m in lists if not any(isinstance(norm, SpectralNorm) for norm in m)]
     for parametrization in shared:

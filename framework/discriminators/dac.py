@@ -1,4 +1,4 @@
-"""The Descript audio codec's discriminators (Kumar et al., 2023, section 3.4): periods and bands of spectra."""
+"""Discriminators of the Descript Audio Codec (Kumar et al., 2023, section 3.4): multi-period and multi-band STFT."""
 
 import re
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ BANDS = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))
 
 
 class PaddedPeriodDiscriminator(PeriodDiscriminator):
-    """HiFi-GAN's, given a whole period more where the length is a multiple of it, as in the official code."""
+    """HiFi-GAN's; a length that is a multiple of the period is padded by a full period, as in the official code."""
 
     def forward(self, audio: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Map audio `(batch, 1, time)` to logits `(batch, n)` and maps `(batch, channels, time, period)`."""
@@ -26,7 +26,7 @@ class PaddedPeriodDiscriminator(PeriodDiscriminator):
 
 
 class StrideMatchedResolutionDiscriminator(BandSplitResolutionDiscriminator):
-    """Sees as many frames as the audio has hops, rounded up, and hands on the first maps as well."""
+    """A band-split discriminator of `ceil(time / hop)` frames that also returns the first feature map of each band."""
 
     first_map: ClassVar[int] = 0
 
@@ -37,17 +37,17 @@ class StrideMatchedResolutionDiscriminator(BandSplitResolutionDiscriminator):
         with torch.autocast(audio.device.type, enabled=False):
             padded = pad(audio.float(), (edge, edge - audio.shape[-1] % -hop), mode="reflect").squeeze(1)
             spectrum = torch.stft(padded, self.n_fft, hop, window=self.window, return_complex=True)
-            # Two frames on each side are centred beyond the audio.
+            # The first two and the last two frames are centred outside of the audio.
             return torch.view_as_real(spectrum[..., 2:-2]).permute(0, 3, 2, 1)
 
 
 class DACDiscriminator(Discriminator):
-    """Multi-period and multi-band multi-resolution discriminators of audio of zero mean and peak 0.8.
+    """Multi-period and multi-band multi-resolution discriminators; audio is first shifted to zero mean and peak 0.8.
 
     Args:
         periods: The periods of the multi-period discriminators (samples).
         fft_sizes: Window lengths of the multi-resolution discriminators (samples); the hop is a quarter.
-        bands: Lower and upper edges as shares of the spectrum.
+        bands: Lower and upper edges of the frequency bands, as fractions of the Nyquist frequency.
         period_channels: Width of each convolution over periods.
         channels: Width of the convolutions over spectra.
     """

@@ -1,4 +1,4 @@
-"""The discriminator of DCGAN (Radford et al., 2016), as PyTorch's examples have it."""
+"""The discriminator of DCGAN (Radford et al., 2016), as in PyTorch's examples."""
 
 from torch import Tensor, nn
 
@@ -9,14 +9,14 @@ from framework.discriminators.waveform import projection
 
 
 class DCGANDiscriminator(Discriminator):
-    """Strided convolutions with batch normalisation but for the first, leaky ReLUs and one logit (section 3).
+    """Strided convolutions with leaky ReLUs and one logit; all but the first have batch normalisation (section 3).
 
-    A conditional one adds the inner product of the last map, summed over its places, with an embedding of the label
-    (Miyato & Koyama, 2018).
+    A conditional one adds the inner product of the last feature map, summed over its positions, with an embedding of
+    the label (Miyato & Koyama, 2018).
 
     Args:
-        channels: Width of the first convolution; each next one has twice as much.
-        images: Channels of an image.
+        channels: Output channels of the first convolution; each following one has twice as many.
+        images: Number of image channels.
         num_classes: Number of classes; 0 for an unconditional one.
     """
 
@@ -38,7 +38,7 @@ class DCGANDiscriminator(Discriminator):
         self.apply(draw_weights)
 
     def forward(self, example: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
-        """Map images `(batch, images, 64, 64)`, of one-hot labels `(batch, labels)` to logits `(batch, 1)`."""
+        """Map images `(batch, images, 64, 64)` and one-hot labels `(batch, num_classes)` to logits `(batch, 1)`."""
         hidden, features = example, []
         for layer in list(self.main)[:-1]:
             hidden = layer(hidden)
@@ -49,7 +49,7 @@ class DCGANDiscriminator(Discriminator):
 
 
 def draw_weights(layer: nn.Module) -> None:
-    """Draw a layer's weights from N(0, 0.02), gains from N(1, 0.02) (section 4)."""
+    """Initialise a layer: weights from N(0, 0.02), gains of batch normalisation from N(1, 0.02) (section 4)."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
         nn.init.normal_(layer.weight, 0.0, 0.02)
     elif isinstance(layer, nn.BatchNorm2d):

@@ -12,9 +12,9 @@ from framework.discriminators.base import Discriminator, DiscriminatorOutput, co
 
 
 class PeriodConv(nn.Conv2d):
-    """A convolution along time of `(batch, channels, period, time)`; its weights are those of `(time, period)`.
+    """A convolution along time of `(batch, channels, period, time)`, with weights stored as for `(time, period)`.
 
-    What a convolution runs along is to be contiguous: with a period of 2, a CPU takes half the time then.
+    A CPU convolves along a contiguous dimension faster: in half the time with a period of 2.
     """
 
     def forward(self, hidden: Tensor) -> Tensor:
@@ -49,17 +49,17 @@ class PeriodDiscriminator(nn.Module):
 
 
 class MultiPeriodDiscriminator(Discriminator):
-    """Looks for periodic patterns: one sub-discriminator for each of several coprime periods.
+    """Detects periodic patterns, with one sub-discriminator for each of several coprime periods.
 
     HiFi-GAN's by default; UnivNet's has `channels=(64, 128, 256, 512, 1024)` and `slope=0.2`.
 
     Args:
-        periods: Distance (samples) between the samples that each sub-discriminator sees in a row.
-        channels: Width of each convolution; all but the last one are strided.
+        periods: Period (samples) of each sub-discriminator, which sees every `period`-th sample in one row.
+        channels: Output channels of each convolution; all but the last one are strided.
         kernel_size: Length of the kernels along time.
         stride: Stride of the convolutions along time.
         slope: Negative slope of the leaky ReLU.
-        first_map: Index of the first feature map that is handed on; Vocos leaves out map 0.
+        first_map: Index of the first feature map that is returned; Vocos leaves out map 0.
     """
 
     @checked

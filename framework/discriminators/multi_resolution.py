@@ -13,7 +13,7 @@ from framework.discriminators.base import Discriminator, DiscriminatorOutput, co
 
 
 class ResolutionDiscriminator(nn.Module):
-    """Sees the magnitudes of one short-time Fourier transform as a picture with one channel."""
+    """Convolves the STFT magnitudes of one resolution as an image with one channel."""
 
     window: Tensor
 
@@ -21,7 +21,7 @@ class ResolutionDiscriminator(nn.Module):
         super().__init__()
         self.n_fft, self.hop_length, self.win_length = n_fft, hop_length, win_length
         self.slope = slope
-        # The official code passes no window, which PyTorch takes as a rectangular one.
+        # The official code passes no window, so PyTorch uses a rectangular one.
         self.register_buffer("window", torch.ones(win_length), persistent=False)
         self.convs = spectrogram_convs(1, channels)
         self.conv_post = normed_conv2d(channels, 1, (3, 3), padding=(1, 1))
@@ -45,7 +45,7 @@ class ResolutionDiscriminator(nn.Module):
 
 
 class MultiResolutionDiscriminator(Discriminator):
-    """UnivNet's: magnitudes at several trade-offs between time and frequency; BigVGAN has `slope=0.1`.
+    """UnivNet's discriminator of STFT magnitudes at several resolutions; BigVGAN uses it with `slope=0.1`.
 
     Args:
         resolutions: `(n_fft, hop length, window length)` of each sub-discriminator (samples).
@@ -75,10 +75,10 @@ class MultiResolutionDiscriminator(Discriminator):
 
 
 class BandSplitResolutionDiscriminator(nn.Module):
-    """Sees the complex spectrum of one resolution, each frequency band with convolutions of its own."""
+    """Convolves the complex spectrum of one resolution, with separate convolutions for each frequency band."""
 
     first_map: ClassVar[int] = 1
-    """First feature map of a band that is handed on: Vocos's official code leaves out map 0."""
+    """Index of the first feature map of a band that is returned: Vocos's official code leaves out map 0."""
     window: Tensor
 
     def __init__(self, n_fft: int, bands: Sequence[tuple[float, float]], channels: int) -> None:
@@ -105,7 +105,7 @@ class BandSplitResolutionDiscriminator(nn.Module):
         return self.conv_post(torch.cat(ends, dim=-1)), features
 
     def spectrum(self, audio: Tensor) -> Tensor:
-        """Return the spectrum `(batch, 2, frames, bins)` of audio `(batch, 1, time)`, of zero mean and peak 0.8."""
+        """Scale audio `(batch, 1, time)` to zero mean and peak 0.8; return its spectrum `(batch, 2, frames, bins)`."""
         with torch.autocast(audio.device.type, enabled=False):
             audio = audio.float().squeeze(1)
             audio = audio - audio.mean(-1, keepdim=True)
@@ -115,11 +115,11 @@ class BandSplitResolutionDiscriminator(nn.Module):
 
 
 class BandSplitDiscriminator(Discriminator):
-    """Vocos's, after that of the Descript audio codec (Kumar et al., 2023): complex spectra split into bands.
+    """Vocos's discriminator of complex spectra split into bands, after the Descript Audio Codec's (Kumar et al., 2023).
 
     Args:
-        fft_sizes: Window lengths (samples); the hop is a quarter of it.
-        bands: Lower and upper edges as shares of the spectrum.
+        fft_sizes: Window lengths (samples); the hop is a quarter of the window.
+        bands: Lower and upper edges of the frequency bands, as fractions of the Nyquist frequency.
         channels: Width of the convolutions.
     """
 
@@ -145,7 +145,7 @@ class BandSplitDiscriminator(Discriminator):
 
 
 def spectrogram_convs(inputs: int, channels: int) -> nn.ModuleList:
-    """Return the five convolutions over a spectrogram; three halve the last axis."""
+    """Return the five convolutions over a spectrogram; three of them halve the last axis."""
     shapes = [
         (inputs, (3, 9), 1),
         (channels, (3, 9), 2),

@@ -1,6 +1,7 @@
-"""Multi-scale discriminators: one network for the audio and one for each of its averages (MelGAN: Kumar et al., 2019).
+"""Multi-scale discriminators: networks for the audio and for average-pooled versions of it (Kumar et al., 2019).
 
-HiFi-GAN took MelGAN's over with other layers and another normalisation; the averages differ at the edges too.
+HiFi-GAN's version of MelGAN's discriminator has other layers and another normalisation, and its average pooling treats
+the edges differently.
 """
 
 import itertools
@@ -19,7 +20,7 @@ from framework.native.grouped_convolution import GroupedConv1d
 
 
 class ScaleDiscriminator(nn.Module):
-    """A stack of convolutions, leaky ReLUs between them; the last one gives the logits."""
+    """A stack of convolutions with leaky ReLUs between them; the last convolution computes the logits."""
 
     def __init__(self, convs: Sequence[nn.Module], conv_post: nn.Module, slope: float) -> None:
         super().__init__()
@@ -37,12 +38,12 @@ class ScaleDiscriminator(nn.Module):
 
 
 class MultiScaleDiscriminator(Discriminator):
-    """HiFi-GAN's (Kong et al., 2020, section 2.3): spectral norm on the audio itself, weight norm on its averages.
+    """HiFi-GAN's (Kong et al., 2020, section 2.3): spectral norm at the full rate, weight norm at the lower rates.
 
     Args:
-        scales: Sub-discriminators; each next one hears the audio averaged down by two.
-        channels: Width of each of the seven convolutions.
-        groups: Groups of each of the seven convolutions; the widths must be multiples of them.
+        scales: Number of sub-discriminators; each following one receives the audio pooled by a further factor of 2.
+        channels: Output channels of each of the seven convolutions.
+        groups: Groups of each of the seven convolutions; `channels` must be multiples of them.
         slope: Negative slope of the leaky ReLU.
     """
 
@@ -83,13 +84,13 @@ class MultiScaleDiscriminator(Discriminator):
 
 
 class MelGANDiscriminator(Discriminator):
-    """MelGAN's (Kumar et al., 2019, section 2.2 and appendix A): window-based, with strided convolutions in groups.
+    """MelGAN's (Kumar et al., 2019, section 2.2 and appendix A): window-based, with strided grouped convolutions.
 
     Args:
-        scales: Sub-discriminators; each next one hears the audio averaged down by two.
-        channels: Width of the first convolution.
-        layers: Strided convolutions.
-        factor: Stride of each of these and growth of the width, up to 1024.
+        scales: Number of sub-discriminators; each following one receives the audio pooled by a further factor of 2.
+        channels: Output channels of the first convolution.
+        layers: Number of strided convolutions.
+        factor: Stride of each strided convolution, and the factor by which its channels grow, up to 1024.
     """
 
     @checked

@@ -14,12 +14,12 @@ SLOPE = 0.2
 
 
 class STFTDiscriminator(nn.Module):
-    """Sees the complex spectrum of one window length, at growing distances in time.
+    """Convolves the complex spectrum of one window length, with growing dilations in time.
 
     Args:
         n_fft: Length of the transform and its window (samples); the hop is a quarter of it.
         channels: Width of the convolutions.
-        dilations: In time, of the convolutions that halve the frequency axis.
+        dilations: Dilations along time of the convolutions that halve the frequency axis.
     """
 
     window: Tensor
@@ -28,7 +28,7 @@ class STFTDiscriminator(nn.Module):
         super().__init__()
         self.n_fft = n_fft
         self.register_buffer("window", torch.hann_window(n_fft), persistent=False)
-        # The official code forgets to normalise the first one.
+        # The official code does not normalise the first convolution.
         self.convs = nn.ModuleList([nn.Conv2d(2, channels, (3, 9), padding=(1, 4))])
         for dilation in dilations:
             shape = {"stride": (1, 2), "dilation": (dilation, 1), "padding": (dilation, 4)}
@@ -64,7 +64,7 @@ class MultiScaleSTFTDiscriminator(Discriminator):
     Args:
         fft_sizes: Window lengths (samples).
         channels: Width of the convolutions.
-        dilations: In time, of the convolutions that halve the frequency axis.
+        dilations: Dilations along time of the convolutions that halve the frequency axis.
     """
 
     @checked

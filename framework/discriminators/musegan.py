@@ -12,13 +12,13 @@ Sizes = tuple[int, int, int]
 
 
 class MuseGANDiscriminator(Discriminator):
-    """The official code's critic: private streams of each track, what they share, chroma, and onsets and offsets.
+    """The official code's critic: one stream for each track, a shared stream, chroma, and onsets and offsets.
 
-    Its last convolution leaves three places, each with a logit of its own: as the official code has it.
+    Its last convolution has three output positions, each with its own logit, as in the official code.
 
     Args:
         tracks: Number of tracks.
-        beat_steps: Steps of a beat, of which a bar has 4.
+        beat_steps: Time steps in a beat; a bar has 4 beats.
     """
 
     @checked
@@ -57,7 +57,7 @@ class MuseGANDiscriminator(Discriminator):
         return [self.dense(hidden.flatten(2).transpose(1, 2)).squeeze(-1)], [features]
 
     def chroma_of(self, roll: Tensor) -> Tensor:
-        """Return how much of each pitch class there is in a beat: `(batch, tracks, bars, beats, 12)`."""
+        """Return the sum over each beat and pitch class: `(batch, tracks, bars, beats, 12)`."""
         beats = roll.unflatten(3, (-1, self.beat_steps)).sum(4)
         return beats.unflatten(-1, (-1, 12)).sum(-2)
 
@@ -75,7 +75,7 @@ class MuseGANDiscriminator(Discriminator):
         if scope == "merged_private":
             place = f"private.{number}.0"
         elif scope.endswith("_private"):
-            # TensorFlow numbers the first layers of all tracks, then the second ones.
+            # TensorFlow numbers the first layers of all tracks before the second layers.
             place = f"{scope.removesuffix('_private')}.{number % tracks}.{number // tracks}"
         return f"{place}.{leaf}"
 
@@ -92,7 +92,7 @@ def _run(layers: nn.Module, hidden: Tensor, features: list[Tensor]) -> Tensor:
 
 
 class ClipNorm(nn.Module):
-    """Layer normalisation of a whole clip, with a gain and an offset for each channel; deviation unbiased."""
+    """Layer normalisation over a whole clip, with gain and offset per channel and the unbiased standard deviation."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class ClipNorm(nn.Module):
 
 
 class NormedConvolution(nn.Module):
-    """A convolution whose output is normalised over the clip, and a leaky ReLU."""
+    """A convolution, layer normalisation over the clip and a leaky ReLU."""
 
     def __init__(self, inputs: int, outputs: int, kernel: Sizes, stride: Sizes | None = None) -> None:
         super().__init__()
@@ -122,12 +122,12 @@ class NormedConvolution(nn.Module):
 
 
 class TutorialDiscriminator(Discriminator):
-    """The critic of its author's PyTorch tutorial.
+    """The critic of the PyTorch tutorial by MuseGAN's author.
 
     Args:
         tracks: Number of tracks.
-        width: Channels of a track's stream.
-        changes: Whether a track is also seen as where its pitches begin and end, which says how long notes are.
+        width: Channels of the stream of each track.
+        changes: Also give the critic the differences of consecutive time steps, which mark where notes begin and end.
     """
 
     @checked

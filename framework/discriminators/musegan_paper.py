@@ -9,10 +9,10 @@ from framework.discriminators.base import Discriminator, DiscriminatorOutput, co
 
 
 class BarsDiscriminator(nn.Module):
-    """The official code's convolutions of a bar of 96 steps and 84 pitches, and two dense layers that see all four.
+    """The official code's convolutions over bars of 96 time steps and 84 pitches, then two dense layers over four bars.
 
     Args:
-        tracks: How many it sees at once.
+        tracks: Number of input tracks.
     """
 
     def __init__(self, tracks: int) -> None:
@@ -34,7 +34,7 @@ class BarsDiscriminator(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, roll: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Map pianorolls `(batch, tracks, 384, 84)` to logits `(batch, 1)`, and the feature maps."""
+        """Return the logits `(batch, 1)` and the feature maps of pianorolls `(batch, tracks, 384, 84)`."""
         hidden, features = roll.unflatten(2, (4, -1)), []
         for layer in self.layers:
             hidden = leaky_relu(layer(hidden), 0.2)
@@ -44,11 +44,11 @@ class BarsDiscriminator(nn.Module):
 
 
 class PaperDiscriminator(Discriminator):
-    """One critic of all tracks together, or, where tracks jam, one of each (section 4.1).
+    """One critic of all tracks together or, in the jamming model, one critic for each track (section 4.1).
 
     Args:
-        tracks: How many there are.
-        jamming: Whether each has its own.
+        tracks: Number of tracks.
+        jamming: Whether each track has its own critic.
     """
 
     @checked

@@ -1,4 +1,4 @@
-"""Spectral normalisation (Miyato et al., 2018) in the order of updates that the official GAN codes trained with."""
+"""Spectral normalisation (Miyato et al., 2018) with the update order of the official GAN implementations."""
 
 from typing import Any, TypeVar
 
@@ -11,12 +11,13 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class SpectralNorm(nn.Module):
-    """Divides a weight by its largest singular value, tracked by one power iteration a training forward.
+    """Divides a weight by its largest singular value, estimated by one power iteration in each training forward pass.
 
-    PyTorch has two. `torch.nn.utils.spectral_norm` updates v before u, as HiFi-GAN was trained, but a layer cannot be
-    deep-copied after a forward, and its output is meaningless in `eval` until some training forwards have run. Its
-    successor in `parametrizations` cures both, but updates u before v, which gives other numbers in training. This is a
-    parametrisation as the latter that updates as the former, and it too iterates 15 times at the start.
+    PyTorch has two implementations. `torch.nn.utils.spectral_norm` updates v before u, as HiFi-GAN was trained, but a
+    layer cannot be deep-copied after a forward pass, and its output in `eval` mode is meaningless until some training
+    forward passes have run. `torch.nn.utils.parametrizations.spectral_norm` has neither fault, but updates u before v,
+    which gives other numbers in training. This class is a parametrisation that updates v before u. It iterates 15 times
+    at initialisation, as PyTorch's parametrisation does.
     """
 
     u: Tensor
@@ -33,7 +34,7 @@ class SpectralNorm(nn.Module):
     def iterate(self, matrix: Tensor, iterations: int = 1) -> None:
         """Move u and v `iterations` steps towards the first singular vectors of a matrix `(rows, columns)`."""
         for _ in range(iterations):
-            # In place: data parallelism holds on to these very tensors.
+            # In place, because data parallelism keeps references to these tensors.
             self.v.copy_(normalize(matrix.mT @ self.u, dim=0, eps=1e-12))
             self.u.copy_(normalize(matrix @ self.v, dim=0, eps=1e-12))
 
@@ -43,13 +44,13 @@ class SpectralNorm(nn.Module):
             matrix = weight.flatten(1)
             if self.training:
                 self.iterate(matrix)
-            # Copies, since a second forward before `backward` moves the originals.
+            # Copies, because a second forward pass before `backward` changes the originals.
             divided: Tensor = _Divided.apply(weight, self.u.clone(), self.v.clone())
             return divided
 
 
 class _Divided(torch.autograd.Function):
-    """A weight divided by sigma = u^T W v, whose gradient (section 2.3) needs three passes over it, not six."""
+    """Divides a weight by sigma = u^T W v; the gradient (section 2.3) takes three passes over the weight, not six."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, u: Tensor, v: Tensor) -> Tensor:
@@ -59,9 +60,9 @@ class _Divided(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
         weight, u, v = ctx.saved_tensors
-        # A step of several networks goes backward inside of autocast.
+        # A training step with several optimisers calls `backward` inside autocast.
         with torch.autocast(weight.device.type, enabled=False):
-            # Again, so that it has a graph for gradients of gradients.
+            # Computed again, so that it has a graph for second-order gradients.
             sigma = torch.dot(u, weight.flatten(1) @ v)
             along = torch.dot(gradient.flatten(), weight.flatten()) / sigma.square()
             found = torch.addr(gradient.flatten(1) / sigma, -along * u, v)

@@ -17,7 +17,7 @@ LOWEST_BIN = 32.70  # Hz, the note C1
 
 
 class CQTDiscriminator(nn.Module):
-    """Sees a complex constant-Q transform, each octave first on its own so that their different time spans align."""
+    """Convolves a complex constant-Q transform, first each octave separately, to align their different time spans."""
 
     def __init__(
         self,
@@ -32,7 +32,7 @@ class CQTDiscriminator(nn.Module):
     ) -> None:
         super().__init__()
         self.bins, self.slope = bins, slope
-        # Twice the rate puts the highest octave below half of it.
+        # At twice the sample rate, the highest octave lies below the Nyquist frequency.
         self.resample = torchaudio.transforms.Resample(sample_rate, 2 * sample_rate)
         self.cqt_transform = CQT2010v2(
             sr=2 * sample_rate,
@@ -74,20 +74,20 @@ class CQTDiscriminator(nn.Module):
 
 
 class MultiScaleSubBandCQTDiscriminator(Discriminator):
-    """Looks at pitch: constant-Q transforms of several resolutions (Gu et al., 2024, section 3).
+    """Discriminates pitch with constant-Q transforms of several resolutions (Gu et al., 2024, section 3).
 
     Args:
         sample_rate: Sample rate of the audio (Hz).
-        hop_lengths: Samples, at twice the sample rate, between frames of each sub-discriminator.
-        octaves: Octaves from C1 (32.7 Hz) upwards.
+        hop_lengths: Hop length of each sub-discriminator (samples at twice the sample rate).
+        octaves: Number of octaves from C1 (32.7 Hz) upwards.
         bins_per_octave: Bins in an octave for each sub-discriminator.
         channels: Width of the convolutions.
         dilations: Dilations along time of the strided convolutions.
         slope: Negative slope of the leaky ReLU.
-        trainable: Whether the transforms' kernels are learnt too, from those of the constant-Q transform on.
+        trainable: Whether the kernels of the transforms are trained too, initialised as a constant-Q transform.
 
     Raises:
-        ValueError: when the octaves reach beyond the sample rate, or a hop length cannot be halved once an octave.
+        ValueError: the highest octave lies above the sample rate, or a hop length cannot be halved for each octave.
     """
 
     @checked
@@ -123,12 +123,12 @@ class MultiScaleSubBandCQTDiscriminator(Discriminator):
         return collect(discriminator(audio) for discriminator in self.discriminators)
 
     def official_names(self, name: str) -> str:
-        """Translate a name of the official state dict, whose convolutions sit in a wrapper, to one of this network."""
+        """Translate a name of the official state dict, which has wrapped convolutions, to one of this network."""
         return name.replace(".conv.", ".")
 
 
 def forget_buffers(module: nn.Module) -> None:
-    """Keep a library module's buffers, which follow from its arguments, out of checkpoints."""
+    """Exclude a module's buffers from checkpoints; its constructor computes them from its arguments."""
     for name, buffer in list(module.named_buffers(recurse=False)):
         delattr(module, name)
         module.register_buffer(name, buffer, persistent=False)

@@ -15,13 +15,13 @@ SLOPE = 0.2
 
 
 class PhaseShuffle(nn.Module):
-    """Shifts maps in time by a random amount, so that phase gives nothing away (section 3.3).
+    """Shifts feature maps in time by a random amount, which hides the phase from the discriminator (section 3.3).
 
-    One shift is drawn for the whole batch, as the official code does, and what it uncovers is reflected. Outside of
-    training nothing is shifted.
+    One shift is drawn for the whole batch, as in the official code. The vacated samples are filled by reflection. In
+    `eval` mode nothing is shifted.
 
     Args:
-        radius: Largest shift in samples, to either side; 0 for none.
+        radius: Largest shift (samples) in either direction; 0 for none.
     """
 
     def __init__(self, radius: int) -> None:
@@ -29,28 +29,29 @@ class PhaseShuffle(nn.Module):
         self.radius = radius
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Shift maps `(batch, channels, time)`."""
+        """Shift feature maps `(batch, channels, time)`."""
         if not self.radius or not self.training:
             return hidden
-        # Drawn on the CPU: a shift is a shape, for which a device would have to be waited for.
+        # Drawn on the CPU: the shift determines tensor sizes, so reading it from a GPU would wait for the GPU.
         shift = int(torch.randint(-self.radius, self.radius + 1, ()))
         before, after = max(shift, 0), max(-shift, 0)
         return pad(hidden, (before, after), mode="reflect")[..., after : after + hidden.shape[-1]]
 
 
 class ConvolutionalDiscriminator(Discriminator):
-    """Convolutions of stride `stride` with leaky ReLUs, and one logit of all that is left (tables 4 and 6).
+    """Strided convolutions with leaky ReLUs and a dense layer with one logit (tables 4 and 6).
 
-    Zeros surround the input as TensorFlow's `same` has them, one more behind than before. A conditional one adds the
-    inner product of the last map, summed over its places, with an embedding of the label (Miyato & Koyama, 2018).
+    The input is zero-padded as TensorFlow's `same` does, with one zero more at the end than at the start. A conditional
+    one adds the inner product of the last feature map, summed over its positions, with an embedding of the label
+    (Miyato & Koyama, 2018).
 
     Args:
         shape: Shape of an example: `(time,)` or `(bins, frames)`.
-        channels: Width of the first convolution; each next one has twice as much.
-        layers: Convolutions.
-        kernel: Kernel size of each, in every dimension.
-        stride: Stride of each, in every dimension.
-        phase_shuffle: Largest shift of the maps between the layers, for `(time,)` only.
+        channels: Output channels of the first convolution; each following one has twice as many.
+        layers: Number of convolutions.
+        kernel: Kernel size of each convolution, in every dimension.
+        stride: Stride of each convolution, in every dimension.
+        phase_shuffle: Largest shift (samples) of the feature maps between the layers, for shape `(time,)` only.
         num_classes: Number of classes; 0 for an unconditional one.
     """
 
@@ -80,14 +81,14 @@ class ConvolutionalDiscriminator(Discriminator):
         glorot(self)
 
     def forward(self, example: Tensor, labels: Tensor | None = None) -> DiscriminatorOutput:
-        """Map `(batch, 1, *shape)`, of one-hot labels `(batch, labels)` to logits `(batch, 1)`."""
+        """Map examples `(batch, 1, *shape)` and one-hot labels `(batch, num_classes)` to logits `(batch, 1)`."""
         hidden, features = example, []
         for layer, conv in enumerate(self.convs):
             hidden = leaky_relu(conv(pad(hidden, self.padding)), SLOPE)
             features.append(hidden)
             if layer < len(self.convs) - 1:
                 hidden = self.shuffle(hidden)
-        # TensorFlow has the channels last.
+        # TensorFlow's layout has the channels last.
         logits = self.output(hidden.movedim(1, -1).flatten(1))
         return [logits + projection(self.label, hidden, labels)], [features]
 
@@ -100,9 +101,9 @@ class WaveGANDiscriminator(ConvolutionalDiscriminator):
     """WaveGAN's (Donahue et al., 2019, table 4): audio of 16 * 4^layers samples.
 
     Args:
-        channels: Width of the first convolution.
-        layers: Convolutions: 5 for 16,384 samples, 6 for 65,536.
-        phase_shuffle: Largest shift of the maps between the layers, in samples.
+        channels: Output channels of the first convolution.
+        layers: Number of convolutions: 5 for 16,384 samples, 6 for 65,536.
+        phase_shuffle: Largest shift (samples) of the feature maps between the layers.
         num_classes: Number of classes; 0 for an unconditional one.
     """
 
@@ -121,7 +122,7 @@ class SpecGANDiscriminator(ConvolutionalDiscriminator):
     """SpecGAN's (Donahue et al., 2019, table 6): images of 128 bins and 128 frames.
 
     Args:
-        channels: Width of the first convolution.
+        channels: Output channels of the first convolution.
         num_classes: Number of classes; 0 for an unconditional one.
     """
 
@@ -131,7 +132,7 @@ class SpecGANDiscriminator(ConvolutionalDiscriminator):
 
 
 def projection(label: nn.Linear | None, hidden: Tensor, labels: Tensor | None) -> Tensor | float:
-    """Return the inner products `(batch, 1)` of maps, summed over their places, with embeddings of one-hot labels."""
+    """Return inner products `(batch, 1)` of feature maps, summed over positions, with embeddings of one-hot labels."""
     if label is None or labels is None:
         return 0.0
     return (label(labels) * hidden.flatten(2).sum(-1)).sum(1, keepdim=True)
@@ -139,7 +140,7 @@ def projection(label: nn.Linear | None, hidden: Tensor, labels: Tensor | None) -
 
 @torch.no_grad()
 def glorot(network: nn.Module) -> None:
-    """Draw weights as Keras does, with which the official code was trained: Glorot's uniform distribution, no bias."""
+    """Initialise weights with Glorot's uniform distribution and biases with 0, Keras's default in the official code."""
     for name, parameter in network.named_parameters():
         if name.endswith("bias"):
             nn.init.zeros_(parameter)
@@ -148,7 +149,7 @@ def glorot(network: nn.Module) -> None:
 
 
 def tensorflow_name(name: str, network: str, layer: str, layers: str) -> str:
-    """Translate a variable of WaveGAN's graph to a parameter's name; empty for what is no weight of the network."""
+    """Translate a variable of WaveGAN's graph to a parameter's name; empty for variables that are not weights."""
     scope, _, rest = name.removeprefix(network).partition("/")
     leaf = {"kernel": "weight", "bias": "bias"}.get(rest.rpartition("/")[2], "")
     if scope.startswith(layer):

@@ -1,1 +1,1 @@
-"""What makes trained networks fast: layouts of memory, incremental convolutions, compiled streams."""
+"""Fast inference on CPUs: channels-last memory layout, incremental convolutions, compiled streams."""

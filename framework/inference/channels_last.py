@@ -1,4 +1,4 @@
-"""Convolutional vocoders where no gradient is wanted, fastest first: compiled, or with channels innermost in memory."""
+"""Inference of convolutional vocoders on a CPU: compiled if possible, else with channels innermost in memory."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -17,30 +17,30 @@ class Vocoder(nn.Module):
     _channels_last: "ChannelsLast | None" = None
 
     def prepared(self) -> Callable[[Tensor], Tensor]:
-        """Return the network for synthesis on a CPU, with the weights that it has now."""
+        """Return the fastest network for synthesis on a CPU, with the current weights."""
         return compiled(self) or self.channels_last()
 
     def eager(self) -> Callable[[Tensor], Tensor]:
-        """Return the network for synthesis on a CPU by PyTorch alone, with the weights that it has now."""
+        """Return the network for synthesis on a CPU with PyTorch operations only, with its current weights."""
         return self.channels_last()
 
     def channels_last(self) -> "ChannelsLast":
-        """Return the network in PyTorch for synthesis on a CPU, with the weights that it has now."""
-        # Tensors made in inference mode could not be refreshed outside of it.
+        """Return the channels-last network for synthesis on a CPU, with the current weights."""
+        # Tensors created in inference mode could not be updated outside of it.
         with torch.inference_mode(False):
             made = self._channels_last
             if made is None or made.made_for != kind_of(self):
                 made = ChannelsLast(self)
-                # Beside the modules, being no part of the network.
+                # Stored outside of the registered modules, because it is not part of the network.
                 object.__setattr__(self, "_channels_last", made)
-            # Each time: fused optimisers change weights without leaving a sign of it.
+            # At every call, because fused optimisers change weights without increasing their version.
             made.refresh()
         return made
 
     def stream(self, mels: Iterable[Tensor]) -> Iterator[Tensor]:
-        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole.
+        """Yield audio `(batch, 1, time)` for pieces of a log-mel `(batch, mels, frames)`; together they equal one pass.
 
-        A network with layers that cannot be given their input in pieces is given the whole, at the end.
+        A network with layers that do not support input in pieces is run once on the whole input, at the end.
         """
         if (fused := compiled(self)) is not None:
             yield from run(fused.begin(), mels)
@@ -56,13 +56,13 @@ class Vocoder(nn.Module):
 
 
 class ChannelsLast(nn.Module):
-    """A network over time with its weight norms folded, whose layers see images of height 1 with channels innermost.
+    """A network over time with folded weight norms, computed on channels-last images of height 1.
 
-    The output is that of the network but for rounding (some -130 dB). Convolution libraries for CPUs work on blocks of
-    channels: so nothing has to be moved between one layer and the next.
+    The output equals that of the network up to rounding (about -130 dB). Convolution libraries for CPUs work on blocks
+    of channels, so this layout saves the reordering of memory between layers.
 
     Args:
-        network: Convolutions, transposed ones, reflections, and what works on tensors of any number of dimensions.
+        network: Convolutions, transposed convolutions, reflection padding, and layers for any number of dimensions.
     """
 
     def __init__(self, network: nn.Module) -> None:
@@ -73,14 +73,14 @@ class ChannelsLast(nn.Module):
 
     @torch.no_grad()
     def refresh(self) -> None:
-        """Take the weights that the network has now."""
+        """Copy the current weights of the network."""
         for layer, image in self.pairs:
             image.weight.copy_(layer.weight.unsqueeze(2))  # type: ignore[operator, union-attr]
             if layer.bias is not None:
                 image.bias.copy_(layer.bias)  # type: ignore[operator, union-attr, arg-type]
 
     def over_images(self, layer: nn.Module) -> nn.Module:
-        """Return a layer over time, or a network of such, as one over images of height 1; its weights come later."""
+        """Convert a layer over time, or a network of such layers, to images of height 1; `refresh` sets the weights."""
         if isinstance(layer, nn.ReflectionPad1d) and computes_as(layer, nn.ReflectionPad1d):
             return ReflectedImage((*layer.padding, 0, 0))
         if isinstance(layer, OVER_TIME) and not computes_as(layer, *OVER_TIME):
@@ -99,55 +99,55 @@ class ChannelsLast(nn.Module):
         return image
 
     def forward(self, signal: Tensor) -> Tensor:
-        """Return the network's output `(batch, channels, time)` for a signal of the same form."""
+        """Return the network's output `(batch, channels, time)` for a signal `(batch, channels, time)`."""
         return self.network(as_image(signal)).squeeze(2)
 
 
 class ReflectedImage(nn.ReflectionPad2d):
-    """An image of height 1 whose beginning and end are reflected."""
+    """Reflection padding along the width of images of height 1."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return it with what is reflected.
+        """Return the padded image.
 
         Raises:
-            ValueError: it is no longer than what is reflected.
+            ValueError: the image is not longer than the padding.
         """
         if image.shape[-1] <= (length := max(self.padding)):
             raise too_short(length + 1, image.shape[-1])
         return super().forward(image)
 
     def incremental(self) -> Incremental:
-        """Return the layer for input in pieces."""
+        """Return this layer for input in pieces."""
         return incremental(nn.ReflectionPad2d(self.padding))
 
 
 class OverTime(nn.Module):
-    """A layer that computes something of its own, which only signals have: it is given those."""
+    """Wraps a layer that has no counterpart for images: converts its input to a signal and its output to an image."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return what the layer makes of an image of height 1, as one."""
+        """Apply the layer to an image of height 1 and return an image of height 1."""
         return as_image(self.layer(image.squeeze(2)))
 
     def incremental(self) -> Incremental:
-        """Return the layer for input in pieces."""
+        """Return this layer for input in pieces."""
         layer = incremental(self.layer)
         return lambda piece, last: as_image(layer(piece.squeeze(2), last))
 
 
 OVER_TIME = nn.Conv1d, nn.ConvTranspose1d, nn.ReflectionPad1d
-"""What is over time and has a counterpart over images."""
+"""Layers over time that have a counterpart for images."""
 
 
 def kind_of(network: nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Return where a network's weights are, and their type."""
+    """Return the device and the type of a network's weights."""
     first = next(network.parameters())
     return first.device, first.dtype
 
 
 def as_image(signal: Tensor) -> Tensor:
-    """Return a signal `(batch, channels, time)` as `(batch, channels, 1, time)`, channels innermost in memory."""
+    """Return a signal `(batch, channels, time)` as `(batch, channels, 1, time)` with channels innermost in memory."""
     return signal.unsqueeze(2).to(memory_format=torch.channels_last)

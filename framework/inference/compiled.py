@@ -1,4 +1,4 @@
-"""Convolutional networks in pieces, compiled: what `framework/inference/incremental.py` describes, layers fused."""
+"""Compiled incremental convolutional networks: as in `framework/inference/incremental.py`, with fused layers."""
 
 import ctypes
 import weakref
@@ -41,18 +41,18 @@ class Layer(ctypes.Structure):
 
 
 STEP = 4
-"""Outputs, and taps, of a minimal filter, as in `streams.cpp`."""
+"""Number of outputs and of taps of a minimal filter, as in `streams.cpp`."""
 TRANSFORM = 64
-"""Products that cost as much as taking a number to the points of minimal filters and back."""
+"""Number of multiplications that cost as much as transforming one number for minimal filters and back."""
 PIECE = 64
-"""Frames at a time of a whole signal: what the layers make of them stays in a processor's caches."""
+"""Frames per piece of a whole signal, chosen so that the layers' outputs fit into a processor's caches."""
 
 
 def compiled(network: nn.Module) -> "Compiled | None":
-    """Return a network with the weights that it has now, compiled, or None where PyTorch is to compute it.
+    """Return a compiled network with the current weights, or None if PyTorch has to run it.
 
-    That is where there is no compiler, under autocast, and for networks of other layers, of another type than float32
-    or on another device than the CPU.
+    The result is None without a compiler, under autocast, and for networks that have unsupported layers, are not on
+    the CPU or are not float32.
     """
     if torch.is_autocast_enabled("cpu") or (native := library("streams")) is None:
         return None
@@ -63,39 +63,40 @@ def compiled(network: nn.Module) -> "Compiled | None":
 
 
 class Compiled:
-    """A network of convolutions over time; pieces of any lengths give the samples of the whole, bit by bit.
+    """A network of convolutions over time; its output is bit-identical for any division of the input into pieces.
 
-    They differ from PyTorch's by rounding (some -115 dB).
+    The output differs from PyTorch's by rounding (about -115 dB).
 
     Args:
-        network: Convolutions, transposed ones and reflections, leaky ReLUs in front of them, tanh behind, and sums.
-        native: The library of `streams.cpp`.
+        network: Convolutions, transposed convolutions and reflection padding, with leaky ReLUs before them, tanh after
+            them, and sums.
+        native: The compiled library of `streams.cpp`.
 
     Raises:
-        TypeError: the network has something else.
+        TypeError: the network has an unsupported layer.
     """
 
     def __init__(self, network: Incremental, native: ctypes.CDLL) -> None:
         self.native, self.group = native, int(native.streams_group())
-        # Of each stream; those of the input are known when its reader is.
+        # Channels of each stream; those of the input are set by the first layer that reads it.
         self.channels = [0]
         self.layers, self.kept = list[Layer](), list[Tensor]()
         if self.chain(flat(network), 0) != len(self.channels) - 1 or not self.layers:
-            raise TypeError("the output is not that of the last layer")
+            raise TypeError("the network's output is not the output of its last layer")
 
     def __call__(self, signal: Tensor) -> Tensor:
         """Return the output `(batch, channels, time)` for a signal `(batch, channels, time)`."""
         return torch.cat(list(run(self.begin(), signal.split(PIECE, dim=-1))), dim=-1)
 
     def begin(self) -> "Running":
-        """Return the network at the beginning of signals."""
+        """Return the network in its initial state, for the start of a signal."""
         return Running(self)
 
     def check(self, length: int) -> None:
-        """Look whether a signal of so many samples is long enough for what each layer sees, and reflects.
+        """Check that a signal of this many samples is long enough for the kernel and the padding of each layer.
 
         Raises:
-            ValueError: it has too few.
+            ValueError: the signal is too short.
         """
         lengths = [length]
         for layer in self.layers:
@@ -106,19 +107,19 @@ class Compiled:
             lengths.append((samples + around) * layer.rate - lost)
 
     def chain(self, parts: Iterable[Incremental], source: int, added: int = -1) -> int:
-        """Return the stream of layers one after the other; the last one, a convolution, adds another stream."""
+        """Return the output stream of consecutive layers; the last one, a convolution, may add another stream."""
         parts, slope, reflected, convolved = list(parts), 1.0, 0, False
         for part in parts:
             here = added if part is parts[-1] else -1
             if isinstance(part, Pointwise) and isinstance(part.layer, nn.LeakyReLU):
                 if slope != 1:
-                    raise TypeError("one leaky ReLU behind another is not compiled")
+                    raise TypeError("two consecutive leaky ReLUs are not supported by the compiled code")
                 slope = float(part.layer.negative_slope)
                 if slope > 1:
-                    raise TypeError("a slope above 1 is not compiled")
+                    raise TypeError("a leaky ReLU with a slope above 1 is not supported by the compiled code")
             elif isinstance(part, Reflection):
                 if reflected:
-                    raise TypeError("one reflection behind another is not compiled")
+                    raise TypeError("two consecutive reflection paddings are not supported by the compiled code")
                 reflected = part.length
             elif isinstance(part, Convolution | Upsampling):
                 source = self.convolution(part.layer, source, slope, reflected, here)
@@ -128,20 +129,20 @@ class Compiled:
             elif isinstance(part, Sum):
                 source = self.sum(part, source)
             elif isinstance(part, Pointwise) and isinstance(part.layer, nn.Tanh) and convolved:
-                # Nobody else reads the convolution's output before.
+                # No other layer reads the convolution's output before the activation.
                 self.layers[-1].squashes = 1
             elif not (isinstance(part, Pointwise) and isinstance(part.layer, nn.Identity)):
-                raise TypeError(f"{type(part).__name__} is not known to the compiled code")
+                raise TypeError(f"{type(part).__name__} is not supported by the compiled code")
             convolved = isinstance(part, Convolution | Upsampling)
         if slope != 1 or reflected:
-            raise TypeError("a leaky ReLU or a reflection is not in front of a convolution")
+            raise TypeError("a leaky ReLU or reflection padding without a convolution after it is not supported")
         return source
 
     def sum(self, part: Sum, source: int) -> int:
-        """Return the stream of a sum: a branch's last convolution adds it to those before where it can."""
+        """Return the stream of a sum; if possible, the last convolution of a branch adds the preceding branches."""
         total = -1
         if len(part.branches) == 1 and part.divisor > 1:
-            raise TypeError("one branch alone is not divided")
+            raise TypeError("the division of a single branch is not supported by the compiled code")
         for index, branch in enumerate(part.branches):
             layers, divisor = list(flat(branch)), part.divisor if index == len(part.branches) - 1 else 1
             if total >= 0 and divisor == 1 and isinstance(layers[-1], Convolution):
@@ -152,26 +153,26 @@ class Compiled:
         return total
 
     def addition(self, one: int, other: int, divisor: float) -> int:
-        """Return the stream of the sum of two, divided."""
+        """Return the stream of the sum of two streams, divided by `divisor`."""
         channels = self.channels[one]
         layer = Layer(source=one, added=other, inputs=channels, outputs=channels, taps=1, dilation=1, rate=1)
         layer.slope, layer.divisor = 1.0, divisor
         return self.append(layer, channels)
 
     def convolution(self, layer: nn.Module, source: int, slope: float, reflected: int, added: int) -> int:
-        """Return the stream of a convolution, transposed or not."""
+        """Return the output stream of a convolution or a transposed convolution."""
         if (
             not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d)
             or layer.groups > 1
             or (reflected and (layer.padding[0] or isinstance(layer, nn.ConvTranspose1d)))
-            # Streams keep what the taps see, and of that half is reflected at most.
+            # A stream stores as many samples as the kernel spans; at most half of them can be reflected.
             or 2 * reflected > (layer.kernel_size[0] - 1) * layer.dilation[0]
         ):
-            raise TypeError("only convolutions over time of one group and one kind of padding are compiled")
+            raise TypeError("only ungrouped convolutions over time with one kind of padding are supported")
         weight, rate, zeros = layer.weight.detach(), 1, int(layer.padding[0])
         made = Layer(source=source, added=added, inputs=layer.in_channels, dilation=layer.dilation[0])
         if isinstance(layer, nn.ConvTranspose1d):
-            # Each phase of the output is a convolution of its own, of every `rate`-th tap backwards.
+            # Each phase of the output is a separate convolution with every `rate`-th tap in reversed order.
             rate, kernel = layer.stride[0], layer.kernel_size[0]
             reach = -(-kernel // rate)
             weight = pad(weight, (0, reach * rate - kernel)).unflatten(-1, (reach, rate))
@@ -197,20 +198,20 @@ class Compiled:
         return self.append(made, layer.out_channels)
 
     def by_group(self, values: Tensor) -> Tensor:
-        """Return values of each output `(outputs, ...)` by groups that are computed together."""
+        """Group values of each output channel `(outputs, ...)` by the channels that are computed together."""
         return torch.cat([values, values.new_zeros(-len(values) % self.group, *values.shape[1:])]).unflatten(
             0, (-1, self.group)
         )
 
     def address(self, values: Tensor) -> int:
-        """Return where values lie in memory, as long as this lives."""
+        """Return the memory address of values, which this object keeps alive."""
         if values.device.type != "cpu" or values.dtype != torch.float32:
-            raise TypeError("only float32 on a CPU is compiled")
+            raise TypeError("the compiled code supports float32 weights on a CPU only")
         self.kept.append(values.contiguous())
         return self.kept[-1].data_ptr()
 
     def append(self, layer: Layer, channels: int) -> int:
-        """Return the new stream that a layer writes."""
+        """Append a layer and return its new output stream."""
         layer.target = len(self.channels)
         self.channels.append(channels)
         self.layers.append(layer)
@@ -218,7 +219,7 @@ class Compiled:
 
 
 class Running:
-    """A compiled network somewhere in the signals of a batch: it takes their pieces `(batch, channels, time)`."""
+    """State of a compiled network within the signals of a batch, called with pieces `(batch, channels, time)`."""
 
     def __init__(self, network: Compiled) -> None:
         self.network, self.length = network, 0
@@ -227,15 +228,15 @@ class Running:
         network.native.streams_advance.restype = ctypes.c_int64
 
     def __call__(self, piece: Tensor, last: bool) -> Tensor:
-        """Return the outputs that a piece makes known.
+        """Return the outputs that can be computed after this piece.
 
         Raises:
-            ValueError: the piece has other channels than the network, or the batch another size than before; or the
-                signal has ended and is too short for the network.
+            ValueError: the number of channels is not the network's, the batch size has changed, or the signal has ended
+                and is too short for the network.
         """
         if piece.shape[1] != self.network.channels[0] or piece.dtype != torch.float32:
-            given = f"{piece.shape[1]} of {str(piece.dtype).removeprefix('torch.')}"
-            raise ValueError(f"the network takes {self.network.channels[0]} channels of float32, not {given}")
+            given = f"{piece.shape[1]} channels of {str(piece.dtype).removeprefix('torch.')}"
+            raise ValueError(f"wrong input: {given}; the network takes {self.network.channels[0]} channels of float32")
         self.length += piece.shape[-1]
         if last:
             self.network.check(self.length)
@@ -244,7 +245,7 @@ class Running:
         return torch.stack([self.advance(state, signal, last) for state, signal in pairs])
 
     def open(self) -> ctypes.c_void_p:
-        """Return the state of one signal; its memory is freed with this object."""
+        """Allocate the state of one signal; it is freed with this object."""
         native, layers, channels = self.network.native, self.network.layers, self.network.channels
         state = ctypes.c_void_p(
             native.streams_open(
@@ -258,7 +259,7 @@ class Running:
         return state
 
     def advance(self, state: ctypes.c_void_p, signal: Tensor, last: bool) -> Tensor:
-        """Return the outputs `(channels, time)` that a piece of one signal makes known."""
+        """Return the outputs `(channels, time)` that can be computed after this piece of one signal."""
         native = self.network.native
         numbers = (ctypes.c_int64(number) for number in (signal.shape[-1], last, torch.get_num_threads()))
         length = native.streams_advance(state, ctypes.c_void_p(signal.data_ptr()), *numbers)
@@ -268,11 +269,11 @@ class Running:
 
 
 def minimal_filter(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what takes inputs and taps to 2 step - 1 points and their products back (Lavin and Gray, 2016, section 4).
+    """Return the transforms of a minimal filtering algorithm with 2 step - 1 points (Lavin and Gray, 2016, section 4).
 
-    `step` outputs of as many taps are `synthesis @ ((kernels @ taps) * (analysis @ inputs))`: the product of two
-    polynomials from their values at points (Toom and Cook), transposed. Small points of both signs, and their inverses,
-    round least (Barabasz et al., 2020).
+    `step` outputs of `step` taps are `synthesis @ ((kernels @ taps) * (analysis @ inputs))`: transposed Toom-Cook
+    multiplication, which computes the product of two polynomials from their values at points. Small points of both
+    signs and their inverses have the smallest rounding error (Barabasz et al., 2020).
 
     Returns:
         analysis `(points, points)`, kernels `(points, step)`, synthesis `(step, points)`, in float64.
@@ -292,7 +293,7 @@ def minimal_filter(step: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def flat(network: Incremental) -> Iterator[Incremental]:
-    """Yield the layers of a chain, and of the chains in it."""
+    """Yield the layers of a chain and, recursively, of the chains in it."""
     if isinstance(network, Chain):
         for layer in network.layers:
             yield from flat(layer)

@@ -1,7 +1,7 @@
-"""Convolutional networks that are given their input piece by piece and give the output of the whole, each sample once.
+"""Incremental convolutional networks: input in pieces, with the same output as for the whole input at once.
 
-Each layer keeps the last inputs that its next outputs depend on: nothing is computed twice, whatever the pieces'
-lengths, and the memory does not grow with the signal. Outputs come as late as the network sees ahead.
+Each layer stores the last inputs that its next outputs depend on. Nothing is computed twice, whatever the lengths of
+the pieces, and memory does not grow with the signal. Outputs are delayed by the look-ahead of the network.
 """
 
 import math
@@ -16,15 +16,15 @@ from framework.audio.pqmf import SubBandSynthesis
 
 
 class Incremental(Protocol):
-    """A layer that is called with one piece `(batch, channels, time)` of its input after the other."""
+    """A layer that is called with consecutive pieces `(batch, channels, time)` of its input."""
 
     def __call__(self, piece: Tensor, last: bool) -> Tensor:
-        """Return the outputs that this piece makes known, perhaps none; with the last one, all the rest."""
+        """Return the outputs that can be computed after this piece, possibly none; all the rest if it is the last."""
         ...
 
 
 class Pointwise:
-    """A layer that sees each sample by itself."""
+    """A layer whose outputs depend on one sample each, such as an activation."""
 
     def __init__(self, layer: Callable[[Tensor], Tensor]) -> None:
         self.layer = layer
@@ -35,7 +35,7 @@ class Pointwise:
 
 
 class Chain:
-    """Layers one after the other."""
+    """A sequence of layers."""
 
     def __init__(self, *layers: Incremental) -> None:
         self.layers = layers
@@ -47,7 +47,7 @@ class Chain:
 
 
 class Sum:
-    """Branches of the same input, whose outputs are added: they wait for the one that sees furthest ahead."""
+    """The sum of branches with the same input, delayed by the largest look-ahead of the branches."""
 
     def __init__(self, *branches: Incremental, divisor: int = 1) -> None:
         self.branches, self.divisor = branches, divisor
@@ -64,10 +64,10 @@ class Sum:
 
 
 class Convolution:
-    """A convolution of stride 1, with zeros around the signal as the layer has them.
+    """A convolution of stride 1, with the layer's zero padding at both ends of the signal.
 
     Raises:
-        ValueError: the signal has ended, and is shorter than the kernel.
+        ValueError: the signal has ended and is shorter than the kernel.
     """
 
     def __init__(self, layer: nn.Conv1d | nn.Conv2d) -> None:
@@ -92,10 +92,10 @@ class Convolution:
 
 
 class Reflection:
-    """The signal with its beginning and its end reflected.
+    """Reflection padding.
 
     Raises:
-        ValueError: the signal has ended, and has fewer samples than are reflected and one more.
+        ValueError: the signal has ended and is not longer than the padding.
     """
 
     def __init__(self, layer: nn.ReflectionPad1d | nn.ReflectionPad2d) -> None:
@@ -120,7 +120,7 @@ class Upsampling:
     """A transposed convolution.
 
     Raises:
-        ValueError: the signal has ended, and all of the output is cut off.
+        ValueError: the signal has ended and the padding removes all of the output.
     """
 
     def __init__(self, layer: nn.ConvTranspose1d | nn.ConvTranspose2d) -> None:
@@ -146,7 +146,7 @@ class Upsampling:
             return nothing(piece, layer.out_channels)
         upsample = conv_transpose1d if isinstance(layer, nn.ConvTranspose1d) else conv_transpose2d
         output = upsample(kept, layer.weight, layer.bias, stride=layer.stride)  # type: ignore[arg-type]
-        # Where the first output of those that are kept would lie in the whole.
+        # Position of the first stored output in the whole output.
         offset = self.first * self.rate - self.cut
         needed = max(math.ceil((self.outputs + self.cut - self.kernel + 1) / self.rate), self.first)
         self.kept, self.first = kept[..., needed - self.first :], needed
@@ -154,27 +154,27 @@ class Upsampling:
 
 
 def nothing(piece: Tensor, channels: int) -> Tensor:
-    """Return what has no samples, of so many channels, beside a piece."""
+    """Return an empty piece `(batch, channels, 0)` with the batch size of another piece."""
     return piece.new_zeros(len(piece), channels, *piece.shape[2:-1], 0)
 
 
 def reflected(piece: Tensor, length: int) -> Tensor:
-    """Return a signal with so much of its beginning reflected in front of it."""
+    """Pad the start of a signal by reflection of `length` samples."""
     return torch.cat([piece[..., 1 : length + 1].flip(-1), piece], dim=-1)
 
 
 def too_short(needed: int, samples: int) -> ValueError:
-    """Return what is wrong with a signal of fewer samples than a layer needs."""
-    return ValueError(f"too few frames: a layer needs at least {needed} of its input, not {samples}; give it more")
+    """Return the error for a signal that is shorter than a layer needs."""
+    return ValueError(f"too few frames: a layer needs at least {needed} of its input, not {samples}; give more")
 
 
 def incremental(layer: nn.Module) -> Incremental:
-    """Return a layer as one that takes its input piece by piece; a module of other layers says how by a method.
+    """Return the incremental version of a layer; a module of other layers defines it with a method `incremental`.
 
-    A layer is over time `(batch, channels, time)`, or over images of height 1 `(batch, channels, 1, time)`.
+    A layer takes signals `(batch, channels, time)` or images of height 1 `(batch, channels, 1, time)`.
 
     Raises:
-        TypeError: a layer that is not known here.
+        TypeError: the layer has no incremental version.
     """
     if isinstance(layer, nn.Sequential) and computes_as(layer, nn.Sequential):
         return Chain(*map(incremental, layer))
@@ -189,45 +189,45 @@ def incremental(layer: nn.Module) -> Incremental:
     if hasattr(layer, "incremental") and definer(layer, "incremental") <= definer(layer, "forward"):
         parts: Incremental = cast(Any, layer).incremental()
         return parts
-    raise TypeError(f"{type(layer).__name__} cannot be given its input piece by piece")
+    raise TypeError(f"{type(layer).__name__} does not support input in pieces")
 
 
 def computes_as(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
-    """Whether a layer computes what one of these kinds does, and not something of its own."""
+    """Whether a layer is of one of these classes and does not override `forward`."""
     return any(type(layer).forward is kind.forward for kind in kinds)
 
 
 def convolves(layer: nn.Conv1d | nn.Conv2d) -> bool:
-    """Whether `Convolution` computes a layer: of stride 1, with as many zeros at both ends."""
+    """Whether `Convolution` supports a layer: stride 1 and equal zero padding at both ends."""
     plain = layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
     return plain and layer.stride[-1] == 1 and computes_as(layer, nn.Conv1d, nn.Conv2d)
 
 
 def upsamples(layer: nn.ConvTranspose1d | nn.ConvTranspose2d) -> bool:
-    """Whether `Upsampling` computes a layer: of one group, whose taps leave no gaps and outlast what is cut off."""
+    """Whether `Upsampling` supports a layer: ungrouped, with a kernel not shorter than stride plus padding."""
     cut = int(layer.padding[-1]) - layer.output_padding[-1]
     plain = layer.groups == layer.dilation[-1] == 1 and 0 <= cut <= layer.kernel_size[-1] - layer.stride[-1]
-    # A synthesis of sub-bands is a transposed convolution, whatever it says of precision.
+    # The PQMF synthesis is a transposed convolution; its own `forward` only changes the precision.
     return plain and computes_as(layer, nn.ConvTranspose1d, nn.ConvTranspose2d, SubBandSynthesis)
 
 
 def reflects(layer: nn.ReflectionPad1d | nn.ReflectionPad2d) -> bool:
-    """Whether `Reflection` computes a layer: as much at both ends."""
+    """Whether `Reflection` supports a layer: equal padding at both ends."""
     left, right, *others = layer.padding
     return left == right and not any(others) and computes_as(layer, nn.ReflectionPad1d, nn.ReflectionPad2d)
 
 
 def definer(layer: nn.Module, method: str) -> int:
-    """Return which of a layer's classes says what a method does, its own being 0.
+    """Return the index in a layer's method resolution order of the class that defines a method.
 
-    A class that computes something else than the one it extends is not what that one says of itself.
+    If a subclass overrides `forward` but inherits `incremental`, the inherited method does not describe it.
     """
     return next(place for place, kind in enumerate(type(layer).__mro__) if method in vars(kind))
 
 
 @torch.no_grad()
 def run(layer: Incremental, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Yield what a layer makes of pieces `(batch, channels, time)`, those of its outputs that have samples."""
+    """Yield the outputs of a layer for pieces `(batch, channels, time)`; empty outputs are left out."""
     held: Tensor | None = None
     for piece in pieces:
         if held is not None and (output := layer(held, False)).shape[-1]:

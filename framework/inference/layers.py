@@ -1,4 +1,4 @@
-"""What convolutional generators share: weight normalisation, its removal, and how far their output sees."""
+"""Shared parts of convolutional generators: weight normalisation, its removal, and receptive fields."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -14,16 +14,16 @@ def normed_conv(*args: Any, **kwargs: Any) -> nn.Conv1d:
 
 
 def normed_upsampling(*args: Any, **kwargs: Any) -> nn.ConvTranspose1d:
-    """Return a transposed convolution with weight normalisation, over the input channels as official codes have it."""
+    """Return a transposed convolution with weight normalisation over the input channels, as in the official code."""
     return weight_norm(nn.ConvTranspose1d(*args, **kwargs))
 
 
 def remove_weight_norm(network: nn.Module) -> nn.Module:
-    """Fold the normalised weights of a network into plain ones, in place: the same output, faster."""
+    """Replace the normalised weights of a network by plain ones, in place; the output is the same, and faster."""
     for module in network.modules():
         if isinstance(module, nn.Conv1d | nn.ConvTranspose1d | nn.Conv2d) and is_parametrized(module, "weight"):
-            # `remove_parametrizations` would break deep copies, which share the class it changes, and leave a frozen
-            # weight out of the state dict.
+            # `remove_parametrizations` would break deep copies, which share the class that it changes, and would leave
+            # frozen weights out of the state dict.
             weight = nn.Parameter(module.weight.detach())
             del module.parametrizations
             module.__class__ = type_before_parametrizations(module)
@@ -32,13 +32,13 @@ def remove_weight_norm(network: nn.Module) -> nn.Module:
 
 
 class Upsampling(NamedTuple):
-    """One stage as its receptive field sees it: a transposed convolution, then convolutions of some total reach.
+    """An upsampling stage, for receptive fields: a transposed convolution followed by convolutions.
 
     Args:
         rate: Stride of the transposed convolution.
         kernel: Its kernel size (samples).
-        padding: Samples cut off at its output's start.
-        reach: Samples that the following convolutions see on each side.
+        padding: Number of samples removed at the start of its output.
+        reach: Number of samples that the following convolutions see on each side, in total.
     """
 
     rate: int
@@ -48,18 +48,18 @@ class Upsampling(NamedTuple):
 
 
 def receptive_field(before: int, stages: Sequence[Upsampling], after: int) -> int:
-    """Return the most input frames that one output sample depends on.
+    """Return the largest number of input frames that one output sample depends on.
 
     Args:
-        before: Frames that the convolutions before the first stage see on each side.
+        before: Number of frames that the convolutions before the first stage see on each side.
         stages: The upsampling stages in order.
-        after: Samples that the convolutions after the last stage see on each side.
+        after: Number of samples that the convolutions after the last stage see on each side.
     """
     hop_length = 1
     for stage in stages:
         hop_length *= stage.rate
     widest = 0
-    # The samples of one frame differ in which frames their transposed convolutions touch.
+    # The samples of one frame depend on different frames, according to their phase in the transposed convolution.
     for sample in range(hop_length):
         first, last = sample - after, sample + after
         for stage in reversed(stages):

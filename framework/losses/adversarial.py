@@ -15,23 +15,23 @@ DiscriminatorFunction = Callable[[Tensor], DiscriminatorOutput]
 
 
 class AdversarialLoss:
-    """A pair of losses on logits, lists with one tensor `(batch, ...)` for each sub-discriminator."""
+    """Losses of the discriminator and the generator, on lists of logits `(batch, ...)`, one per sub-discriminator."""
 
     def discriminator(self, real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]) -> Tensor:
-        """Return what the discriminator minimises."""
+        """Return the discriminator's loss."""
         raise NotImplementedError
 
     def generator(self, fake_logits: Sequence[Tensor]) -> Tensor:
-        """Return what the generator minimises."""
+        """Return the generator's loss."""
         raise NotImplementedError
 
     def penalty(self, discriminator: DiscriminatorFunction, real: Tensor, fake: Tensor) -> Tensor | None:
-        """Return what the discriminator minimises besides, weighted, on examples `(batch, ...)`, if anything."""
+        """Return the weighted penalty that is added to the discriminator's loss on examples `(batch, ...)`, or None."""
         return None
 
 
 class LeastSquares(AdversarialLoss):
-    """Real is 1, fake is 0, in squared distance (Mao et al., 2017; HiFi-GAN, equations 1 and 2, without the 1/2)."""
+    """Squared distance to 1 for real and 0 for fake audio (Mao et al., 2017; HiFi-GAN, equations 1 and 2)."""
 
     def discriminator(self, real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]) -> Tensor:
         """Return sum E[(D(x) - 1)^2] + E[D(G(z))^2]."""
@@ -43,10 +43,10 @@ class LeastSquares(AdversarialLoss):
 
 
 class Hinge(AdversarialLoss):
-    """Logits beyond a margin of 1 count no further (Lim and Ye, 2017; MelGAN, equations 1 and 2).
+    """Hinge loss: no gradient for logits beyond a margin of 1 (Lim and Ye, 2017; MelGAN, equations 1 and 2).
 
     Args:
-        clamp_generator: Whether the margin holds for the generator too, as in Vocos, instead of plain -D(G(z)).
+        clamp_generator: Whether the margin applies to the generator too, as in Vocos; otherwise its loss is -D(G(z)).
     """
 
     def __init__(self, clamp_generator: bool = False) -> None:
@@ -57,14 +57,14 @@ class Hinge(AdversarialLoss):
         return _sum(lambda logits: relu(1 - logits), real_logits) + _sum(lambda logits: relu(1 + logits), fake_logits)
 
     def generator(self, fake_logits: Sequence[Tensor]) -> Tensor:
-        """Return sum E[-D(G(z))], or E[max(0, 1 - D(G(z)))] where clamped."""
+        """Return sum E[-D(G(z))], or sum E[max(0, 1 - D(G(z)))] with `clamp_generator`."""
         if self.clamp_generator:
             return _sum(lambda logits: relu(1 - logits), fake_logits)
         return _sum(torch.neg, fake_logits)
 
 
 class NonSaturating(AdversarialLoss):
-    """Cross-entropy, the generator climbing log D(G(z)) (Goodfellow et al., 2014, section 3); D = sigmoid(logits)."""
+    """Cross-entropy; the generator maximises log D(G(z)) (Goodfellow et al., 2014, section 3), D = sigmoid(logits)."""
 
     def discriminator(self, real_logits: Sequence[Tensor], fake_logits: Sequence[Tensor]) -> Tensor:
         """Return sum E[-log D(x)] + E[-log(1 - D(G(z)))]."""
@@ -76,7 +76,7 @@ class NonSaturating(AdversarialLoss):
 
 
 class Minimax(NonSaturating):
-    """The game's value itself (Goodfellow et al., 2014, equation 1), of little gradient where the fake is told."""
+    """The minimax loss (Goodfellow et al., 2014, equation 1); the gradient vanishes if the discriminator is certain."""
 
     def generator(self, fake_logits: Sequence[Tensor]) -> Tensor:
         """Return sum E[log(1 - D(G(z)))]."""
@@ -84,7 +84,7 @@ class Minimax(NonSaturating):
 
 
 class WassersteinGP(AdversarialLoss):
-    """Wasserstein distance under a gradient penalty (Gulrajani et al., 2017, equation 3).
+    """Wasserstein distance with a gradient penalty (Gulrajani et al., 2017, equation 3).
 
     Args:
         weight: Weight of the penalty, lambda in the paper.
@@ -105,7 +105,7 @@ class WassersteinGP(AdversarialLoss):
     def penalty(self, discriminator: DiscriminatorFunction, real: Tensor, fake: Tensor) -> Tensor:
         """Return `weight * E[(|grad D(x)| - 1)^2]` at points between real and fake, summed over the sub-discriminators.
 
-        A sub-discriminator with several logits a clip is penalised for their mean.
+        For a sub-discriminator with several logits per clip, D is their mean.
         """
         share = torch.rand(len(real), *[1] * (real.dim() - 1), device=real.device, dtype=real.dtype)
         between = (share * real + (1 - share) * fake).detach().requires_grad_()
@@ -118,7 +118,7 @@ class WassersteinGP(AdversarialLoss):
     def _excess(logits: Tensor, example: Tensor) -> Tensor:
         score = logits.reshape(len(logits), -1).mean(1).sum()
         (gradient,) = torch.autograd.grad(score, example, create_graph=True)
-        # The offset keeps the second derivative finite where the gradient vanishes.
+        # The offset keeps the second derivative finite if the gradient is zero.
         norm = (gradient.square().flatten(1).sum(1) + 1e-12).sqrt()
         return (norm - 1).square().mean()
 

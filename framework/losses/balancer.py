@@ -1,4 +1,4 @@
-"""Gradients in the proportions that their losses' weights say, whatever the losses' scales (EnCodec, section 3.4)."""
+"""Loss balancer: gradient norms proportional to the loss weights, at any scale of the losses (EnCodec, section 3.4)."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -10,11 +10,11 @@ from framework.checks import checked
 
 
 class Balancer(nn.Module):
-    """Keeps how long each loss's gradient at the generated audio is, and weighs losses by it (equation 4).
+    """Divides each loss by a moving average of the norm of its gradient at the generated audio (equation 4).
 
     Args:
-        names: The losses.
-        decay: The decay of the moving averages of the lengths.
+        names: Names of the losses.
+        decay: Decay of the moving averages of the gradient norms.
     """
 
     lengths: Tensor
@@ -29,13 +29,13 @@ class Balancer(nn.Module):
         self.register_buffer("counted", torch.zeros(len(names)))
 
     def weigh(self, fake: Tensor, terms: Mapping[str, Tensor], weight: Callable[[str], float], parts: int = 1) -> None:
-        """Set `weights` such that the gradients at `fake`, as they usually are, have lengths as the weights and sum 1.
+        """Set `weights` so that average gradient norms at `fake` are proportional to the loss weights and sum to 1.
 
         Args:
-            fake: Generated audio `(batch, 1, time)`, in the graph.
-            terms: Losses of it, unweighted.
-            weight: Says the weight of a loss by its name.
-            parts: In how many a device goes through its share of a batch: what is averaged later is longer before.
+            fake: Generated audio `(batch, 1, time)` that the losses were computed from.
+            terms: Unweighted losses by name.
+            weight: Function that returns the weight of a loss by its name.
+            parts: Micro-batches over which gradients are averaged; norms are divided by this number.
         """
         total = sum(weight(name) for name in terms)
         for name, term in terms.items():

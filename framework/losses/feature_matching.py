@@ -1,4 +1,4 @@
-"""Feature matching: fake audio is to look as real audio does inside the discriminators (Larsen et al., 2016)."""
+"""Feature matching: distance of the discriminators' feature maps of real and fake audio (Larsen et al., 2016)."""
 
 import torch
 from torch import Tensor
@@ -10,14 +10,14 @@ from framework.discriminators.base import DiscriminatorOutput
 
 
 class FeatureMatching:
-    """L1 distance between the feature maps of real and fake, summed over maps and sub-discriminators.
+    """L1 distance between the feature maps of real and fake audio, summed over maps and sub-discriminators.
 
     HiFi-GAN's (equation 5) is `FeatureMatching()`, with weight 2. MelGAN's (equation 3) is
     `FeatureMatching(include_logits=False, scale=4 / (layers + 1) / scales)`, with weight 10.
 
     Args:
-        include_logits: Whether the logits are matched as well, as in HiFi-GAN's official code.
-        scale: Factor on the sum.
+        include_logits: Whether the logits are compared as well, as in HiFi-GAN's official code.
+        scale: Factor by which the sum is multiplied.
     """
 
     @checked
@@ -26,7 +26,7 @@ class FeatureMatching:
         self.scale = scale
 
     def __call__(self, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
-        """Compare what a discriminator returned for real audio, which gets no gradient, and for fake audio."""
+        """Compare a discriminator's outputs for real audio, which are detached, and for fake audio."""
         pairs = zip(self._maps(real), self._maps(fake), strict=True)
         return self.scale * torch.stack([l1_loss(f.float(), r.detach().float()) for r, f in pairs]).sum()
 
@@ -36,15 +36,15 @@ class FeatureMatching:
 
 
 class RelativeFeatureMatching(FeatureMatching):
-    """L1 distance relative to the mean magnitude of the real feature map, the mean over all maps (EnCodec, equation 2).
+    """L1 distance divided by the mean magnitude of the real feature map, averaged over all maps (EnCodec, equation 2).
 
-    Without the logits.
+    The logits are not compared.
     """
 
     def __init__(self) -> None:
         super().__init__(include_logits=False)
 
     def __call__(self, real: DiscriminatorOutput, fake: DiscriminatorOutput) -> Tensor:
-        """Compare what a discriminator returned for real audio, which gets no gradient, and for fake audio."""
+        """Compare a discriminator's outputs for real audio, which are detached, and for fake audio."""
         pairs = [(r.detach().float(), f.float()) for r, f in zip(self._maps(real), self._maps(fake), strict=True)]
         return torch.stack([l1_loss(f, r) / r.abs().mean().clamp(min=1e-8) for r, f in pairs]).mean()

@@ -1,4 +1,4 @@
-"""Distributions of the next sample: its likelihood to learn by, and draws from it."""
+"""Output distributions of autoregressive networks: negative log-likelihood and sampling."""
 
 import math
 from abc import ABC, abstractmethod
@@ -13,17 +13,18 @@ from framework.audio.mu_law import boundaries, decode, encode
 from framework.checks import checked
 
 LEVELS = 256
-"""Levels of mu-law audio in which bits per sample are counted, whatever the distribution."""
+"""Quantisation levels of mu-law audio; bits per sample of every distribution refer to these."""
 
 OPEN = 1e20
-"""End of an outermost bin: far enough for any scale, and unlike infinity with a gradient of 0."""
+"""Outer edge of the outermost bins: large enough for any scale; unlike with infinity, its gradient is 0, not NaN."""
 
 
 class Distribution(ABC):
-    """Distribution of each sample given those before it, as a network's output says.
+    """Distribution of each sample given the samples before it, with parameters that a network predicts.
 
-    Training minimises `nll`, each distribution's own. To compare distributions there is `level_nll`: the information
-    (nats) in the sample's level among 256 of mu-law audio, for which a density is integrated over the level's range.
+    Training minimises `nll`, whose definition differs between distributions. `level_nll` can be compared between them:
+    it is the negative log-probability (nats) of the sample's mu-law level among 256, the integral of the density over
+    that level's range.
     """
 
     in_channels: int
@@ -31,15 +32,15 @@ class Distribution(ABC):
     parameters: int
     """Channels of the network's output."""
     uniforms: ClassVar[int] = 1
-    """Uniform random numbers that one draw takes."""
+    """Number of uniform random numbers that drawing one sample takes."""
 
     def inputs(self, audio: Tensor) -> Tensor:
-        """Return audio `(batch, 1, time)` as the network takes it."""
+        """Convert audio `(batch, 1, time)` to the network's input."""
         return audio
 
     @abstractmethod
     def nll(self, output: Tensor, audio: Tensor) -> Tensor:
-        """Return the negative log-likelihood `(batch, time)` in nats, float32 whatever the output is.
+        """Return the negative log-likelihood `(batch, time)` in nats, as float32 for every type of `output`.
 
         Args:
             output: Parameters `(batch, parameters, time)`.
@@ -47,12 +48,12 @@ class Distribution(ABC):
         """
 
     def level_nll(self, output: Tensor, audio: Tensor) -> Tensor:
-        """Return -ln P of the samples' levels `(batch, time)`, levels as `framework.audio.mu_law` rounds to them."""
+        """Return -ln P of each sample's mu-law level `(batch, time)`, rounded as in `framework.audio.mu_law`."""
         lower, upper = boundaries(encode(audio[:, 0], LEVELS), LEVELS)
         return -self.log_interval(output.double(), lower, upper).float()
 
     def log_interval(self, output: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-        """Return ln P(lower < sample < upper) `(batch, time)`; ends may be infinite, gradients are not meant."""
+        """Return ln P(lower < sample < upper) `(batch, time)`; bounds may be infinite; gradients are not supported."""
         raise NotImplementedError(f"{type(self).__name__} has no density to integrate")
 
     @abstractmethod
@@ -62,28 +63,28 @@ class Distribution(ABC):
         Args:
             output: Parameters `(batch, parameters, time)`.
             uniforms: Random numbers in [0, 1) `(batch, self.uniforms, time)`, which determine the draw.
-            temperature: Below 1 the likelier is preferred; 0 gives the likeliest.
+            temperature: Values below 1 favour likely samples; 0 returns the most likely one.
         """
 
 
 def choose(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
-    """Return one index `(batch, time)` of logits `(batch, choices, time)` by the inverse of their distribution."""
+    """Sample an index `(batch, time)` from logits `(batch, choices, time)` with the inverse distribution function."""
     logits = logits.float()
     peaked = (logits - logits.amax(1, keepdim=True)) / max(temperature, 1e-6)
     cumulative = peaked.softmax(1).cumsum(1)
-    # Rounding may leave the sum short of 1.
+    # With rounding, the probabilities may sum to less than 1.
     threshold = uniforms[:, None] * cumulative[:, -1:]
     return (cumulative <= threshold).sum(1).clamp(max=logits.shape[1] - 1)
 
 
 class MuLawSoftmax(Distribution):
-    """Softmax over 256 levels of mu-law audio (van den Oord et al., 2016, section 2.2)."""
+    """Softmax over the 256 levels of mu-law audio (van den Oord et al., 2016, section 2.2)."""
 
     in_channels = LEVELS
     parameters = LEVELS
 
     def inputs(self, audio: Tensor) -> Tensor:
-        """Return the levels, int64 `(batch, time)`, in place of their one-hot channels."""
+        """Return the levels as int64 `(batch, time)`; the network looks them up instead of taking one-hot channels."""
         return encode(audio[:, 0], LEVELS)
 
     def nll(self, output: Tensor, audio: Tensor) -> Tensor:
@@ -99,13 +100,14 @@ class MuLawSoftmax(Distribution):
 class LogisticMixture(Distribution):
     """Discretised mixture of logistics (Salimans et al., 2017, PixelCNN++, section 2.1) over 16 bit audio.
 
-    The output is the components' logits, means and logarithms of scales. The bins are closed exactly, by
-    sigma(b) - sigma(a) = (1 - exp(a - b)) sigma(b) sigma(-a), where the official codes fall back to the density.
+    The network predicts the logits, means and log scales of the components. The probability of a bin is computed
+    exactly, with sigma(b) - sigma(a) = (1 - exp(a - b)) sigma(b) sigma(-a); the official code falls back to the density
+    if it is small.
 
     Args:
-        mixtures: Components.
-        levels: Evenly spaced levels from -1 to 1; the likelihood is that of the bin around a sample.
-        smallest_log_scale: Bound below which the logarithm of a scale does not go.
+        mixtures: Number of components.
+        levels: Number of evenly spaced levels from -1 to 1; the likelihood is that of the bin around a sample.
+        smallest_log_scale: Lower bound of the log scales.
     """
 
     in_channels = 1
@@ -119,12 +121,12 @@ class LogisticMixture(Distribution):
         self.parameters = 3 * mixtures
 
     def split(self, output: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return logits, means and logarithms of scales, each `(batch, mixtures, time)`."""
+        """Return logits, means and log scales, each `(batch, mixtures, time)`."""
         logits, means, log_scales = output.chunk(3, dim=1)
         return logits, means, log_scales.clamp(self.smallest_log_scale, -2 * self.smallest_log_scale)
 
     def log_interval(self, output: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-        """Return ln P(lower < sample < upper) `(batch, time)`, with gradients where the ends are finite."""
+        """Return ln P(lower < sample < upper) `(batch, time)`; differentiable if the bounds are finite."""
         logits, means, log_scales = self.split(output)
         lower, upper = lower.clamp(min=-OPEN).unsqueeze(1), upper.clamp(max=OPEN).unsqueeze(1)
         sharpness = torch.exp(-log_scales)
@@ -147,16 +149,16 @@ class LogisticMixture(Distribution):
 
     @staticmethod
     def quantile(uniforms: Tensor) -> Tensor:
-        """Return the standard logistic's values below which it is with these probabilities."""
-        # The official code's limits: tails beyond 1e-5 are not drawn.
+        """Return the quantiles of the standard logistic distribution at these probabilities."""
+        # The official code's limits: the outer 1e-5 of each tail is not drawn.
         return uniforms.clamp(1e-5, 1 - 1e-5).logit()
 
 
 class Gaussian(Distribution):
-    """A Gaussian (ClariNet: Ping et al., 2018): mean and logarithm of the deviation; `nll` is that of the density.
+    """Gaussian with predicted mean and log standard deviation (ClariNet: Ping et al., 2018); `nll` is of the density.
 
     Args:
-        smallest_log_scale: Bound below which the logarithm of the deviation does not go.
+        smallest_log_scale: Lower bound of the log standard deviation.
     """
 
     in_channels = 1
@@ -166,7 +168,7 @@ class Gaussian(Distribution):
         self.smallest_log_scale = smallest_log_scale
 
     def split(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the means and the logarithms of the deviations, each `(batch, time)`."""
+        """Return the means and the log standard deviations, each `(batch, time)`."""
         return output[:, 0], output[:, 1].clamp(self.smallest_log_scale, -2 * self.smallest_log_scale)
 
     def nll(self, output: Tensor, audio: Tensor) -> Tensor:
@@ -178,12 +180,12 @@ class Gaussian(Distribution):
         mean, log_scale = self.split(output)
         sharpness = torch.exp(-log_scale)
         lower, upper = (lower - mean) * sharpness, (upper - mean) * sharpness
-        # In the lower tail both probabilities are small, and their difference is exact.
+        # Mirrored into the lower tail, where both probabilities are small and their difference is accurate.
         mirrored = lower > 0
         lower, upper = torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
         below, above = torch.special.log_ndtr(lower), torch.special.log_ndtr(upper)
         integral = above + torch.log(-torch.expm1(below - above))
-        # Of ends that nearly meet, the difference would be lost in rounding.
+        # For bounds that are close together, the difference would cancel.
         width, middle = upper - lower, (lower + upper) / 2
         density = width.log() - 0.5 * (middle.square() + math.log(2 * math.pi))
         return torch.where(width < 1e-5, density, integral)
@@ -195,5 +197,5 @@ class Gaussian(Distribution):
 
     @staticmethod
     def quantile(uniforms: Tensor) -> Tensor:
-        """Return the standard normal's values below which it is with these probabilities."""
+        """Return the quantiles of the standard normal distribution at these probabilities."""
         return torch.special.ndtri(uniforms.clamp(1e-7, 1 - 1e-7))

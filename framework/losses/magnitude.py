@@ -1,6 +1,6 @@
-"""Losses between magnitudes of short-time spectra, for networks that predict those rather than audio.
+"""Losses between STFT magnitudes, for networks that predict magnitudes rather than audio.
 
-They are the two terms of the STFT loss (Yamamoto et al., 2020, equations 4 and 5); of audio,
+They are the two terms of the STFT loss (Yamamoto et al., 2020, equations 4 and 5). To compare audio,
 `framework.losses.stft.MultiResolutionSTFTLoss` is faster.
 """
 
@@ -12,7 +12,7 @@ class LogMagnitudeLoss(nn.Module):
     """L1 distance of log magnitudes.
 
     Args:
-        floor: Smaller magnitudes count as this one.
+        floor: Lower bound that magnitudes are clamped to.
     """
 
     def __init__(self, floor: float = 1e-7**0.5) -> None:
@@ -20,13 +20,13 @@ class LogMagnitudeLoss(nn.Module):
         self.floor = floor
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Compare magnitudes of any one shape."""
+        """Compare magnitudes of equal shape `(...)`."""
         return (fake.clamp(min=self.floor).log() - real.clamp(min=self.floor).log()).abs().mean()
 
 
 class SpectralConvergence(nn.Module):
-    """Norm of the difference of magnitudes, relative to that of the real ones, over the whole batch."""
+    """Frobenius norm of the difference of magnitudes, divided by that of the real magnitudes, over the whole batch."""
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Compare magnitudes of any one shape."""
+        """Compare magnitudes of equal shape `(...)`."""
         return torch.linalg.vector_norm(fake - real) / torch.linalg.vector_norm(real).clamp(min=1e-5)

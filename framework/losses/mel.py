@@ -9,10 +9,11 @@ from framework.audio.mel import MelPreset, MelSpectrogram
 class MelLoss(nn.Module):
     """Mean absolute difference of log-mel spectrograms.
 
-    HiFi-GAN conditions on bands up to 8 kHz and compares all of them: `MelLoss(preset("hifigan_22k").full_band())`.
+    HiFi-GAN conditions on bands up to 8 kHz but computes this loss over the full band:
+    `MelLoss(preset("hifigan_22k").full_band())`.
 
     Args:
-        preset: Mel convention to compare in.
+        preset: The mel front end.
     """
 
     def __init__(self, preset: MelPreset) -> None:
@@ -20,5 +21,5 @@ class MelLoss(nn.Module):
         self.mel = MelSpectrogram(preset)
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Compare audio `(batch, 1, time)`, unweighted."""
+        """Return the unweighted loss of audio `(batch, 1, time)`."""
         return l1_loss(self.mel(fake), self.mel(real.detach()))

@@ -1,4 +1,4 @@
-"""Distances of mel spectrograms at several window lengths (DAC: Kumar et al., 2023, section 3.5; EnCodec)."""
+"""Multi-scale mel losses (DAC: Kumar et al., 2023, section 3.5; EnCodec: Défossez et al., 2023)."""
 
 import warnings
 from collections.abc import Sequence
@@ -12,18 +12,18 @@ from framework.annotations import PositiveInt
 from framework.checks import check_lengths, checked
 
 FLOOR = 1e-5
-"""Smallest magnitude that enters a logarithm."""
+"""Lower bound of magnitudes before the logarithm."""
 
 
 class MultiScaleMelLoss(nn.Module):
-    """L1 distance of log10 mels, summed over window lengths, from very short ones on (DAC).
+    """L1 distance of log10 mel spectrograms, summed over window lengths (DAC).
 
-    Short windows have more bands than bins; bands between two bins are empty, as in the official code.
+    Short windows have more mel bands than bins; bands that contain no bin are empty, as in the official code.
 
     Args:
         sample_rate: Hz.
-        sizes: Lengths of the Hann windows (samples); the hop is a quarter.
-        n_mels: Mel bands of each.
+        sizes: Lengths of the Hann windows (samples); the hop is a quarter of the window.
+        n_mels: Number of mel bands for each window length.
     """
 
     @checked
@@ -45,7 +45,7 @@ class MultiScaleMelLoss(nn.Module):
             self.register_buffer(f"filters_{size}", filters.T.contiguous(), persistent=False)
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Compare audio `(batch, 1, time)`, unweighted, in float32 whatever the surrounding autocast."""
+        """Return the unweighted loss of audio `(batch, 1, time)`, computed in float32 also inside autocast."""
         with torch.autocast(fake.device.type, enabled=False):
             pairs = [(self.mel(fake, size), self.mel(real.detach(), size)) for size in self.sizes]
             return torch.stack([self.distance(f, r) for f, r in pairs]).sum()
@@ -57,12 +57,12 @@ class MultiScaleMelLoss(nn.Module):
         return self.get_buffer(f"filters_{size}") @ spectrum.abs()
 
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Return the distance of mels at one window length."""
+        """Return the distance of mel magnitudes at one window length."""
         return l1_loss(fake.clamp(FLOOR).log10(), real.clamp(FLOOR).log10())
 
 
 class EncodecMelLoss(MultiScaleMelLoss):
-    """L1 and L2 distances of mels with 64 bands, the mean over windows of 2^5 to 2^11 samples (EnCodec, equation 1)."""
+    """L1 and L2 distances of 64-band mel spectrograms, averaged over windows of 2^5 to 2^11 samples (equation 1)."""
 
     @checked
     def __init__(self, sample_rate: PositiveInt) -> None:
@@ -70,10 +70,10 @@ class EncodecMelLoss(MultiScaleMelLoss):
         super().__init__(sample_rate, sizes, [64] * len(sizes))
 
     def mel(self, audio: Tensor, size: int) -> Tensor:
-        """Return magnitudes in mel bands `(batch, mels, frames)`, of spectra normalised by the window's energy."""
-        # A Hann window's energy is three eighths of its length.
+        """Return mel magnitudes `(batch, mels, frames)` of spectra divided by the norm of the window."""
+        # The energy of a Hann window is 3/8 of its length.
         return super().mel(audio, size) / (0.375 * size) ** 0.5
 
     def distance(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Return the distances of mels at one window length, the first over the number of windows."""
+        """Return the distance of mel magnitudes at one window length, divided by the number of window lengths."""
         return (l1_loss(fake, real) + mse_loss(fake, real)) / len(self.sizes)

@@ -15,13 +15,13 @@ from framework.checks import checked
 class MultiScaleSpectralLoss(nn.Module):
     """L1 distance of magnitude spectrograms plus that of their logarithms, summed over window lengths (official code).
 
-    Windows start at the first sample, and the last ones reach into silence after the end. The logarithm has no floor:
-    magnitudes of exactly zero count as 1e-5, smaller ones that are not as what they are.
+    The first window starts at the first sample; the last windows are zero-padded at the end. The logarithm has no lower
+    bound: only magnitudes of exactly zero are replaced by 1e-5.
 
     Args:
         sizes: Lengths of the Hann windows and transforms (samples).
-        overlap: Share of a window that the next one overlaps.
-        log_magnitude_weight: Weight of the logarithms (alpha).
+        overlap: Fraction of a window that the next window overlaps.
+        log_magnitude_weight: Weight of the distance of logarithms (alpha).
     """
 
     @checked
@@ -35,13 +35,13 @@ class MultiScaleSpectralLoss(nn.Module):
         self.sizes, self.overlap, self.log_magnitude_weight = tuple(sizes), overlap, log_magnitude_weight
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Compare audio `(batch, 1, time)`, unweighted, in float32 whatever the surrounding autocast."""
+        """Return the unweighted loss of audio `(batch, 1, time)`, computed in float32 also inside autocast."""
         with torch.autocast(fake.device.type, enabled=False):
             fake, real = _audible(fake), _audible(real.detach())
             return torch.stack([self.distance(fake, real, size) for size in self.sizes]).sum()
 
     def distance(self, fake: Tensor, real: Tensor, size: int) -> Tensor:
-        """Compare audio `(batch, time)` at one window length."""
+        """Return the distance of audio `(batch, time)` at one window length."""
         fake, real = self.magnitudes(fake, size), self.magnitudes(real, size)
         return l1_loss(fake, real) + self.log_magnitude_weight * l1_loss(self.logarithm(fake), self.logarithm(real))
 
@@ -59,14 +59,14 @@ class MultiScaleSpectralLoss(nn.Module):
 
 
 class CentredMultiScaleSpectralLoss(MultiScaleSpectralLoss):
-    """The same as ddsp_pytorch computes it.
+    """The multi-scale spectral loss as ddsp_pytorch computes it.
 
-    Windows are centred on multiples of the hop, the audio reflected at its ends; the spectrum is divided by the square
-    root of the window length, and 1e-7 is added to magnitudes before the logarithm.
+    Windows are centred on multiples of the hop, with reflection padding. The spectrum is divided by the square root of
+    the window length, and 1e-7 is added to magnitudes before the logarithm.
 
     Args:
         sizes: Lengths of the Hann windows and transforms (samples).
-        overlap: Share of a window that the next one overlaps.
+        overlap: Fraction of a window that the next window overlaps.
     """
 
     @checked
@@ -89,9 +89,9 @@ class CentredMultiScaleSpectralLoss(MultiScaleSpectralLoss):
 
 
 def _audible(audio: Tensor) -> Tensor:
-    """Return audio `(batch, 1, time)` as `(batch, time)` in float32, what is below -400 dB as zero.
+    """Return audio `(batch, 1, time)` as float32 `(batch, time)`, with samples below -400 dB set to zero.
 
-    The spectra of such audio are subnormal numbers, whose gradients are not finite.
+    Spectra of such samples are subnormal numbers, whose gradients are not finite.
     """
     audio = full_precision(audio).squeeze(1)
     return audio * (audio.abs() > 1e-20)

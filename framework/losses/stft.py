@@ -1,4 +1,4 @@
-"""Multi-resolution STFT loss (Parallel WaveGAN: Yamamoto et al., 2020, section 2.2), with its gradient written out."""
+"""Multi-resolution STFT loss (Parallel WaveGAN: Yamamoto et al., 2020, section 2.2) with an analytical gradient."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -16,16 +16,17 @@ from framework.errors import InvalidValueError
 class MultiResolutionSTFTLoss(nn.Module):
     """Spectral convergence plus L1 distance of log magnitudes, averaged over resolutions (equations 2 to 6).
 
-    The numbers are those of auraloss and ParallelWaveGAN. Spectral convergence is relative to the real audio, so the
-    two arguments cannot be exchanged. It is one norm over the whole batch: loud clips outweigh quiet ones. There is no
-    gradient for the real audio, and none of second order.
+    The values equal those of auraloss and ParallelWaveGAN. Spectral convergence is relative to the real audio, so the
+    arguments cannot be swapped. It is one norm over the whole batch: loud clips outweigh quiet ones. Gradients are
+    computed for the fake audio only, and second-order gradients are not supported.
 
     Args:
         resolutions: `(n_fft, hop length, window length)` of each transform (samples).
-        eps: Smallest power of a bin; ParallelWaveGAN's value. auraloss's own, 1e-8, changes gradients of quiet bins.
+        eps: Lower bound of the power of a bin. The default is ParallelWaveGAN's; auraloss's default, 1e-8, changes the
+            gradients of quiet bins.
 
     Raises:
-        ValueError: when a transform is of odd length or shorter than its window.
+        ValueError: an `n_fft` is odd or smaller than its window length.
     """
 
     @checked
@@ -42,7 +43,7 @@ class MultiResolutionSTFTLoss(nn.Module):
         self.distances = nn.ModuleList(STFTDistance(*resolution, eps) for resolution in resolutions)
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
-        """Compare audio `(batch, channels, time)`, unweighted, in float32 whatever the surrounding autocast."""
+        """Return the unweighted loss of audio `(batch, channels, time)`, computed in float32 also inside autocast."""
         with torch.autocast(fake.device.type, enabled=False):
             fake, real = fake.float().flatten(0, 1), real.detach().float().flatten(0, 1)
             return torch.stack([distance(fake, real) for distance in self.distances]).mean()
@@ -56,7 +57,7 @@ class STFTDistance(nn.Module):
     def __init__(self, n_fft: int, hop_length: int, win_length: int, eps: float) -> None:
         super().__init__()
         if n_fft % 2 or n_fft < win_length:
-            raise InvalidValueError(f"n_fft = {n_fft} must be even and not below the window length, {win_length}")
+            raise InvalidValueError(f"n_fft = {n_fft} must be even and at least the window length, {win_length}")
         self.n_fft, self.hop_length, self.win_length, self.eps = n_fft, hop_length, win_length, eps
         before = (n_fft - win_length) // 2
         window = pad(torch.hann_window(win_length), (before, n_fft - win_length - before))
@@ -64,16 +65,16 @@ class STFTDistance(nn.Module):
 
     def forward(self, fake: Tensor, real: Tensor) -> Tensor:
         """Compare audio `(batch, time)`."""
-        return cast(Tensor, _WrittenOut.apply(fake, real, self))
+        return cast(Tensor, _DistanceWithGradient.apply(fake, real, self))
 
     def spectra(self, audio: Tensor) -> Tensor:
-        """Return the spectra `(batch, frames, bins)` of audio `(batch, time)`, reflected at its ends."""
+        """Return the spectra `(batch, frames, bins)` of audio `(batch, time)`, with reflection padding."""
         padded = pad(audio, (self.n_fft // 2, self.n_fft // 2), mode="reflect")
         return torch.fft.rfft(padded.unfold(-1, self.n_fft, self.hop_length) * self.window)
 
     def adjoint(self, gradient: Tensor, length: int) -> Tensor:
-        """Return the gradient `(batch, time)` of the audio from that of its spectra, which is overwritten."""
-        # The inverse real transform counts the bins twice that stand for a negative frequency too.
+        """Return the gradient `(batch, time)` of the audio from that of its spectra, which is modified in place."""
+        # The inverse real transform counts all bins twice that have a counterpart at a negative frequency.
         gradient[..., 0] *= 2
         gradient[..., -1] *= 2
         frames = torch.fft.irfft(gradient, n=self.n_fft, norm="forward")
@@ -85,7 +86,7 @@ class STFTDistance(nn.Module):
         return audio
 
     def overlap(self, frames: Tensor) -> Tensor:
-        """Window frames `(batch, frames, n_fft)` and add them up where they lay, one shifted addition for each hop."""
+        """Window frames `(batch, frames, n_fft)` and overlap-add them, with one shifted addition for each hop."""
         batch, count, hop = frames.shape[0], frames.shape[1], self.hop_length
         signal = frames.new_zeros(batch, count + -(-self.n_fft // hop), hop)
         before = (self.n_fft - self.win_length) // 2
@@ -96,12 +97,12 @@ class STFTDistance(nn.Module):
         return signal.flatten(1)
 
 
-class _WrittenOut(torch.autograd.Function):
-    """The distance and, while the magnitudes are at hand, its gradient: no graph, half the passes over memory.
+class _DistanceWithGradient(torch.autograd.Function):
+    """The distance together with its gradient, which reuses the magnitudes: half the memory traffic of autograd.
 
-    With magnitudes `f` and `r` of N bins, `d = |f - r| / |r| + sum |log f - log r| / N` has the slope
-    `(f - r) / (|f - r| |r|) + sign(f - r) / (f N)` by f, and f that of `X / f` by the spectrum X where no bin is below
-    the floor.
+    With magnitudes `f` and `r` of N bins, the derivative of `d = |f - r| / |r| + sum |log f - log r| / N` with respect
+    to f is `(f - r) / (|f - r| |r|) + sign(f - r) / (f N)`. The derivative of f with respect to the spectrum X is
+    `X / f` for bins above the lower bound.
     """
 
     @staticmethod
@@ -113,7 +114,7 @@ class _WrittenOut(torch.autograd.Function):
         error, level = torch.linalg.vector_norm(difference), torch.linalg.vector_norm(r)
         value = error / level + (f / r).log_().abs_().mean()
         if ctx.needs_input_grad[0]:
-            # Half of it: see `adjoint`. Without any error there is a gradient of zero.
+            # Half of the gradient: see `adjoint`. If the error is zero, so is the gradient.
             convergence = 0.5 / (error.clamp(min=1e-30) * level)
             slope = (difference * convergence).addcdiv_(difference.sign_(), f, value=0.5 / f.numel())
             floor = torch.tensor(distance.eps, dtype=f.dtype).sqrt().item()

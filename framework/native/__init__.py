@@ -1,1 +1,1 @@
-"""C++ sources for what PyTorch is slow at, and what they do in PyTorch where they cannot be compiled."""
+"""C++ sources for operations that are slow in PyTorch, and their fallbacks where no compiler is installed."""

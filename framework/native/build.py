@@ -1,7 +1,7 @@
-"""Small C++ sources, compiled for this machine at first use and kept.
+"""Compiles the C++ sources for this machine at first use and caches the libraries.
 
-A library that cannot be had is no error: whoever asks for one does without, in PyTorch, more slowly.
-`OSTINATO_NATIVE=0` asks for that.
+A library that cannot be compiled is not an error: callers then use PyTorch, which is slower. `OSTINATO_NATIVE=0`
+selects this.
 """
 
 import ctypes
@@ -24,11 +24,11 @@ FLAGS = ("-std=gnu++17", "-O3", "-march=native", "-fno-math-errno", "-shared", "
 
 
 class BuildError(RuntimeError):
-    """A source cannot be compiled here."""
+    """A source cannot be compiled on this machine."""
 
 
 def library(name: str) -> ctypes.CDLL | None:
-    """Return the library of `framework/native/<name>.cpp`, or None, with a warning, where it cannot be compiled."""
+    """Return the library of `framework/native/<name>.cpp`; if it cannot be compiled, print a warning, return None."""
     return None if os.environ.get("OSTINATO_NATIVE") == "0" else _library(name)
 
 
@@ -37,7 +37,7 @@ def _library(name: str) -> ctypes.CDLL | None:
     try:
         return build(SOURCES / f"{name}.cpp", library_folder())
     except (BuildError, OSError) as error:
-        print(f"warning: {name} runs in PyTorch, slower than compiled: {error}", file=sys.stderr)
+        print(f"warning: {name} runs in PyTorch, slower than compiled code: {error}", file=sys.stderr)
         return None
 
 
@@ -45,28 +45,28 @@ def library_folder() -> Path:
     """Return the folder of compiled libraries: `native` in `$OSTINATO_CACHE` or `~/.cache/ostinato`.
 
     Raises:
-        BuildError: that is in a home directory, and there is none.
+        BuildError: `$OSTINATO_CACHE` is not set and there is no home directory.
     """
     own = os.environ.get("OSTINATO_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache", "ostinato")
     try:
         folder = Path(own).expanduser() / "native"
     except RuntimeError as error:
-        raise BuildError(f"there is no home directory for {own}: set OSTINATO_CACHE to a folder") from error
+        raise BuildError(f"no home directory for the folder {own}; set OSTINATO_CACHE to a folder") from error
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def build(source: Path, folder: Path) -> ctypes.CDLL:
-    """Return a source's library, compiled into a folder unless it is there.
+    """Return the library of a source; compile it into the folder if it is not there.
 
-    Its name has what it depends on: the source, the compiler and the processor. Processes wait for the one that
-    compiles; one that is killed leaves nothing that another would take for a library.
+    Its file name contains a hash of the source, the compiler and the processor. Other processes wait for the one that
+    compiles; if it is killed, no incomplete library is left under that name.
 
     Raises:
-        BuildError: there is no compiler, or it refuses.
+        BuildError: there is no compiler, or it reports an error.
     """
     compiler = find_compiler()
-    # All that the compiler defines says which compiler it is, and what the processor can do.
+    # The predefined macros identify the compiler and the instruction set of the processor.
     defined = _run([*compiler, *FLAGS, "-dM", "-E", "-x", "c++", os.devnull])
     parts = [source.read_bytes(), " ".join(FLAGS).encode(), defined]
     key = hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()[:16]
@@ -88,22 +88,22 @@ def find_compiler() -> list[str]:
     """Return the C++ compiler's command: `$CXX`, or the first that is installed of g++, clang++ and c++.
 
     Raises:
-        BuildError: there is none.
+        BuildError: no compiler is installed.
     """
     try:
         own = shlex.split(os.environ.get("CXX", ""))
     except ValueError as error:
-        raise BuildError(f"CXX={os.environ['CXX']} is no command ({error}): set it to a compiler") from error
+        raise BuildError(f"CXX={os.environ['CXX']} is not a valid command ({error}); set it to a compiler") from error
     wanted = [own] if own else [["g++"], ["clang++"], ["c++"]]
     for name, *arguments in wanted:
         if path := shutil.which(name):
             return [path, *arguments]
     names = ", ".join(name for name, *_ in wanted)
-    raise BuildError(f"there is no C++ compiler ({names}): install g++, or set CXX")
+    raise BuildError(f"no C++ compiler found ({names}); install g++, or set CXX")
 
 
 def _open(path: Path) -> ctypes.CDLL | None:
-    """Return the library, or None where there is none or it is damaged."""
+    """Return the library, or None if it is missing or damaged."""
     try:
         return ctypes.CDLL(str(path)) if path.exists() else None
     except OSError:

@@ -1,4 +1,4 @@
-"""Grouped convolutions on a CPU, compiled: PyTorch's copy every window of the input before they multiply."""
+"""Compiled grouped convolutions for CPUs; unlike PyTorch's, they do not copy every window of the input."""
 
 import ctypes
 import functools
@@ -14,11 +14,11 @@ from framework.native.grouped_gradients import time_outermost
 from framework.private_names.of_torch import convolve_with
 
 PANELS = (32, 16, 8)
-"""Columns that `grouped_convolution.cpp` computes together: the first of these that divides their number."""
+"""Numbers of columns that `grouped_convolution.cpp` computes together: it takes the first divisor of all columns."""
 
 
 class Products(ctypes.Structure):
-    """Sizes and strides of products of matrices, in floats, as in `grouped_convolution.cpp`."""
+    """Sizes and strides (in floats) of matrix products, as in `grouped_convolution.cpp`."""
 
     _fields_ = [
         (name, ctypes.c_int64)
@@ -30,16 +30,16 @@ class Products(ctypes.Structure):
 
 
 class GroupedConv1d(nn.Conv1d):
-    """`torch.nn.Conv1d` that is computed by compiled code where that can be had and serves: the numbers are the same.
+    """`torch.nn.Conv1d` that uses compiled code where that is available and faster, with the same results.
 
-    That is float32 on a CPU in groups of multiples of 8 channels, under autocast too where its bf16 would be slower and
-    less exact. Where it cannot be had, the gradients alone are not PyTorch's own (`grouped_gradients.py`). Elsewhere,
-    and in compiled networks, all is.
+    The compiled code is used for float32 on a CPU with groups of multiples of 8 channels, also under autocast where
+    PyTorch's bf16 would be slower and less accurate. If it is not available, PyTorch computes the output and
+    `grouped_gradients.py` the gradients. In all other cases, and with torch.compile, PyTorch computes both.
     """
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Convolve `(batch, channels, time)`."""
-        # A normalised weight is computed each time it is looked at, and a spectral norm moves on.
+        # Read the weight once: reading a normalised weight computes it, and updates a spectral norm.
         weight = self.weight
         if self.serves(hidden, weight):
             compiled = library("grouped_convolution") is not None
@@ -50,7 +50,7 @@ class GroupedConv1d(nn.Conv1d):
         return convolve_with(self, hidden, weight)
 
     def serves(self, hidden: Tensor, weight: Tensor) -> bool:
-        """Whether `convolve` does what this layer is, and does it faster."""
+        """Whether `convolve` supports this layer and is faster."""
         return (
             self.groups > 1
             and self.in_channels // self.groups % PANELS[-1] == self.out_channels // self.groups % PANELS[-1] == 0
@@ -58,7 +58,7 @@ class GroupedConv1d(nn.Conv1d):
             and self.padding_mode == "zeros"
             and self.bias is not None
             and type(hidden) is Tensor
-            # What PyTorch refuses is left to it, to say why.
+            # Invalid inputs are left to PyTorch, which raises the error.
             and hidden.dim() == 3
             and len(hidden) > 0
             and hidden.shape[1] == self.in_channels
@@ -73,7 +73,7 @@ class GroupedConv1d(nn.Conv1d):
 
 @functools.cache
 def multiplies_tiles() -> bool:
-    """Whether the processor multiplies tiles of bf16 (AMX): PyTorch's grouped convolutions are faster then."""
+    """Whether the processor has AMX instructions for bf16, with which PyTorch's grouped convolutions are faster."""
     capabilities: Any = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(capabilities.get("amx_bf16", False))
 
@@ -81,13 +81,13 @@ def multiplies_tiles() -> bool:
 def convolve(
     hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int, compiled: bool = True
 ) -> Tensor:
-    """Convolve `(batch, channels, time)` with `(outputs, channels / groups, taps)`, as `torch.conv1d`."""
+    """Convolve `(batch, channels, time)` with a weight `(outputs, channels / groups, taps)`, as `torch.conv1d` does."""
     convolved: Tensor = _Convolution.apply(hidden, weight, bias, stride, padding, groups, compiled)
     return convolved
 
 
 class _Convolution(torch.autograd.Function):
-    """A grouped convolution, compiled or by PyTorch."""
+    """A grouped convolution with gradients, computed by compiled code or by PyTorch."""
 
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor, *arguments: Any) -> Tensor:
@@ -103,7 +103,7 @@ class _Convolution(torch.autograd.Function):
         tensors = gradient, *ctx.saved_tensors
         wanted = ctx.needs_input_grad[:3]
         if torch.is_grad_enabled():
-            # Gradients of gradients, as penalties need them, are left to PyTorch.
+            # Second-order gradients, as gradient penalties need them, are left to PyTorch.
             found = grouped_gradients.gradients(wanted, *tensors, *ctx.arguments)
         else:
             by_input = input_gradient if ctx.compiled else grouped_gradients.input_gradient
@@ -117,7 +117,7 @@ class _Convolution(torch.autograd.Function):
 
 
 def output(hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: int, groups: int) -> Tensor:
-    """Return the convolution, with time outermost inside: `(batch, groups, time, channels of a group)`."""
+    """Return the convolution, computed in the layout `(batch, groups, time, channels of a group)`."""
     outputs, inputs, taps = weight.shape
     windows = time_outermost(hidden, groups, padding, padding)
     count = (windows.shape[2] - taps) // stride + 1
@@ -131,8 +131,8 @@ def output(hidden: Tensor, weight: Tensor, bias: Tensor, stride: int, padding: i
 def input_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
     """Return the gradient `(batch, channels, time)` of the input from that of the output.
 
-    Samples that are a multiple of the stride apart see the same taps: each such phase is a convolution of its own, of
-    the gradient with every `stride`-th tap backwards.
+    Samples that are a multiple of the stride apart depend on the same taps. Each such phase is a separate convolution
+    of the gradient with every `stride`-th tap in reversed order.
     """
     time, (outputs, inputs, taps) = hidden.shape[-1], weight.shape
     reach, steps = -(-taps // stride), -(-(time + padding) // stride)
@@ -151,21 +151,21 @@ def weight_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: in
     windows = time_outermost(hidden, groups, padding, padding)
     upper = time_outermost(gradient, groups, 0, 0)
     found = gradient.new_empty(groups, taps * inputs, outputs // groups)
-    # The windows turned over: a row is one number of each of them, and what is summed over is time, then the batch.
+    # Transposed windows: a row has one number of each window. Products are summed over time, then over the batch.
     factors = upper.unflatten(-1, (-1, panel(upper.shape[-1]))).transpose(2, 3)
     multiply(windows, (1, stride * inputs), factors, found.expand(len(hidden), -1, -1, -1), upper.shape[2])
     return found.view(groups, taps, inputs, -1).permute(0, 3, 2, 1).reshape(weight.shape)
 
 
 def multiply(a: Tensor, steps: tuple[int, int], b: Tensor, c: Tensor, depth: int) -> None:
-    """Fill `c` `(us, vs, rows, columns)` with products, or with their sums over `us` where it is expanded along it.
+    """Fill `c` `(us, vs, rows, columns)` with matrix products, summed over `us` if `c` is expanded along it.
 
     Args:
-        a: Sequences `(us, vs, ...)`, from the start of which rows are read.
-        steps: From one row of `a` to the next, and from one number of a row to the next.
-        b: Factors `(us, vs, panels, depth, columns of a panel)`; without the first dimension they are all `us`'.
+        a: Sequences `(us, vs, ...)` whose rows start at the beginning.
+        steps: Strides of `a`: from one row to the next, and from one number of a row to the next.
+        b: Factors `(us, vs, panels, depth, columns of a panel)`; without the first dimension they are shared by all us.
         c: The result.
-        depth: Numbers in a row of `a`.
+        depth: Number of entries in a row of `a`.
     """
     native = library("grouped_convolution")
     assert native is not None
@@ -185,7 +185,7 @@ def by_group(weight: Tensor, groups: int) -> Tensor:
 
 
 def panel(columns: int) -> int:
-    """Return how many of these columns are computed together."""
+    """Return the number of columns that are computed together."""
     return next(size for size in PANELS if columns % size == 0)
 
 

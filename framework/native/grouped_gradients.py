@@ -1,4 +1,4 @@
-"""Gradients of grouped convolutions over time by other operations of PyTorch's, for CPUs, where its own are slow."""
+"""Gradients of grouped convolutions over time for CPUs, from PyTorch operations that are faster than its own."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,18 +10,18 @@ from torch.nn.functional import pad
 from framework.private_names.of_torch import convolution_gradients
 
 ROWS = 24
-"""Fewer windows in a matrix do not pay for adding up the products."""
+"""Smallest number of windows in a matrix for which this method is faster."""
 
 
 def gradients(
     wanted: Sequence[bool], gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int
 ) -> list[Any]:
-    """Return the gradients of input, weight and bias as PyTorch has them, None where they are not wanted."""
+    """Return the gradients of input, weight and bias; None for those that are not required."""
     return convolution_gradients(gradient, hidden, weight, stride, padding, groups, wanted)
 
 
 def input_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
-    """Return the gradient `(batch, channels, time)` of the input, at a stride of 2 group by group."""
+    """Return the gradient `(batch, channels, time)` of the input; for a stride of 2, computed group by group."""
     wanted = (True, False, False)
     if stride != 2:
         return gradients(wanted, gradient, hidden, weight, stride, padding, groups)[0]
@@ -30,10 +30,10 @@ def input_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int
 
 
 def weight_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> Tensor:
-    """Return the gradient `(outputs, channels / groups, taps)` of the weight, of long inputs by products of matrices.
+    """Return the gradient `(outputs, channels / groups, taps)` of the weight; for long inputs, by matrix products.
 
-    With time outermost a window is contiguous, and windows that do not overlap are the rows of a matrix where they lie.
-    So many matrices, each a stride behind the one before, hold all windows, and none is copied.
+    With time outermost, a window is contiguous, and windows that do not overlap are the rows of a matrix without a
+    copy. Several such matrices, each starting one stride after the previous one, contain all windows.
     """
     outputs, inputs, taps = weight.shape
     batch, count = len(hidden), gradient.shape[-1]
@@ -52,7 +52,7 @@ def weight_gradient(gradient: Tensor, hidden: Tensor, weight: Tensor, stride: in
 
 
 def time_outermost(sequence: Tensor, groups: int, before: int, after: int) -> Tensor:
-    """Return `(batch, channels, time)` as `(batch, groups, time, channels of a group)` between zeros."""
+    """Return `(batch, channels, time)` as zero-padded `(batch, groups, time, channels of a group)`."""
     batch, channels, time = sequence.shape
     turned = sequence.new_empty(batch, groups, before + time + after, channels // groups)
     turned[:, :, :before] = 0

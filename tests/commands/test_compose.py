@@ -124,9 +124,9 @@ def test_every_layer_can_be_ones_own(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--form", "AXA"], "phrases are named from A to E"),
-        (["--form", "ABF"], "phrases are named from A to E"),
-        (["--form", "A-B"], "is no form"),
+        (["--form", "AXA"], "name phrases from A to E"),
+        (["--form", "ABF"], "name phrases from A to E"),
+        (["--form", "A-B"], "is not a valid form"),
         (["--form", "A99"], "1 to 16"),
         (["--form", "A" * 17], "at most 128"),
         (["--seed", "-1"], "0 or more"),
@@ -242,7 +242,7 @@ def test_what_was_not_understood_of_a_score_is_printed(tmp_path, capsys):
 @pytest.mark.parametrize(("voices", "hours"), [(1, 3), (20, 1)])
 def test_scores_that_do_not_fit_into_memory_are_refused(voices, hours):
     notes = {f"voice {number}": [Note(hours * 3600, 1, 60)] for number in range(voices)}
-    with pytest.raises(PlayingError, match=f"too long to be held in memory: {voices} voices of {60 * hours} minutes"):
+    with pytest.raises(PlayingError, match=f"too long to fit into memory: {voices} voices of {60 * hours} minutes"):
         sampled(notes, ["flute"])
 
 

@@ -83,7 +83,7 @@ def test_streams_do_not_disturb_each_other(network):
 
 
 def test_another_number_of_channels_is_refused(network):
-    with pytest.raises(ValueError, match="takes 20 channels of float32, not 19 of float32"):
+    with pytest.raises(ValueError, match="19 channels of float32; the network takes 20 channels"):
         network.prepared()(torch.randn(1, 19, 8))
 
 
