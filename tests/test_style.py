@@ -22,3 +22,9 @@ def test_imports_run_one_way():
     script = "from importlinter.cli import lint_imports_command; lint_imports_command()"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_locks_without_filelock_are_in_one_module():
+    packages = [ROOT / name for name in ("framework", "datamodules", "ostinato", "experiments")]
+    users = {p for folder in packages for p in folder.rglob("*.py") if "import fcntl" in p.read_text()}
+    assert users == {ROOT / "framework" / "runs" / "locks.py"}

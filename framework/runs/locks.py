@@ -1,4 +1,17 @@
-"""Locks that belong to one process: whoever it forks does not hold them, and they end with it, however it ends."""
+"""Locks that say which process works in a run folder; released when that process ends, also if it is killed.
+
+The project has two kinds of locks. Short critical sections in which processes wait for each other, such as packing a
+data set or compiling a library, use `filelock.FileLock`. The lock of a run folder or a sweep is held for the whole
+training, and needs three things that `filelock` does not offer in all supported versions:
+
+* Child processes, such as workers of data loaders, must not hold it: a `flock` lasts until the last copy of the
+  descriptor is closed, so a worker that outlives a killed training would block the next session.
+* Other processes ask whether it is held, for example `ostinato list` and the ranks of a training. They do so with a
+  shared lock, without write permission, and without disturbing each other; `filelock` would have to acquire it.
+* The lock file names its owner, and can be written on a full disk or not at all.
+
+`fcntl` is used in this module only.
+"""
 
 import contextlib
 import fcntl
@@ -9,13 +22,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ATTEMPTS = 5
-"""How often a lock is tried: whoever only asks about it holds it for an instant."""
+"""Number of attempts to take a lock: `is_locked` in another process holds a shared lock for an instant."""
 
 _held: set[int] = set()
 
 
 def _forget_in_child() -> None:
-    """Close the descriptors of a forked child: a lock lasts until the last process that has it open is gone."""
+    """Close the lock files in a forked child, because a lock lasts until no process has its file open."""
     for descriptor in _held:
         os.close(descriptor)
     _held.clear()
@@ -26,23 +39,23 @@ os.register_at_fork(after_in_child=_forget_in_child)
 
 @contextlib.contextmanager
 def lock(path: Path) -> Iterator[bool]:
-    """Take the lock of a file for the length of a block, and write this process's name into it.
+    """Try to take the lock of a file for the duration of a `with` block, and write the process id into the file.
 
-    The lock is `flock`'s, which NFS has too. It is released when the block ends or the process dies; processes that
-    this one has forked or started in the meantime do not hold it.
+    The lock is a `flock`, which works on NFS too. It is released when the block ends or the process dies; child
+    processes do not hold it.
 
     Returns:
-        Whether it could be taken; False if another process has it, or another block of this one.
+        Whether the lock was taken; False if another process, or another block of this process, holds it.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     _held.add(descriptor)
     try:
         taken = _take(descriptor)
         if taken:
-            # On a full disk the name of the owner is lost, the lock is not.
+            # On a full disk the owner is not recorded, but the lock is held.
             with contextlib.suppress(OSError):
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, f"{os.getpid()} on {socket.gethostname()}".encode(), 0)
@@ -65,7 +78,7 @@ def _take(descriptor: int) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Say whether a process holds the lock of a file."""
+    """Return whether a process holds the lock of a file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -82,7 +95,7 @@ def is_locked(path: Path) -> bool:
 
 
 def owner(path: Path) -> str:
-    """Return who wrote last that it has the lock of a file: a process and its machine."""
+    """Return the last owner of a lock, as `<process id> on <host>`; `?` if it is not recorded."""
     try:
         return path.read_text(errors="replace").strip() or "?"
     except OSError:
