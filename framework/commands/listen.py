@@ -24,13 +24,15 @@ def run(arguments: list[str]) -> None:
     settings = usage.parser("listen").parse_args(arguments)
     if settings.files and not settings.results:
         raise UsageError("--import comes with --results")
+    if settings.pairs == "all" and settings.kind != "ab":
+        raise UsageError("--pairs all comes with --kind ab")
     if settings.clips is not None and settings.clips < 1:
         raise UsageError("--clips is 1 or more")
     comparison = comparison_of(settings.comparison, settings.runs)
     if settings.results:
         tell(comparison, [Path(file) for file in settings.files])
         return
-    folder = make_test(comparison, settings.kind, settings.clips, settings.seed, settings.match_levels)
+    folder = make_test(comparison, settings.kind, settings.clips, settings.seed, settings.match_levels, settings.pairs)
     print(f"page:    {folder}/page/index.html (opens from the disk; listeners send you the file that it saves)")
     if not settings.no_server:
         serve(folder, settings.port)

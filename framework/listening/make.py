@@ -38,7 +38,9 @@ MIN_RATE, MAX_RATE = 1_000, 1_000_000
 """Sample rates (Hz) of comparisons."""
 
 
-def make_test(comparison: Path, kind: str, clips: int | None, seed: int, match_levels: bool) -> Path:
+def make_test(
+    comparison: Path, kind: str, clips: int | None, seed: int, match_levels: bool, pairs: str = "baseline"
+) -> Path:
     """Make a listening test of a comparison, or find it again; return its folder.
 
     Args:
@@ -47,6 +49,7 @@ def make_test(comparison: Path, kind: str, clips: int | None, seed: int, match_l
         clips: How many of the comparison's clips, the first ones; None for all.
         seed: Seed of the presentation order.
         match_levels: Whether all stimuli are brought to the root mean square of the ground truth.
+        pairs: What an A/B test compares: `baseline`, each run with the baseline, or `all` pairs of runs.
 
     Raises:
         ListeningError: the comparison cannot be tested so, or there are answers to another test of this kind.
@@ -55,6 +58,8 @@ def make_test(comparison: Path, kind: str, clips: int | None, seed: int, match_l
     values = read_comparison(comparison)
     sounds = sounds_of(comparison, values, kind, clips)
     made_of = described(values, sounds, kind, seed, match_levels)
+    if kind == "ab" and pairs == "all":
+        made_of["pairs"] = pairs
     if (folder / FILE).exists():
         plan = load_plan(folder)
         if plan.made_of == made_of:

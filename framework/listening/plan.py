@@ -8,7 +8,7 @@ import random
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import product
+from itertools import combinations, product
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ KINDS: dict[str, Any] = {
     **{"version": int, "id": str, "kind": str},
     "made_of": {
         **{"clips": [str], "columns": {str: _COLUMN}, "anchors": [str], "baseline": str},
-        **{"comparison?": str, "seed?": int, "sample_rate?": int, "sounds?": str, "match_levels?": bool},
+        **{"comparison?": str, "seed?": int, "sample_rate?": int, "sounds?": str, "match_levels?": bool, "pairs?": str},
     },
     "trials": [{"id": str, "clip": str, "reference": str, "stimuli": [{"id": str, "column": str}]}],
     "forms": [[[(int, [int])]]],
@@ -115,7 +115,8 @@ def make_plan(kind: str, made_of: dict[str, Any], columns: Sequence[str], anchor
 
     Args:
         kind: `mushra`, `mos` or `ab`.
-        made_of: `clips`, `baseline`, `seed` and whatever else decides what is heard.
+        made_of: `clips`, `baseline`, `seed` and whatever else decides what is heard; `pairs` is `all` if each run of
+            an A/B test is compared with each other one, not with the baseline only.
         columns: Columns to rate, ground truth among them; for A/B the runs alone.
         anchors: Names of the low-passed references of a MUSHRA trial.
 
@@ -126,6 +127,8 @@ def make_plan(kind: str, made_of: dict[str, Any], columns: Sequence[str], anchor
     sets: list[tuple[str, ...]]
     if kind == "ab":
         sets = [(baseline, other) for other in columns if other != baseline]
+        if made_of.get("pairs") == "all":
+            sets = list(combinations(columns, 2))
     elif kind == "mos":
         sets = [(column,) for column in columns]
     else:

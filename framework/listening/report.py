@@ -7,6 +7,7 @@ from typing import Any
 
 from framework.evaluation.statistics import Difference
 from framework.evaluation.table import number, shown
+from framework.listening.bradley_terry import Strengths
 from framework.listening.results import Figure, Result
 from framework.writing import write_atomically
 
@@ -30,7 +31,7 @@ def listening_table(results: list[Result]) -> str:
     lines = []
     for result in results:
         lines += [summary(result), *aligned([row(result, figure) for figure in result.figures])]
-        lines += [*(f"note: {remark}" for remark in result.remarks), ""]
+        lines += [*further(result), *(f"note: {remark}" for remark in result.remarks), ""]
     return "\n".join(lines).rstrip()
 
 
@@ -43,7 +44,7 @@ def listening_markdown(results: list[Result]) -> str:
         rows += [row(result, figure) for figure in result.figures]
         table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |" for cells in rows)
         parts += [f"## {TITLES[result.plan.kind]}", f"{summary(result)}.", table]
-        parts += ["\n".join(f"* {remark}" for remark in result.remarks)] if result.remarks else []
+        parts += ["\n".join(f"* {line}" for line in (*further(result), *result.remarks))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -69,6 +70,27 @@ def summary(result: Result) -> str:
     )
 
 
+def further(result: Result) -> list[str]:
+    """Return lines on the ranks and strengths of the systems, and on the agreement of the listeners."""
+    lines = []
+    if result.strengths is not None and result.listeners:
+        lines.append(result.strengths.remark or strengths_line(result.strengths))
+    if result.listeners and len(result.ranks) > 1:
+        ranks = [f"{system} {low if low == high else f'{low}-{high}'}" for system, (low, high) in result.ranks.items()]
+        lines.append(f"possible ranks (95 % for all of them together): {', '.join(ranks)}")
+    if not math.isnan(result.alpha):
+        lines.append(f"agreement of the listeners: Krippendorff's alpha {number(result.alpha)}")
+    return lines
+
+
+def strengths_line(found: Strengths) -> str:
+    """Return the strengths of the systems of an A/B test, with the probability of a tie between equal ones."""
+    systems = [f"{system} {shown(interval)}" for system, interval in found.intervals.items()]
+    ties = f"; {found.ties / (2 + found.ties):.0%} ties between equal systems" if found.ties else ""
+    title = "Bradley-Terry strengths (log-odds, mean 0; 95 % interval over listeners and clips)"
+    return f"{title}: {', '.join(systems)}{ties}"
+
+
 def row(result: Result, figure: Figure) -> list[str]:
     """Return a column's name, its mean, what that rests on, and how listeners differ."""
     told = [figure.column, shown(figure.interval)]
@@ -92,6 +114,22 @@ def values(result: Result) -> dict[str, Any]:
         "remarks": result.remarks,
         "made_of": plan.made_of,
         "figures": [figure_values(figure, plan.kind) for figure in result.figures],
+        "ranks": {system: list(ends) for system, ends in result.ranks.items()},
+        "krippendorff_alpha": plain(result.alpha),
+        **({} if result.strengths is None else {"bradley_terry": strengths_values(result.strengths)}),
+    }
+
+
+def strengths_values(found: Strengths) -> dict[str, Any]:
+    """Return the strengths of the systems of an A/B test as plain values."""
+    return {
+        "strengths": {
+            system: {name: plain(getattr(interval, name)) for name in ("mean", "low", "high")}
+            for system, interval in found.intervals.items()
+        },
+        "differences": [[*pair, difference_values(difference)] for pair, difference in found.differences.items()],
+        "ties": plain(found.ties),
+        "remark": found.remark,
     }
 
 

@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,18 @@ import numpy as np
 from scipy import stats
 
 from framework.evaluation.columns import TRUTH
-from framework.evaluation.statistics import Difference, Interval, holm, sign_flip_p, student
+from framework.evaluation.statistics import Difference, Interval, holm, sign_flip_p
 from framework.evaluation.variance_components import crossed
+from framework.listening.agreement import Level, krippendorff_alpha
 from framework.listening.answers import ANSWERS, read_answers
+from framework.listening.bradley_terry import Strengths, Vote, strengths
+from framework.listening.means import LEVEL, mean_difference, mean_rating, rated_once
 from framework.listening.plan import FILE, RANGES, Plan, listed, load_plan
+from framework.listening.ranking import Pairs, rank_intervals
 
 HIDDEN_REFERENCE = 90
 SHARE = 0.15
 """Who rates the hidden reference below this in more than this part of the trials is excluded (ITU-R BS.1534-3)."""
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True)
@@ -80,6 +83,10 @@ class Result:
         listeners: How many answered anything, those excluded left out.
         finished: How many of them answered everything.
         remarks: What a reader has to know: who was excluded and what was passed over.
+        ranks: The best and the worst rank that each system can have; see `rank_intervals`. Ground truth and anchors
+            have none.
+        alpha: Krippendorff's alpha of the listeners; NaN where no two of them rated the same.
+        strengths: A/B: the strengths of the systems over all pairs.
     """
 
     plan: Plan
@@ -87,6 +94,9 @@ class Result:
     listeners: int
     finished: int
     remarks: list[str] = field(default_factory=list)
+    ranks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    alpha: float = math.nan
+    strengths: Strengths | None = None
 
 
 def results_of(comparison: Path) -> list[Result]:
@@ -107,7 +117,65 @@ def result_of(folder: Path) -> Result:
     counts = Counter(who for who, _ in stored.last if who in {rating.listener for rating in ratings})
     finished = sum(count == len(plan.trials) for count in counts.values())
     figures = preferences(plan, ratings) if plan.kind == "ab" else means(plan, ratings)
-    return Result(plan, figures, len(counts), finished, remarks + untold(figures, ratings))
+    remarks += untold(figures, ratings)
+    alpha = agreement(plan, ratings)
+    if plan.kind != "ab":
+        return Result(plan, figures, len(counts), finished, remarks, ranks_by_means(plan, ratings), alpha)
+    votes = votes_of(plan, ratings)
+    found = strengths(listed(plan), votes)
+    ranks = ranks_by_preferences(plan, votes, found)
+    return Result(plan, figures, len(counts), finished, remarks, ranks, alpha, found)
+
+
+ALPHA_LEVELS: dict[str, Level] = {"mushra": "interval"}
+"""Levels of measurement of Krippendorff's alpha; categories and preferences are ordinal."""
+
+
+def agreement(plan: Plan, ratings: list[Rating]) -> float:
+    """Return Krippendorff's alpha of the listeners over all that was rated."""
+    level = ALPHA_LEVELS.get(plan.kind, "ordinal")
+    if plan.kind == "ab":
+        rated = [((v.clip, v.first, v.second), v.listener, v.result) for v in votes_of(plan, ratings)]
+    else:
+        rated = [((r.clip, r.column), r.listener, r.value) for r in ratings]
+    units = {unit: place for place, unit in enumerate(dict.fromkeys(unit for unit, _, _ in rated))}
+    listeners = {who: row for row, who in enumerate(dict.fromkeys(who for _, who, _ in rated))}
+    table = np.full((len(listeners), len(units)), np.nan)
+    for unit, who, value in rated:
+        table[listeners[who], units[unit]] = value
+    return krippendorff_alpha(table, level)
+
+
+def ranks_by_means(plan: Plan, ratings: list[Rating]) -> dict[str, tuple[int, int]]:
+    """Return the ranks that systems can have by their mean ratings, over the listeners and clips that rated both."""
+    tables = tables_of(ratings)
+    systems = [c for c in listed(plan) if c in tables and c != TRUTH and c not in plan.made_of["anchors"]]
+    pairs = {(a, b): mean_difference(tables[a] - tables[b]) for a, b in combinations(systems, 2)}
+    return rank_intervals(systems, pairs)
+
+
+def ranks_by_preferences(plan: Plan, votes: list[Vote], found: Strengths) -> dict[str, tuple[int, int]]:
+    """Return the ranks that systems can have by their strengths, or by each pair alone where there are none."""
+    pairs: Pairs = found.differences or {
+        pair: paired_preference([v for v in votes if (v.first, v.second) == pair])
+        for pair in combinations(listed(plan), 2)
+    }
+    return rank_intervals(listed(plan), pairs)
+
+
+def paired_preference(votes: list[Vote]) -> Difference:
+    """Return how much more often than half the first of two systems was preferred."""
+    decided = [Rating(v.listener, v.clip, v.first, v.second, v.result) for v in votes if v.result != 0.5]
+    if not decided:
+        return Difference(math.nan, math.nan, math.nan, 0, math.nan)
+    share, p = preference(tables_of(decided)[decided[0].column])
+    return Difference(share.mean - 0.5, share.low - 0.5, share.high - 0.5, share.count, p)
+
+
+def votes_of(plan: Plan, ratings: list[Rating]) -> list[Vote]:
+    """Return the votes of an A/B test, the systems of each in the order of `listed`."""
+    places = {column: place for place, column in enumerate(listed(plan))}
+    return [Vote(r.listener, r.clip, r.column, r.other, r.value) for r in ratings if places[r.column] < places[r.other]]
 
 
 def untold(figures: list[Figure], ratings: list[Rating]) -> list[str]:
@@ -185,37 +253,11 @@ def tables_of(ratings: list[Rating]) -> dict[str, np.ndarray]:
     return tables
 
 
-def mean_rating(table: np.ndarray) -> Interval:
-    """Return the mean of a table `(listeners, clips)` with its interval over both; see `crossed`.
-
-    If no listener rated twice, the ratings are independent draws of listeners, and the interval is Student's t.
-    """
-    if rated_once(table):
-        return student(table.ravel(), LEVEL)
-    mean = crossed(table, LEVEL)
-    return Interval(mean.mean, mean.low, mean.high, mean.count)
-
-
-def mean_difference(table: np.ndarray) -> Difference:
-    """Return the mean of a table of differences `(listeners, clips)` with interval and p over both."""
-    if rated_once(table):
-        mean = student(table.ravel(), LEVEL)
-        known = table[~np.isnan(table)]
-        p = float(stats.ttest_1samp(known, 0.0).pvalue) if mean.high > mean.low else math.nan
-        return Difference(mean.mean, mean.low, mean.high, mean.count, p)
-    found = crossed(table, LEVEL)
-    return Difference(found.mean, found.low, found.high, found.count, found.p)
-
-
-def rated_once(table: np.ndarray) -> bool:
-    """Return whether no listener has two values of a table `(listeners, clips)`."""
-    return bool(((~np.isnan(table)).sum(1) <= 1).all())
-
-
 def preferences(plan: Plan, ratings: list[Rating]) -> list[Figure]:
     """Return how often each run was preferred to the baseline, of the times that either was."""
-    pairs = {c: [r for r in ratings if r.column == c] for c in listed(plan) if c != plan.baseline}
-    decided = tables_of([r for r in ratings if r.value != 0.5])
+    against = [r for r in ratings if r.other == plan.baseline]
+    pairs = {c: [r for r in against if r.column == c] for c in listed(plan) if c != plan.baseline}
+    decided = tables_of([r for r in against if r.value != 0.5])
     tests = {c: preference(decided.get(c, np.empty((0, 0)))) for c in pairs}
     corrected = dict(zip(pairs, holm([p for _, p in tests.values()]), strict=True))
     return [

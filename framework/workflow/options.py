@@ -13,6 +13,8 @@ BENCH_OUTPUT = "runs/bench"
 """Folder of the results of `bench`."""
 TEST_KINDS = ("mushra", "mos", "ab")
 """Kinds of listening tests."""
+TEST_PAIRS = ("baseline", "all")
+"""Pairs of runs of an A/B test."""
 
 
 def output_option(parser: Any, text: str, **settings: Any) -> None:
@@ -162,6 +164,12 @@ def listen_options(parser: Any) -> None:
         help="The folder of a comparison, or what `ostinato compare` takes: a sweep, or runs.",
     )
     parser.add_argument("--kind", choices=list(TEST_KINDS), default="mushra", help="Kind of the test.")
+    parser.add_argument(
+        "--pairs",
+        choices=list(TEST_PAIRS),
+        default=TEST_PAIRS[0],
+        help="Pairs of an A/B test: each run with the baseline, or each run with each other one.",
+    )
     parser.add_argument("--clips", type=int, default=None, help="Use only the first so many clips (default: all).")
     parser.add_argument("--seed", type=int, default=0, help="Seed of the presentation order.")
     parser.add_argument("--match_levels", action="store_true", help="Bring all sounds of a clip to one RMS level.")

@@ -1,0 +1,50 @@
+"""Krippendorff's alpha: how far listeners agree, beyond what their ratings would agree by chance."""
+
+import math
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+Level = Literal["nominal", "ordinal", "interval"]
+
+
+def krippendorff_alpha(ratings: ArrayLike, level: Level = "interval") -> float:
+    """Return Krippendorff's alpha (Krippendorff, 2011, "Computing Krippendorff's alpha-reliability").
+
+        alpha = 1 - D_o / D_e
+
+    with the observed disagreement D_o of ratings of the same unit, and the disagreement D_e of all ratings whatever
+    their unit. 1 is perfect agreement, 0 that of chance; systematic disagreement is below 0.
+
+    Args:
+        ratings: `(listeners, units)`, NaN where a listener did not rate a unit. Units with one rating do not count.
+        level: How ratings differ: `nominal` equal or not, `ordinal` by the ratings between them, `interval` by the
+            square of their difference.
+
+    Returns:
+        NaN if no unit has two ratings, or if all ratings are equal: nothing could have disagreed.
+    """
+    table = np.asarray(ratings, float)
+    present = ~np.isnan(table)
+    table = np.where(present & (present.sum(0) > 1), table, np.nan)
+    values, codes = np.unique(table[~np.isnan(table)], return_inverse=True)
+    if len(values) < 2:
+        return math.nan
+    counts = np.zeros((table.shape[1], len(values)))  # of each value in each unit
+    np.add.at(counts, (np.nonzero(~np.isnan(table))[1], codes), 1)
+    counts = counts[counts.sum(1) > 0]
+    pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
+    coincidences = (pairs / (counts.sum(1) - 1)[:, None, None]).sum(0)
+    totals = counts.sum(0)
+    squares = squared_differences(values, totals, level)
+    expected = (np.outer(totals, totals) - np.diag(totals)) / (totals.sum() - 1)
+    return float(1 - (coincidences * squares).sum() / (expected * squares).sum())
+
+
+def squared_differences(values: np.ndarray, totals: np.ndarray, level: Level) -> np.ndarray:
+    """Return the squared differences `(values, values)` between ascending values, given how often each was rated."""
+    if level == "nominal":
+        return 1.0 - np.eye(len(values))
+    places = values if level == "interval" else np.cumsum(totals) - totals / 2
+    return np.square(places[:, None] - places[None, :])
