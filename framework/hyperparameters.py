@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Literal, Self, dataclass_transform
 
 from docstring_parser import parse as parse_docstring
 
-from framework.aliases import FormerHyperparameter, announce, members_of
+from framework.aliases import FormerHyperparameter, announce, members_of, with_todays_names
 from framework.ancestry import behaviour, is_importable, is_library, is_method, structure
 from framework.annotations import complaint, matches, range_of, without_ranges
 from framework.errors import OstinatoError
@@ -79,6 +79,16 @@ def added(default: Any) -> Any:
     At its default it does not enter the identity, so that older runs keep theirs.
     """
     return Hyperparameter(REQUIRED, default, silent_at=default)
+
+
+def stored_values(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values that a run, checkpoint or release stored, as arguments of its class of today.
+
+    Former names are replaced by those of today. Hyperparameters that were added since have the value that they had
+    implicitly, whatever the default of the class is by now.
+    """
+    added_since = {n: p.silent_at for n, p in cls.hyperparameters.items() if p.silent_at is not REQUIRED}
+    return added_since | with_todays_names(cls, values)
 
 
 @dataclass_transform(kw_only_default=True)

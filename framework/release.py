@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from framework.aliases import with_todays_names
 from framework.errors import InvalidTypeError, InvalidValueError
+from framework.hyperparameters import stored_values
 from framework.inference.layers import remove_weight_norm
 from framework.private_names.of_torch import with_children
 from framework.runs.identity import of_project
@@ -190,7 +190,7 @@ def bare(system: str, hyperparameters: dict[str, Any]) -> Any:
         TypeError: it has other hyperparameters.
     """
     cls = untrained(system)
-    made = cls(**with_todays_names(cls, hyperparameters) | {"ema_decay": 0.0})
+    made = cls(**stored_values(cls, hyperparameters) | {"ema_decay": 0.0})
     remove_weight_norm(made.generator)
     return made.eval().requires_grad_(False)
 

@@ -7,7 +7,7 @@ import lightning as L
 import pytest
 
 from framework.annotations import Decay, NonEmpty, PositiveInt
-from framework.hyperparameters import HyperparameterError, Hyperparameters, added, runtime, trainer
+from framework.hyperparameters import HyperparameterError, Hyperparameters, added, runtime, stored_values, trainer
 
 
 class Base(Hyperparameters, L.LightningModule):
@@ -103,6 +103,19 @@ def test_resolved_leaves_out_what_cannot_change_the_result():
     assert "workers" not in Base(workers=3).resolved()
     assert Later().resolved() == Base().resolved(), "a hyperparameter added later orphans no run at its default"
     assert Later(dropout=0.1).resolved()["dropout"] == 0.1
+
+
+def test_a_value_that_a_run_did_not_store_is_the_one_it_had_implicitly():
+    class Later(Base):
+        dropout: float = added(0.0)
+
+    class Small(Later):
+        channels = 4
+        dropout = 0.3
+
+    assert stored_values(Small, {"channels": 9}) == {"channels": 9, "dropout": 0.0}
+    assert stored_values(Small, {"dropout": 0.2}) == {"dropout": 0.2}
+    assert Small.variant(**stored_values(Small, {"channels": 4}))().resolved() == Base(channels=4).resolved()
 
 
 def test_documentation_is_inherited():

@@ -14,10 +14,10 @@ from jsonargparse import Namespace
 from lightning.pytorch import seed_everything
 from lightning.pytorch.cli import LightningArgumentParser
 
-from framework.aliases import announce, members_of, with_todays_names
+from framework.aliases import announce, members_of
 from framework.annotations import Seed, complaint, describe
 from framework.catalogue import find, name_of
-from framework.hyperparameters import HyperparameterError, as_tuples
+from framework.hyperparameters import HyperparameterError, as_tuples, stored_values
 from framework.private_names.of_argparse import actions_of
 from framework.private_names.of_lightning import CommandLine
 from framework.progress import busy
@@ -168,7 +168,7 @@ class ExperimentCLI(CommandLine):
         known = self.experiment.hyperparameters
         parser.expected = expected(self.experiment)
         parser.renamed = {"model": members_of(self.experiment), "data": members_of(self.experiment.data)}
-        stored = with_todays_names(self.experiment, self.stored)
+        stored = stored_values(self.experiment, self.stored) if self.stored else {}
         parser.set_defaults({f"model.{n}": value for n, value in stored.items() if n in known})
         for action in actions_of(parser):
             name = action.dest.removeprefix("trainer.")

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from datamodules.audio_folder import AudioFolder
-from framework.aliases import with_todays_names
 from framework.catalogue import experiments_of, name_of
 from framework.errors import OstinatoError
 from framework.frames import data_frame, html_table
-from framework.hyperparameters import HyperparameterError, as_tuples
+from framework.hyperparameters import HyperparameterError, as_tuples, stored_values
 from framework.runs.checkpoints import chosen_checkpoint
 from framework.runs.finding import (
     RunNotFoundError,
@@ -188,13 +187,13 @@ class Run:
             found = self._class()
             own_data = hasattr(found, "data") and is_code_of(found.data, self.identity, "data")
             data = found.data if own_data else class_stored(self.identity["data"]["class"], self.folder.config)
-            values = {n: v for n, v in with_todays_names(data, self.config["data"]).items() if n != "class"}
+            values = {n: v for n, v in stored_values(data, self.config["data"]).items() if n != "class"}
             own = {n: p.default for n, p in data.hyperparameters.items()}
             distrust_commands({"data": {n: v for n, v in values.items() if v != own.get(n)}}, self.folder.config)
             trainer = self.config["trainer"]
             own = {n: trainer[n] for n, p in found.hyperparameters.items() if p.kind == "trainer" and n in trainer}
             return found.variant(
-                **as_tuples(with_todays_names(found, self.config["model"])),
+                **as_tuples(stored_values(found, self.config["model"])),
                 **own | {"seed": self.seed},
                 data=data.variant(**as_tuples(values)),
             )
@@ -311,7 +310,7 @@ class ReleasedRun(Run):
             found = None
         try:
             system = found or class_stored(release["system"], self.path).variant(data=AudioFolder)
-            return system.variant(**with_todays_names(system, values))
+            return system.variant(**stored_values(system, values))
         except (ImportError, AttributeError, HyperparameterError) as error:
             raise ReleaseError(
                 f"{self.path} was released by ostinato {release['packages']['ostinato']}, and this is another version: "

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from framework.aliases import with_todays_names
 from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.codecs.autoencoder import Autoencoder
+from framework.hyperparameters import stored_values
 from framework.release import load_autoencoder
 from framework.runs.finding import run_at, runs_of, runs_root
 from framework.runs.folder import RunFolder
@@ -111,7 +111,7 @@ def built(folder: RunFolder) -> Autoencoder:
     system = system_of(config["experiment"], config["identity"])
     if not issubclass(system, Autoencoder):
         raise NotTrainedError(f"{folder.path} is a run of {system.__qualname__}, which is no autoencoder")
-    stored = with_todays_names(system, config["model"])
+    stored = stored_values(system, config["model"])
     values = {n: v for n, v in stored.items() if system.hyperparameters[n].kind == "value"}
     return system(**values)
 
