@@ -13,5 +13,5 @@ class MelInversionBach(MelInversion):
     layers = 6
     learning_rate = 2e-3
     warmup_steps = 100
-    max_steps = 3_000
+    max_steps = 2_000
     val_check_interval = 1_000
