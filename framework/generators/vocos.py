@@ -12,9 +12,11 @@ from framework.checks import checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitDiscriminator
+from framework.hyperparameters import added
 from framework.inference.incremental import Chain, Incremental, Pointwise, Sum, incremental
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.mel import MelLoss
+from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.adversarial import Adversarial
 
 Padding = Literal["same", "center"]
@@ -272,6 +274,7 @@ class Vocos(Adversarial):
         hidden: Width inside its blocks.
         layers: Blocks.
         mel_weight: Weight of the L1 loss between log-mels.
+        stft_weight: Weight of the multi-resolution STFT loss, which the paper does not have.
         multi_period_weight: Weight of the multi-period discriminator's losses: the mean of its five.
         multi_resolution_weight: Weight of the multi-resolution discriminator's: a tenth of the mean of its three.
     """
@@ -286,6 +289,7 @@ class Vocos(Adversarial):
     hidden: PositiveInt = 1536
     layers: Depth = 8
     mel_weight: NonNegativeFloat = 45.0
+    stft_weight: NonNegativeFloat = added(0.0)
     multi_period_weight: NonNegativeFloat = 1 / 5
     multi_resolution_weight: NonNegativeFloat = 0.1 / 3
 
@@ -305,4 +309,4 @@ class Vocos(Adversarial):
         return Hinge(clamp_generator=True)
 
     def build_losses(self) -> dict[str, nn.Module]:
-        return {"mel": MelLoss(self.preset.full_band())}
+        return {"mel": MelLoss(self.preset.full_band()), "stft": MultiResolutionSTFTLoss()}

@@ -14,9 +14,11 @@ from framework.discriminators.dac import DACDiscriminator
 from framework.generators.codecs.autoencoder import Autoencoder
 from framework.generators.codecs.codec import Codec, CodecNetwork
 from framework.generators.codecs.quantisation import Codebook, FactorisedCodebook, Quantised, ResidualQuantiser
+from framework.hyperparameters import added
 from framework.inference.layers import normed_conv, normed_upsampling
 from framework.losses.feature_matching import FeatureMatching
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
+from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.system import Losses
 
 DILATIONS = (1, 3, 9)
@@ -174,6 +176,7 @@ class DACRecipe(Autoencoder):
         decoder_channels: Width of the decoder's first layer; each stage halves it.
         rates: Factor of each of the encoder's stages; their product is a frame (samples).
         mel_weight: Weight of the L1 distance of log-mels at several scales.
+        stft_weight: Weight of the multi-resolution STFT loss, which the paper does not have.
     """
 
     mel = "bigvgan_44k"
@@ -185,6 +188,7 @@ class DACRecipe(Autoencoder):
     decoder_channels: PositiveInt = 1536
     rates: NonEmpty[PositiveInt] = (2, 4, 8, 8)
     mel_weight: NonNegativeFloat = 15.0
+    stft_weight: NonNegativeFloat = added(0.0)
 
     def build_encoder(self, outputs: int) -> nn.Module:
         """Return the network from audio `(batch, 1, time)` to `(batch, outputs, frames)`."""
@@ -201,7 +205,7 @@ class DACRecipe(Autoencoder):
         return FeatureMatching(include_logits=False)
 
     def build_losses(self) -> dict[str, nn.Module]:
-        return {"mel": MultiScaleMelLoss(self.preset.sample_rate)}
+        return {"mel": MultiScaleMelLoss(self.preset.sample_rate), "stft": MultiResolutionSTFTLoss()}
 
 
 class DAC(DACRecipe, Codec):
