@@ -12,14 +12,14 @@ import soundfile
 
 from datamodules.streaming.audio_data import AudioData
 from datamodules.streaming.loader import finished
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 from framework.bench.loaders import FULL_SCALE, Batch, file_batches, rivals, webdataset_batches
 from framework.bench.recordings import SAMPLE_RATE, pack_recordings, recordings
 
 CLIPS = 512
 SEGMENT = 8192
 BATCH = 16
-_RUN = 1.0  # seconds; what is read ahead when a run ends is lost to us, and should be little of it
+_RUN = 1.0  # seconds; long enough that the batches read ahead and discarded at the end of a run do not matter
 _CHECKED = 8  # batches
 _PASSES = 1000
 NOTES = (
@@ -31,8 +31,8 @@ NOTES = (
 )
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield a contest over wav and one over flac, of the same recordings; needs no peers."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield a benchmark with wav shards and one with FLAC shards of the same recordings; `peers` are not used."""
     clips = list(recordings(CLIPS))
     seconds = sum(len(audio) for _, audio in clips) / SAMPLE_RATE / CLIPS
     with tempfile.TemporaryDirectory(prefix="ostinato-bench-") as folder:
@@ -40,11 +40,11 @@ def contests(peers: dict[str, Path]) -> Iterator[Contest]:
             pack_recordings(Path(folder) / format, format, clips)
         del clips
         for format in ("wav", "flac"):
-            yield _contest(format, Path(folder) / format, seconds)
+            yield _benchmark(format, Path(folder) / format, seconds)
 
 
-def _contest(format: str, folder: Path, seconds: float) -> Contest:
-    """Return the contest over data sets of one format; `seconds` is the mean length of a clip."""
+def _benchmark(format: str, folder: Path, seconds: float) -> Benchmark:
+    """Return the benchmark of data sets in one format; `seconds` is the mean length of a clip."""
     files = sorted((folder / "files").iterdir())
     shards = sorted(str(shard) for shard in (folder / "shards").glob("train/*.tar"))
     webdataset = functools.partial(webdataset_batches, shards, format, SEGMENT, BATCH)
@@ -61,13 +61,13 @@ def _contest(format: str, folder: Path, seconds: float) -> Contest:
         **{name: Endless(make) for name, make in others.items()},
     }
     samplers = {name: stream.batches for name, stream in streams.items()}
-    contenders = [Contender(name, stream.run) for name, stream in streams.items()]
-    contenders.append(Contender("reading all bytes", functools.partial(_read_through, shards, len(files))))
-    return Contest(
+    candidates = [Candidate(name, stream.run) for name, stream in streams.items()]
+    candidates.append(Candidate("reading all bytes", functools.partial(_read_through, shards, len(files))))
+    return Benchmark(
         f"Segments of {format} clips",
         "clips",
         "webdataset",
-        tuple(contenders),
+        tuple(candidates),
         functools.partial(_check, samplers, files),
         NOTES,
         also={"MB": 2 * SEGMENT / 1e6, "audio-seconds": seconds},
@@ -75,7 +75,7 @@ def _contest(format: str, folder: Path, seconds: float) -> Contest:
 
 
 class Endless:
-    """A loader of batches without end, that goes on from run to run; `make` makes its iterator, when first needed."""
+    """An endless loader that continues from run to run; `make` creates its iterator at the first use."""
 
     def __init__(self, make: Callable[[], Iterator[Batch]]) -> None:
         self._make = make
@@ -85,7 +85,7 @@ class Endless:
         return self._make()
 
     def run(self) -> float:
-        """Take batches for a while, and return how many clips they have."""
+        """Load batches for `_RUN` seconds and return their number of clips."""
         clips, end = 0, time.perf_counter() + _RUN
         while True:
             clips += len(next(self._iterator)["audio"])
@@ -93,12 +93,12 @@ class Endless:
                 return clips
 
     def batches(self, count: int) -> list[Batch]:
-        """Return the next batches."""
+        """Return the next `count` batches."""
         return [next(self._iterator) for _ in range(count)]
 
 
 class Ours:
-    """Our loader. It reads ahead, so each run begins anew, that nothing is read while others have their turns."""
+    """Our loader, restarted for each run: it reads ahead, which would disturb the turns of the other loaders."""
 
     def __init__(self, folder: Path, as_stored: bool) -> None:
         data = _Packed(batch_size=BATCH, segment=SEGMENT, peak=None, crops_per_clip=_PASSES)
@@ -107,7 +107,7 @@ class Ours:
         self._loader.as_stored = as_stored
 
     def run(self) -> float:
-        """Take batches for a while, and return how many clips they have."""
+        """Load batches for `_RUN` seconds and return their number of clips."""
         clips, end = 0, time.perf_counter() + _RUN
         for batch in self._loader:
             clips += len(batch["audio"])
@@ -117,16 +117,16 @@ class Ours:
         return clips
 
     def batches(self, count: int) -> list[Batch]:
-        """Return some batches, as they are after the way to the device."""
+        """Return `count` batches, as they are after the transfer to the device."""
         return [finished(batch) for _, batch in zip(range(count), self._loader, strict=False)]
 
 
 class _Packed(AudioData):
-    """A packed folder."""
+    """The data module of a packed folder."""
 
 
 def _read_through(shards: list[str], clips: int) -> float:
-    """Read all shards from end to end, 1 MiB at a time into the same memory; return how many clips they hold."""
+    """Read all shards completely, 1 MiB at a time into the same buffer, and return their number of clips."""
     buffer = bytearray(1 << 20)
     for shard in shards:
         descriptor = os.open(shard, os.O_RDONLY)
@@ -137,18 +137,18 @@ def _read_through(shards: list[str], clips: int) -> float:
 
 
 def _check(samplers: Mapping[str, Callable[[int], list[Batch]]], files: list[Path]) -> str:
-    """Compare batches of all loaders with the decoded clips, and return what was found."""
+    """Check that batches of all loaders equal the decoded clips, and return a sentence that says so."""
     known = {file.stem: file for file in files}
     for name, sample in samplers.items():
         keys: list[str] = []
         for batch in sample(_CHECKED):
             if batch["audio"].shape != (BATCH, 1, SEGMENT):
-                raise BenchError(f"{name} gives audio {tuple(batch['audio'].shape)}")
+                raise BenchError(f"{name} returns audio of a wrong shape: {tuple(batch['audio'].shape)}")
             keys += batch["key"]
             for key, start, audio in zip(batch["key"], batch["start"], batch["audio"].numpy()[:, 0], strict=True):
                 pcm = soundfile.read(known[key], dtype="int16", start=int(start), frames=SEGMENT)[0]
                 if not np.array_equal(audio, pcm.astype(np.float32) / FULL_SCALE):
-                    raise BenchError(f"{name} gives for {key} something else than its samples from {int(start)} on")
+                    raise BenchError(f"{name} returns wrong samples for clip {key} from sample {int(start)}")
         if len(set(keys)) < min(len(keys), len(files)) // 2:
-            raise BenchError(f"{name} gives the same clips again and again")
+            raise BenchError(f"{name} repeats the same clips")
     return f"{_CHECKED} batches of each loader hold the decoded clips' samples, bit by bit."

@@ -11,7 +11,7 @@ import torch
 import torch.distributed
 import torch.multiprocessing
 
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 from framework.bench.training import training
 from framework.generators.hifigan import HiFiGAN
 from framework.strategies import GradientAveraging
@@ -20,8 +20,8 @@ BATCH, SEGMENT = 4, 8192
 TOLERANCE = 1e-6
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield the contest, in which this process is one of the two."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield the benchmark; this process is one of the two ranks."""
     threads = torch.get_num_threads()
     with follower() as (port, pipe), member(0, port, max(1, threads // 2)) as process:
 
@@ -37,28 +37,28 @@ def contests(peers: dict[str, Path]) -> Iterator[Contest]:
         def check() -> str:
             error = run("check")
             if not error <= TOLERANCE:
-                raise BenchError(f"averaged gradients differ by {error:.1e} from the mean of both")
+                raise BenchError(f"averaged gradients differ by {error:.1e} from the mean of both ranks")
             return f"averaged gradients are the mean of both processes' to {error:.1e}."
 
-        yield Contest(
+        yield Benchmark(
             f"HiFi-GAN V2, two processes with {BATCH} segments of {SEGMENT} samples each",
             "steps",
             "apart",
-            (Contender("apart", lambda: run("apart")), Contender("averaged", lambda: run("averaged"))),
+            (Candidate("apart", lambda: run("apart")), Candidate("averaged", lambda: run("averaged"))),
             check,
             notes="gloo, both processes on this machine's cores; 1 - ratio is what averaging costs.",
         )
 
 
 class Process:
-    """One of the two, in the middle of a training."""
+    """One of the two ranks during a training."""
 
     def __init__(self, rank: int, steps: Any, system: Any) -> None:
         self.rank, self.steps, self.system = rank, steps, system
         self.averaging = GradientAveraging()
 
     def do(self, how: str) -> float:
-        """Take a step, with gradients averaged or apart, or check the average; return steps or the error."""
+        """Train a step with averaged or separate gradients and return 1, or check the average and return the error."""
         if how == "check":
             return self.check()
         strategy = self.system.trainer.strategy
@@ -69,7 +69,7 @@ class Process:
         return 1.0
 
     def check(self) -> float:
-        """Return the greatest error of averaged gradients, of which each process knows the other's."""
+        """Return the largest error of the averaged gradients; the ranks exchange their own gradients for this."""
         parameters = list(self.system.discriminators.parameters())
         generators = [torch.Generator().manual_seed(rank) for rank in (self.rank, 1 - self.rank)]
         means = []
@@ -83,7 +83,7 @@ class Process:
 
 @contextmanager
 def member(rank: int, port: int, threads: int) -> Iterator[Process]:
-    """Join the two processes, begin the training, and give it up in the end."""
+    """Join the process group and start a training, which is stopped when the block ends."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
@@ -101,7 +101,7 @@ def member(rank: int, port: int, threads: int) -> Iterator[Process]:
 
 @contextmanager
 def follower() -> Iterator[tuple[int, Connection]]:
-    """Start the other process; yield the port at which both meet, and the pipe by which it is told what to do."""
+    """Start the other rank; yield the port of the process group and the pipe for its commands."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -118,7 +118,7 @@ def follower() -> Iterator[tuple[int, Connection]]:
 
 
 def follow(pipe: Connection, port: int, threads: int) -> None:
-    """Do what the first process does, until it says that it is over."""
+    """Entry point of the second rank: execute the commands of the first one until it closes the pipe."""
     with member(1, port, threads) as process:
         while (how := pipe.recv()) != "end":
             process.do(how)

@@ -13,15 +13,15 @@ from torch import Tensor
 from framework.audio.envelopes import Interpolation, resample
 from framework.audio.filtered_noise import filter_blocks
 from framework.audio.oscillators import harmonic_oscillators
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 
 SAMPLE_RATE, HOP_LENGTH, FRAMES, HARMONICS, BANDS = 16000, 160, 400, 100, 65
 
 Synthesis = Callable[..., Tensor]
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield the contests; `ddsp_pytorch` among the peers is a checkout of acids-ircam/ddsp_pytorch."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield the benchmarks; `ddsp_pytorch` among the peers is a checkout of acids-ircam/ddsp_pytorch."""
     core = _peer(peers["ddsp_pytorch"]) if "ddsp_pytorch" in peers else None
     for wanted in ("amplitudes", "amplitudes and f0"):
         held: dict[str, Synthesis] = {"written out": _written_out("nearest"), "ours": _ours("nearest")}
@@ -34,19 +34,19 @@ def contests(peers: dict[str, Path]) -> Iterator[Contest]:
         yield _noise(core)
 
 
-def _oscillators(title: str, contenders: dict[str, Synthesis], f0_too: bool) -> Contest:
+def _oscillators(title: str, candidates: dict[str, Synthesis], f0_too: bool) -> Benchmark:
     torch.manual_seed(0)
     f0 = 60 + 20 * torch.rand(1, FRAMES)
     amplitudes = torch.rand(1, FRAMES, HARMONICS)
     amplitudes = amplitudes / amplitudes.sum(-1, keepdim=True)
     inputs = (f0.requires_grad_(f0_too), amplitudes.requires_grad_())
-    exact = contenders["written out"]
-    # float32 accumulates a phase to about 1e-2 over this length; ours has to be a hundred times nearer.
-    limits = {name: 1e-4 if name == "ours" else 3e-2 for name in contenders}
-    return _contest(title, contenders, inputs, lambda: _check(contenders, exact, inputs, limits))
+    exact = candidates["written out"]
+    # A phase accumulated in float32 has an error of about 1e-2 over this length; ours has to be 100 times smaller.
+    limits = {name: 1e-4 if name == "ours" else 3e-2 for name in candidates}
+    return _benchmark(title, candidates, inputs, lambda: _check(candidates, exact, inputs, limits))
 
 
-def _noise(core: ModuleType) -> Contest:
+def _noise(core: ModuleType) -> Benchmark:
     torch.manual_seed(0)
     magnitudes = torch.rand(1, FRAMES, BANDS).requires_grad_()
     noise = torch.rand(1, 1, FRAMES * HOP_LENGTH) * 2 - 1
@@ -55,20 +55,20 @@ def _noise(core: ModuleType) -> Contest:
         responses = core.amp_to_impulse_response(magnitudes, HOP_LENGTH)
         return core.fft_convolve(noise.to(magnitudes).view(1, FRAMES, HOP_LENGTH), responses).reshape(1, 1, -1)
 
-    contenders: dict[str, Synthesis] = {
+    candidates: dict[str, Synthesis] = {
         "ddsp_pytorch": port,
         "ours": lambda magnitudes: filter_blocks(noise.to(magnitudes), magnitudes),
     }
-    limits = dict.fromkeys(contenders, 1e-5)
+    limits = dict.fromkeys(candidates, 1e-5)
     inputs = (magnitudes,)
-    return _contest(
-        f"Filtered noise of {BANDS} bands", contenders, inputs, lambda: _check(contenders, port, inputs, limits)
+    return _benchmark(
+        f"Filtered noise of {BANDS} bands", candidates, inputs, lambda: _check(candidates, port, inputs, limits)
     )
 
 
-def _contest(
-    title: str, contenders: dict[str, Synthesis], inputs: tuple[Tensor, ...], check: Callable[[], str]
-) -> Contest:
+def _benchmark(
+    title: str, candidates: dict[str, Synthesis], inputs: tuple[Tensor, ...], check: Callable[[], str]
+) -> Benchmark:
     gradient = torch.randn(1, 1, FRAMES * HOP_LENGTH)
 
     def runner(synthesis: Synthesis) -> Callable[[], float]:
@@ -80,11 +80,11 @@ def _contest(
 
         return run
 
-    return Contest(
+    return Benchmark(
         title=title,
         unit="seconds of audio",
-        baseline=next(iter(contenders)),
-        contenders=tuple(Contender(name, runner(synthesis)) for name, synthesis in contenders.items()),
+        baseline=next(iter(candidates)),
+        candidates=tuple(Candidate(name, runner(synthesis)) for name, synthesis in candidates.items()),
         check=check,
         notes=f"A clip of {FRAMES * HOP_LENGTH:,} samples, forward and backward, {torch.get_num_threads()} threads.",
         memory=True,
@@ -92,9 +92,9 @@ def _contest(
 
 
 def _check(
-    contenders: dict[str, Synthesis], exact: Synthesis, inputs: tuple[Tensor, ...], limits: dict[str, float]
+    candidates: dict[str, Synthesis], exact: Synthesis, inputs: tuple[Tensor, ...], limits: dict[str, float]
 ) -> str:
-    """Compare audio and gradients with those in float64; gradients as a share of their greatest value."""
+    """Compare audio and gradients with float64; errors of gradients are relative to their largest value."""
     weight = torch.randn(1, 1, FRAMES * HOP_LENGTH, generator=torch.Generator().manual_seed(1))
 
     def results(synthesis: Synthesis, dtype: torch.dtype) -> list[Tensor]:
@@ -105,14 +105,12 @@ def _check(
 
     expected = results(exact, torch.float64)
     errors, kept = {}, {}
-    for name, synthesis in contenders.items():
+    for name, synthesis in candidates.items():
         pairs = zip(results(synthesis, torch.float32), expected, strict=True)
         errors[name] = max((found - right).abs().max().item() for found, right in pairs)
         kept[name] = _kept(synthesis, inputs)
         if not errors[name] <= limits[name]:
-            raise BenchError(
-                f"{name} differs by {errors[name]:.1e} from float64: no more than {limits[name]:g} is allowed"
-            )
+            raise BenchError(f"{name} differs from float64 by {errors[name]:.1e}; at most {limits[name]:g} is allowed")
     listed = (
         ", ".join(f"{name} {value}" for name, value in values.items())
         for values in ({n: f"{e:.1e}" for n, e in errors.items()}, {n: f"{b / 1e6:.3g}" for n, b in kept.items()})
@@ -121,7 +119,7 @@ def _check(
 
 
 def _kept(synthesis: Synthesis, inputs: tuple[Tensor, ...]) -> int:
-    """Return the bytes that a forward pass keeps for the backward one."""
+    """Return the number of bytes that a forward pass stores for the backward pass."""
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -142,7 +140,7 @@ def _ours(interpolation: Interpolation) -> Synthesis:
 
 
 def _written_out(interpolation: Interpolation) -> Synthesis:
-    """Return the sum as its formula says: one column of all samples for each harmonic."""
+    """Return the direct implementation of the sum: one column of all samples for each harmonic."""
 
     def synthesis(f0: Tensor, amplitudes: Tensor) -> Tensor:
         frequency = resample(f0[..., None], FRAMES * HOP_LENGTH, "nearest")
@@ -162,11 +160,11 @@ def _port(core: ModuleType) -> Synthesis:
 
 
 def _peer(folder: Path) -> ModuleType:
-    """Load ddsp_pytorch's functions; the pitch tracker and file reader it imports are not needed for them."""
+    """Load ddsp_pytorch's functions, without its imports of a pitch tracker and a file reader."""
     path = folder / "ddsp" / "core.py"
     spec = importlib.util.spec_from_file_location("ddsp_pytorch_core", path)
     if not path.exists() or spec is None or spec.loader is None:
-        raise BenchError(f"{folder} is no checkout of ddsp_pytorch: there is no {path}")
+        raise BenchError(f"{folder} is not a checkout of ddsp_pytorch: {path} is missing")
     core = importlib.util.module_from_spec(spec)
     with patch.dict(sys.modules, {name: ModuleType(name) for name in ("crepe", "librosa")}):
         spec.loader.exec_module(core)

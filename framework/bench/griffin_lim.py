@@ -1,6 +1,6 @@
 """Griffin-Lim: 32 iterations beside torchaudio's, on a few seconds of harmonics over noise.
 
-Both do the same arithmetic, which the check holds them to: the own iteration saves passes over memory.
+Both compute the same result, which the check verifies; the project's iteration makes fewer passes over memory.
 """
 
 import math
@@ -12,23 +12,23 @@ import torchaudio
 from torch import Tensor
 
 from framework.audio.griffin_lim import fast_griffin_lim
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 
 RATE, N_FFT, HOP_LENGTH, ITERATIONS, SECONDS = 22050, 1024, 256, 32, 4.0
 LIMIT = 0.5
-"""The most that the own spectral convergence may be behind (dB)."""
+"""Largest difference (dB) by which the project's spectral convergence may be worse."""
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield the algorithm of 1984 and the fast one, each beside torchaudio."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield benchmarks of Griffin-Lim (1984) and fast Griffin-Lim, each compared with torchaudio."""
     window = torch.hann_window(N_FFT)
     target = magnitude(tones(), window)
     for title, momentum in (("Griffin-Lim", 0.0), ("fast Griffin-Lim", 0.99)):
-        yield contest(title, target, window, momentum)
+        yield benchmark(title, target, window, momentum)
 
 
-def contest(title: str, target: Tensor, window: Tensor, momentum: float) -> Contest:
-    """Return the contest for one momentum."""
+def benchmark(title: str, target: Tensor, window: Tensor, momentum: float) -> Benchmark:
+    """Return the benchmark with one value of the momentum."""
 
     def own() -> Tensor:
         return fast_griffin_lim(target, window, N_FFT, HOP_LENGTH, ITERATIONS, momentum)
@@ -47,11 +47,11 @@ def contest(title: str, target: Tensor, window: Tensor, momentum: float) -> Cont
     def seconds(audio: Tensor) -> float:
         return audio.shape[-1] / RATE
 
-    return Contest(
+    return Benchmark(
         f"{title}, {ITERATIONS} iterations",
         "seconds of audio",
         "torchaudio",
-        (Contender("torchaudio", lambda: seconds(theirs())), Contender("ostinato", lambda: seconds(own()))),
+        (Candidate("torchaudio", lambda: seconds(theirs())), Candidate("ostinato", lambda: seconds(own()))),
         check,
         notes=f"{SECONDS:g} s at {RATE} Hz, n_fft {N_FFT}, hop length {HOP_LENGTH}, phase from zero.",
         memory=True,
@@ -59,7 +59,7 @@ def contest(title: str, target: Tensor, window: Tensor, momentum: float) -> Cont
 
 
 def tones() -> Tensor:
-    """Return decaying harmonics over a little noise as audio `(1, time)`."""
+    """Return decaying harmonics with faint noise as audio `(1, time)`."""
     time = torch.arange(int(SECONDS * RATE)) / RATE
     note = time % 0.5
     harmonics = sum(torch.sin(2 * math.pi * 220 * k * time) / k for k in range(1, 12))
@@ -73,6 +73,6 @@ def magnitude(audio: Tensor, window: Tensor) -> Tensor:
 
 
 def convergence(audio: Tensor, target: Tensor, window: Tensor) -> float:
-    """Return how far the magnitudes of audio `(batch, time)` are from their target (dB re the target)."""
+    """Return the spectral convergence (dB) of audio `(batch, time)` with respect to target magnitudes."""
     difference = target - magnitude(audio, window)
     return 20 * math.log10(float(difference.norm() / target.norm()))

@@ -1,8 +1,8 @@
-"""Timing several ways of doing the same work fairly: in turns, on the same machine, after a check that they agree.
+"""Runs benchmarks: several implementations of the same work are timed in turns, after a check that they agree.
 
-A machine that others use too runs now faster, now slower. So contenders are not timed one after another: in every round
-each has a turn, in an order that rotates, and is compared with the baseline of that very round. What is reported is the
-median of these ratios, and the least and the greatest of them.
+The speed of a shared machine varies over time. In every round, each candidate therefore has one turn, in rotating
+order, and its rate is divided by the baseline's rate of the same round. Reported are the median, the minimum and the
+maximum of these ratios.
 """
 
 import statistics
@@ -15,17 +15,17 @@ from framework.progress import Progress
 
 
 class BenchError(OstinatoError, ValueError):
-    """Contenders do not agree, or a contest cannot be held; the message says in one line why."""
+    """A benchmark cannot run, or its candidates do not agree."""
 
 
 @dataclass(frozen=True)
-class Contender:
-    """One way of doing the work.
+class Candidate:
+    """One implementation of the work.
 
     Attributes:
-        name: As the table calls it.
-        run: Does some of the work, for 0.1 to 1 s, and returns how many units of it. It returns when the work is done:
-            on a GPU, after synchronising.
+        name: Name in the table.
+        run: Function that works for 0.1 to 1 s and returns the number of units done. On a GPU it synchronises before it
+            returns.
     """
 
     name: str
@@ -33,24 +33,24 @@ class Contender:
 
 
 @dataclass(frozen=True)
-class Contest:
-    """Several ways of doing the same work.
+class Benchmark:
+    """Several implementations of the same work.
 
     Attributes:
-        title: What is done.
-        unit: What is counted, in the plural: `clips`.
-        baseline: Name of the contender with which the others are compared.
-        contenders: All of them.
-        check: Raises `BenchError` unless all contenders agree; returns a line that says to what tolerance they do.
-        notes: What a reader has to know of the conditions.
-        memory: Whether the peak of allocated memory is of interest.
-        also: Other units of the same work, and how many of each are in one of `unit`.
+        title: Title of the table.
+        unit: Unit of the work, in the plural, such as `clips`.
+        baseline: Name of the candidate that the others are compared with.
+        candidates: The implementations, including the baseline.
+        check: Raises `BenchError` if the candidates do not agree; returns a sentence with the tolerance.
+        notes: Conditions of the measurement, for the reader.
+        memory: Whether to measure the peak of allocated memory.
+        also: Other units of the same work, with the number of them in one `unit`.
     """
 
     title: str
     unit: str
     baseline: str
-    contenders: tuple[Contender, ...]
+    candidates: tuple[Candidate, ...]
     check: Callable[[], str]
     notes: str = ""
     memory: bool = False
@@ -59,15 +59,15 @@ class Contest:
 
 @dataclass(frozen=True)
 class Row:
-    """What was measured of a contender.
+    """Measurements of one candidate.
 
     Attributes:
-        name: The contender's.
-        rate: Units in a second, median over the rounds.
-        ratio: Median over the rounds of its rate divided by the baseline's in the same round.
-        low: The least of these.
-        high: The greatest.
-        peak: Bytes allocated at the most, beyond those before; None where that is not asked.
+        name: Name of the candidate.
+        rate: Units per second, median over the rounds.
+        ratio: Median over the rounds of its rate divided by the baseline's rate in the same round.
+        low: Minimum of these ratios.
+        high: Maximum of these ratios.
+        peak: Peak of allocated memory (bytes) beyond the memory allocated before; None if it was not measured.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Result:
-    """What a contest gave; `checked` is the check's line."""
+    """Results of a benchmark; `checked` is the sentence that its check returned."""
 
     title: str
     unit: str
@@ -93,71 +93,71 @@ class Result:
     rows: tuple[Row, ...]
 
 
-def hold(
-    contest: Contest,
+def run_benchmark(
+    benchmark: Benchmark,
     rounds: int = 5,
     seconds: float = 1.0,
     *,
     clock: Callable[[], float] = time.perf_counter,
     peak: Callable[[Callable[[], float]], int] | None = None,
 ) -> Result:
-    """Check that the contenders agree, let each run once to warm up, and time them.
+    """Check that the candidates agree, run each once to warm up, and time them.
 
     Args:
-        contest: What to compare.
-        rounds: How many turns each contender has.
-        seconds: How long a turn lasts at least: `run` is called until then, and once in any case.
-        clock: Seconds from any origin.
-        peak: Measures the bytes that a run allocates, for contests where that is of interest.
+        benchmark: The benchmark.
+        rounds: Number of turns of each candidate.
+        seconds: Shortest duration of a turn: `run` is called at least once, and until this time has passed.
+        clock: Function that returns seconds since any origin.
+        peak: Function that measures the bytes that a run allocates, for benchmarks with `memory`.
 
     Raises:
-        BenchError: the contenders do not agree, or none of them is the baseline.
+        BenchError: the candidates do not agree, or the baseline is not one of them.
     """
-    names = [contender.name for contender in contest.contenders]
-    if names.count(contest.baseline) != 1 or len(set(names)) != len(names):
-        raise BenchError(f"{contest.title}: one of {', '.join(names)} must be the baseline {contest.baseline!r}")
+    names = [candidate.name for candidate in benchmark.candidates]
+    if names.count(benchmark.baseline) != 1 or len(set(names)) != len(names):
+        raise BenchError(f"{benchmark.title}: one of {', '.join(names)} must be the baseline {benchmark.baseline!r}")
     rates: dict[str, list[float]] = {name: [] for name in names}
-    with Progress(contest.title, (rounds + 1) * len(names), "turns") as shown:
+    with Progress(benchmark.title, (rounds + 1) * len(names), "turns") as shown:
         shown.note("checking that all agree")
         try:
-            checked = contest.check()
+            checked = benchmark.check()
         except BenchError as error:
-            raise BenchError(f"{contest.title}: {error}") from None
-        for contender in contest.contenders:
-            shown.note(f"{contender.name}, warming up")
-            contender.run()
+            raise BenchError(f"{benchmark.title}: {error}") from None
+        for candidate in benchmark.candidates:
+            shown.note(f"{candidate.name}, warming up")
+            candidate.run()
             shown.update()
         for number in range(rounds):
             first = number % len(names)
-            for contender in contest.contenders[first:] + contest.contenders[:first]:
-                shown.note(contender.name)
-                rates[contender.name].append(_turn(contender, seconds, clock))
+            for candidate in benchmark.candidates[first:] + benchmark.candidates[:first]:
+                shown.note(candidate.name)
+                rates[candidate.name].append(_turn(candidate, seconds, clock))
                 shown.update()
     rows = []
-    for contender in contest.contenders:
-        own, theirs = rates[contender.name], rates[contest.baseline]
+    for candidate in benchmark.candidates:
+        own, theirs = rates[candidate.name], rates[benchmark.baseline]
         ratios = [rate / base for rate, base in zip(own, theirs, strict=True)]
-        bytes_ = peak(contender.run) if peak and contest.memory else None
+        bytes_ = peak(candidate.run) if peak and benchmark.memory else None
         middle = statistics.median(ratios)
-        rows.append(Row(contender.name, statistics.median(own), middle, min(ratios), max(ratios), bytes_))
+        rows.append(Row(candidate.name, statistics.median(own), middle, min(ratios), max(ratios), bytes_))
     return Result(
-        contest.title,
-        contest.unit,
-        contest.baseline,
+        benchmark.title,
+        benchmark.unit,
+        benchmark.baseline,
         checked,
-        contest.notes,
-        contest.also,
+        benchmark.notes,
+        benchmark.also,
         rounds,
         seconds,
         tuple(rows),
     )
 
 
-def _turn(contender: Contender, seconds: float, clock: Callable[[], float]) -> float:
-    """Return the units of work in a second."""
+def _turn(candidate: Candidate, seconds: float, clock: Callable[[], float]) -> float:
+    """Run a candidate for a turn and return its units per second."""
     begin, units = clock(), 0.0
     while True:
-        units += contender.run()
+        units += candidate.run()
         elapsed = clock() - begin
         if elapsed >= seconds and elapsed > 0:
             return units / elapsed

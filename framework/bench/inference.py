@@ -10,11 +10,11 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import matplotlib  # noqa: F401  (the official code imports it too, and what that imports is forgotten)
+import matplotlib  # noqa: F401  (the official code imports it too, and its imports are removed after loading)
 import torch
 from torch import Tensor, nn
 
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 from framework.bench.machine import device, has_bf16, synchronise
 from framework.bench.training_step import load_models
 from framework.generators.hifigan import HiFiGANGenerator
@@ -23,24 +23,24 @@ from framework.runs.importers import load_official
 
 RATE, FRAMES = 22050, 172
 LEAST_SNR = {"float32": 100.0, "bf16": 20.0}
-"""Signal-to-noise ratio (dB) to the official output, below which the contest is not held."""
+"""Smallest signal-to-noise ratio (dB) with respect to the official output with which the benchmark runs."""
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield the contests of V1, V2 and V3; `hifi-gan` among the peers is a checkout of jik876/hifi-gan."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield the benchmarks of V1, V2 and V3; `hifi-gan` among the peers is a checkout of jik876/hifi-gan."""
     if "hifi-gan" not in peers:
         raise BenchError("--peer hifi-gan=DIR is needed: a checkout of https://github.com/jik876/hifi-gan")
     torch.backends.cudnn.allow_tf32 = False
     for version in ("v1", "v2", "v3"):
-        yield contest(peers["hifi-gan"], version)
+        yield benchmark(peers["hifi-gan"], version)
 
 
-def contest(checkout: Path, version: str) -> Contest:
-    """Return the contest of one version."""
+def benchmark(checkout: Path, version: str) -> Benchmark:
+    """Return the benchmark of one version."""
     torch.manual_seed(0)
     official, ours = official_generator(checkout, version)
     mel = torch.randn(1, 80, FRAMES, device=device())
-    # Random weights are near silence; a mel so loud brings the output to the level of speech.
+    # With random weights the output is nearly silent; this mel is loud enough for the level of speech.
     with torch.inference_mode():
         mel = mel * (0.1 / official(mel).std())
     ways: dict[str, Callable[[], Tensor]] = {"official": lambda: official(mel)}
@@ -68,11 +68,11 @@ def contest(checkout: Path, version: str) -> Contest:
             raise BenchError(f"outputs differ from the official one: {found} dB")
         return "SNR to the official output: " + ", ".join(f"{n} {value:.0f} dB" for n, value in found.items())
 
-    return Contest(
+    return Benchmark(
         f"HiFi-GAN {version.upper()}, {FRAMES} frames, batch 1",
         "seconds of audio",
         "official",
-        tuple(Contender(name, lambda way=way: run(way)) for name, way in ways.items()),
+        tuple(Candidate(name, lambda way=way: run(way)) for name, way in ways.items()),
         check,
         notes="Weight norms folded on all sides, the same random weights.",
     )
@@ -97,7 +97,7 @@ def official_generator(checkout: Path, version: str) -> tuple[nn.Module, HiFiGAN
 
 
 def compiled(network: nn.Module, mel: Tensor) -> Callable[[], Tensor]:
-    """Return a network's call by torch.compile, compiled."""
+    """Compile a network with torch.compile, run it once and return its call."""
     call = torch.compile(network)
     with torch.inference_mode():
         call(mel)
@@ -105,7 +105,7 @@ def compiled(network: nn.Module, mel: Tensor) -> Callable[[], Tensor]:
 
 
 def in_onnx_runtime(network: nn.Module, mel: Tensor) -> Callable[[], Tensor]:
-    """Return a network's call by ONNX Runtime, on the CPU with as many threads as PyTorch has."""
+    """Return a network's call in ONNX Runtime, on the CPU with PyTorch's number of threads."""
     import onnxruntime
 
     file = io.BytesIO()
@@ -122,7 +122,7 @@ def in_onnx_runtime(network: nn.Module, mel: Tensor) -> Callable[[], Tensor]:
 
 
 def in_bf16(network: nn.Module, mel: Tensor) -> Tensor:
-    """Return a network's audio as `synthesize --precision bf16` makes it."""
+    """Return a network's audio, computed as with `synthesize --precision bf16`."""
     with torch.autocast(mel.device.type, torch.bfloat16):
         audio: Tensor = network(mel)
     return audio

@@ -1,4 +1,4 @@
-"""Other ways of streaming segments of clips, each as its makers mean it to be used and at its best setting."""
+"""Other loaders of segments of clips, used as their documentation recommends and with their best settings."""
 
 import importlib.util
 import io
@@ -14,25 +14,25 @@ import webdataset as wds
 from torch.utils.data import DataLoader, Dataset
 
 Batch = dict[str, Any]
-"""`audio` float32 (batch, 1, segment), `key` (names of the clips) and `start` (of the segments, in samples)."""
+"""`audio`: float32 (batch, 1, segment); `key`: names of the clips; `start`: first samples of the segments."""
 FULL_SCALE = 32768
-_SHUFFLED = 200  # clips among which those that stream choose
+_SHUFFLED = 200  # clips in the shuffle buffers of streaming loaders
 
 
 def webdataset_batches(
     shards: list[str], format: str, segment: int, batch: int, *, dtype: str = "float32", workers: int = 0
 ) -> Iterator[Batch]:
-    """Yield webdataset's batches without end: shuffled, decoded with soundfile, cropped.
+    """Yield endless batches of webdataset: shuffled, decoded with soundfile, cropped.
 
-    Undecoded clips are shuffled, as they are smaller; all else is done in this process, unless there are workers.
+    Clips are shuffled before decoding, because they are smaller then.
 
     Args:
         shards: Paths of the shards.
-        format: The format of the clips in them.
-        segment: Samples of a segment.
-        batch: Segments in a batch.
-        dtype: What a whole clip is decoded to; of int16 only the segment is then made float32.
-        workers: Processes that do all this.
+        format: Format of the clips: `wav` or `flac`.
+        segment: Length of a segment (samples).
+        batch: Number of segments in a batch.
+        dtype: Type that whole clips are decoded to; with `int16`, only the segment is converted to float32.
+        workers: Number of worker processes; 0 loads in this process.
     """
     random = np.random.default_rng(0)
 
@@ -48,7 +48,7 @@ def webdataset_batches(
 
 
 class Files(Dataset):
-    """A segment of each of some files, at a random place, sought by soundfile."""
+    """A random segment of each file, read with soundfile's seek."""
 
     def __init__(self, files: list[Path], segment: int) -> None:
         self.files, self.segment = files, segment
@@ -66,13 +66,13 @@ class Files(Dataset):
 
 
 def file_batches(files: list[Path], segment: int, batch: int) -> Iterator[Batch]:
-    """Yield batches of torch's DataLoader over plain files, without end, made in this process."""
+    """Yield endless batches of PyTorch's DataLoader over plain files, loaded in this process."""
     loader = DataLoader(Files(files, segment), batch, shuffle=True, drop_last=True, collate_fn=collate)
     return itertools.chain.from_iterable(itertools.repeat(loader))
 
 
 def rivals(files: list[Path], folder: Path, segment: int, batch: int) -> dict[str, Callable[[], Iterator[Batch]]]:
-    """Return loaders with formats of their own, of those that are installed, and write their data sets."""
+    """Write data sets in the formats of the other installed loaders, and return these loaders."""
     makers = {"litdata": ("litdata", litdata_batches), "mosaicml-streaming": ("streaming", mosaic_batches)}
     return {
         name: make(files, folder / name, segment, batch)
@@ -82,7 +82,7 @@ def rivals(files: list[Path], folder: Path, segment: int, batch: int) -> dict[st
 
 
 def litdata_batches(files: list[Path], folder: Path, segment: int, batch: int) -> Callable[[], Iterator[Batch]]:
-    """Write a litdata data set, and return what yields its batches without end."""
+    """Write a litdata data set, and return a function that yields its endless batches."""
     import litdata
     from litdata.streaming.writer import BinaryWriter
 
@@ -107,9 +107,9 @@ def litdata_batches(files: list[Path], folder: Path, segment: int, batch: int) -
 
 
 def mosaic_batches(files: list[Path], folder: Path, segment: int, batch: int) -> Callable[[], Iterator[Batch]]:
-    """Write a data set of mosaicml-streaming, and return what yields its batches without end.
+    """Write a data set of mosaicml-streaming, and return a function that yields its endless batches.
 
-    Its samples are taken by number, which is about twice as fast as iterating over it.
+    Samples are read by index, which is about twice as fast as iterating over the data set.
     """
     import streaming
 
@@ -138,14 +138,14 @@ def mosaic_batches(files: list[Path], folder: Path, segment: int, batch: int) ->
 
 
 def stored(file: Path) -> dict[str, Any]:
-    """Return a recording as it is read fastest out of a format of one's own: the bytes of its samples, or as flac."""
+    """Return a recording in the form that is fastest to read: raw samples of wav files, or the bytes of a FLAC file."""
     if file.suffix == ".flac":
         return {"key": file.stem, "flac": file.read_bytes()}
     return {"key": file.stem, "pcm": soundfile.read(file, dtype="int16")[0].tobytes()}
 
 
 def crop_of(row: dict[str, Any], segment: int, random: np.random.Generator) -> tuple[torch.Tensor, str, int]:
-    """Return a segment at a random place of what `stored` returned."""
+    """Return a random segment of a recording that `stored` returned."""
     if "pcm" in row:
         pcm = np.frombuffer(row["pcm"], np.int16)
         start = int(random.integers(len(pcm) - segment + 1))
@@ -157,7 +157,7 @@ def crop_of(row: dict[str, Any], segment: int, random: np.random.Generator) -> t
 
 
 def collate(samples: list[tuple[torch.Tensor, str, int]]) -> Batch:
-    """Return a batch."""
+    """Collate segments to a batch."""
     audio, keys, starts = zip(*samples, strict=True)
     return {"audio": torch.stack(audio)[:, None], "key": list(keys), "start": list(starts)}
 

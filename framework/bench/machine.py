@@ -1,4 +1,4 @@
-"""What figures were measured on: the machine, what else it was doing, and the memory that a run allocates."""
+"""Describes the machine of a benchmark and its load, and measures the memory that a run allocates."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from framework.private_names.of_torch import processor_has_bf16
 
 
 def machine() -> dict[str, Any]:
-    """Return processor, cores, load, GPU, threads and versions, by what a reader calls them."""
+    """Return processor, cores, load, GPU, threads and versions by their names in the tables."""
     facts: dict[str, Any] = {"processor": _processor(), "cores": _cores()}
     if hasattr(os, "getloadavg"):
         facts["load of the last minute"] = round(os.getloadavg()[0], 1)
@@ -27,27 +27,27 @@ def machine() -> dict[str, Any]:
 
 
 def device() -> torch.device:
-    """Return where benches compute that need not do so on a CPU: the GPU, if there is one."""
+    """Return the GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def has_bf16() -> bool:
-    """Whether what `device` computes on has arithmetic in bf16; processors without it are slow at imitating it."""
+    """Whether `device()` has instructions for bf16; it is slow on processors without them."""
     if device().type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return processor_has_bf16()
 
 
 def synchronise() -> None:
-    """Wait until the GPU, if there is one, has done what it was told."""
+    """Wait until the GPU, if there is one, has finished its work."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
 
 
 def peak_memory(run: Callable[[], float]) -> int:
-    """Return the bytes that a run has allocated at the most, beyond those that were allocated before it.
+    """Return the peak of memory (bytes) that a run allocates, beyond the memory allocated before.
 
-    On a GPU they are counted by torch's allocator, else by its profiler; numpy's own are not among the latter.
+    On a GPU, PyTorch's allocator counts; on a CPU, PyTorch's profiler, which does not see numpy's allocations.
     """
     if torch.cuda.is_available():
         torch.cuda.synchronize()
@@ -68,7 +68,7 @@ def peak_memory(run: Callable[[], float]) -> int:
 
 
 def _cores() -> int:
-    """Return how many cores this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -1,4 +1,4 @@
-"""Recordings to read in benches: made up, the same everywhere, and as hard to compress as music."""
+"""Synthetic recordings for benchmarks: reproducible, and about as compressible as music."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,7 +41,7 @@ def pack_recordings(folder: Path, format: str, clips: list[tuple[str, np.ndarray
 
 
 def _note(pitch: int, random: np.random.Generator) -> np.ndarray:
-    """Return a plucked note (time,): twelve harmonics, the higher the weaker and the sooner gone."""
+    """Return a plucked note (time,): twelve harmonics; higher ones are weaker and decay faster."""
     time = np.arange(_NOTE) / SAMPLE_RATE
     frequency = 440 * 2 ** ((pitch - 69) / 12)
     audio = np.zeros(_NOTE)
@@ -50,5 +50,5 @@ def _note(pitch: int, random: np.random.Generator) -> np.ndarray:
             phase = random.uniform(0, 2 * np.pi)
             envelope = np.exp(-time * (1 + harmonic) / 1.5) / harmonic
             audio += envelope * np.sin(2 * np.pi * harmonic * frequency * time + phase)
-    audio *= np.minimum(1, time / 0.005)  # no click at its begin
+    audio *= np.minimum(1, time / 0.005)  # avoids a click at the onset
     return audio

@@ -7,31 +7,31 @@ import auraloss
 import torch
 from torch import Tensor
 
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 from framework.bench.machine import device, synchronise
 from framework.losses.stft import MultiResolutionSTFTLoss
 
 RESOLUTIONS, EPS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240)), 1e-7
 SIZES = ((4, 8192), (16, 8192), (4, 65536))
 TOLERANCE = 1e-6
-"""How far values may be from auraloss's, as a share of them."""
+"""Largest relative difference of values from auraloss's."""
 SLACK = 1.01
-"""How much further than auraloss's a gradient may be from that in float64: rounding differs in both."""
+"""Largest ratio of the gradients' error (against float64) to the error of auraloss's gradients."""
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield one contest for each size of a batch."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield a benchmark for each batch size."""
     for batch, time in SIZES:
         generator = torch.Generator().manual_seed(0)
         real = 0.1 * torch.randn(batch, 1, time, generator=generator)
         fake = real + 0.05 * torch.randn(batch, 1, time, generator=generator)
-        yield contest(f"{batch} segments of {time} samples", fake.to(device()), real.to(device()))
+        yield benchmark(f"{batch} segments of {time} samples", fake.to(device()), real.to(device()))
 
 
-def contest(title: str, fake: Tensor, real: Tensor) -> Contest:
-    """Return the contest on audio `(batch, 1, time)`."""
+def benchmark(title: str, fake: Tensor, real: Tensor) -> Benchmark:
+    """Return the benchmark on audio `(batch, 1, time)`."""
     losses: dict[str, Loss] = {
         "auraloss": peer(),
         "torch.stft and autograd": written_out,
@@ -46,11 +46,11 @@ def contest(title: str, fake: Tensor, real: Tensor) -> Contest:
 
         return run
 
-    return Contest(
+    return Benchmark(
         title=title,
         unit="segments",
         baseline="auraloss",
-        contenders=tuple(Contender(name, runner(loss)) for name, loss in losses.items()),
+        candidates=tuple(Candidate(name, runner(loss)) for name, loss in losses.items()),
         check=lambda: check(losses, fake, real),
         notes="ParallelWaveGAN's three resolutions; the gradient is that of the first argument.",
         memory=True,
@@ -66,7 +66,7 @@ def differentiate(loss: Loss, fake: Tensor, real: Tensor) -> tuple[Tensor, Tenso
 
 
 def check(losses: dict[str, Loss], fake: Tensor, real: Tensor) -> str:
-    """Compare values with auraloss's, and gradients with that in float64."""
+    """Compare values with auraloss's, and gradients with those in float64."""
     _, exact = differentiate(peer(torch.float64), fake.double(), real.double())
     found = {name: differentiate(loss, fake, real) for name, loss in losses.items()}
     value = found["auraloss"][0]
@@ -74,17 +74,18 @@ def check(losses: dict[str, Loss], fake: Tensor, real: Tensor) -> str:
     errors = {name: float((own - exact).norm() / exact.norm()) for name, (_, own) in found.items()}
     for name in losses:
         if not values[name] <= TOLERANCE:
-            raise BenchError(f"{name} gives a value {values[name]:.1e} from auraloss's, as a share of it")
+            raise BenchError(f"the value of {name} differs from auraloss's by {values[name]:.1e} (relative)")
         if not errors[name] <= SLACK * errors["auraloss"]:
             raise BenchError(
-                f"{name}'s gradient is {errors[name]:.2e} from float64, {errors['auraloss']:.2e} auraloss's"
+                f"the gradient of {name} differs from float64 by {errors[name]:.2e}, "
+                f"auraloss's by {errors['auraloss']:.2e}"
             )
     gradients = ", ".join(f"{name} {error:.3e}" for name, error in errors.items())
     return f"values within {max(values.values()):.1e} of auraloss's; gradients' errors against float64: {gradients}."
 
 
 def peer(dtype: torch.dtype = torch.float32) -> Loss:
-    """Return auraloss's loss in an arithmetic."""
+    """Return auraloss's loss, computed in a floating-point type."""
     sizes = [list(column) for column in zip(*RESOLUTIONS, strict=True)]
     loss = auraloss.freq.MultiResolutionSTFTLoss(*sizes, eps=EPS)
     for part in loss.stft_losses:
@@ -93,7 +94,7 @@ def peer(dtype: torch.dtype = torch.float32) -> Loss:
 
 
 def written_out(fake: Tensor, real: Tensor) -> Tensor:
-    """Return the loss as its formula says."""
+    """Return the loss, implemented directly from its equations with torch.stft."""
     total = fake.new_zeros(())
     for n_fft, hop_length, win_length in RESOLUTIONS:
         window = torch.hann_window(win_length, device=fake.device)

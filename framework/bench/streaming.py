@@ -6,23 +6,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 from framework.generators.hifigan import HiFiGANGenerator
 from framework.generators.melgan import MelGANGenerator
 
 RATE, FRAMES, PIECE, TOLERANCE = 22050, 172, 16, 1e-6
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield a contest for each network."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield a benchmark for each network."""
     torch.manual_seed(0)
-    yield contest("HiFi-GAN V1", HiFiGANGenerator())
-    yield contest("HiFi-GAN V2", HiFiGANGenerator(channels=128))
-    yield contest("MelGAN", MelGANGenerator())
+    yield benchmark("HiFi-GAN V1", HiFiGANGenerator())
+    yield benchmark("HiFi-GAN V2", HiFiGANGenerator(channels=128))
+    yield benchmark("MelGAN", MelGANGenerator())
 
 
-def contest(title: str, network: HiFiGANGenerator | MelGANGenerator) -> Contest:
-    """Return the contest of a network."""
+def benchmark(title: str, network: HiFiGANGenerator | MelGANGenerator) -> Benchmark:
+    """Return the benchmark of a network."""
     network.eval()
     mel = torch.randn(1, 80, FRAMES)
 
@@ -42,11 +42,11 @@ def contest(title: str, network: HiFiGANGenerator | MelGANGenerator) -> Contest:
     def seconds(audio: Tensor) -> float:
         return audio.shape[-1] / RATE
 
-    return Contest(
+    return Benchmark(
         f"{title} in pieces of {PIECE} frames",
         "seconds of audio",
         "whole",
-        (Contender("whole", lambda: seconds(whole())), Contender("pieces", lambda: seconds(in_pieces()))),
+        (Candidate("whole", lambda: seconds(whole())), Candidate("pieces", lambda: seconds(in_pieces()))),
         check,
         notes=f"{FRAMES} frames, batch 1; the whole as `synthesize` makes it.",
         memory=True,

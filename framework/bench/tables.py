@@ -1,4 +1,4 @@
-"""Figures of contests as text for a terminal, as Markdown, and as the document that keeps those of all benches."""
+"""Formats results of benchmarks as text and as Markdown, and stores them in docs/benchmarks.md."""
 
 import re
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 HEADING = """\
 # Benchmarks
 
-Each section was written by the command it names; `ostinato bench` lists the benches, and any of them can be repeated.
-In every round each contender has a turn, in an order that rotates. The ratio is a contender's rate divided by that of
-the baseline in the same round: the median over the rounds, with the least and the greatest in brackets. Nothing is
-timed before a check has passed that the contenders give the same.
+Each section was written by the command it names; `ostinato bench` lists all benchmarks, and any can be repeated.
+In every round each candidate has one turn, in rotating order. The ratio is a candidate's rate divided by the baseline's
+rate in the same round: the median over the rounds, with the minimum and the maximum in brackets. Before anything is
+timed, a check compares the outputs of all candidates.
 """
 
 
 def text(result: Result) -> str:
-    """Return a table for a terminal, with title, check and notes."""
+    """Return a result as a table for a terminal, with title, check and notes."""
     lines = _columns(result)
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     table = [
@@ -32,7 +32,7 @@ def text(result: Result) -> str:
 
 
 def markdown(result: Result) -> str:
-    """Return the same as a Markdown section of the third level."""
+    """Return a result as a Markdown section of the third level."""
     head, *rows = _columns(result)
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
@@ -40,14 +40,14 @@ def markdown(result: Result) -> str:
 
 
 def section(name: str, summary: str, facts: dict[str, Any], command: str, date: str, results: Sequence[Result]) -> str:
-    """Return a bench's Markdown section of the second level: what it is, the command, the machine, every contest."""
+    """Return the Markdown section of a bench module: summary, command, machine and results."""
     machine = ", ".join(f"{key}: {value}" for key, value in facts.items())
     made = f"`{command}`, {date}; {machine}."
     return "\n\n".join([f"## {name}", summary, made, *map(markdown, results)]) + "\n"
 
 
 def keep(document: Path, name: str, written: str) -> None:
-    """Put a bench's section into the document, in place of its former one; sections are in alphabetical order."""
+    """Insert a section into the document, replacing its former version; sections are sorted alphabetically."""
     former = document.read_text() if document.exists() else ""
     parts = re.split(r"^(?=## )", former, flags=re.MULTILINE)[1:]
     sections = {part.partition("\n")[0].removeprefix("## "): part.strip() + "\n" for part in parts}
@@ -57,7 +57,7 @@ def keep(document: Path, name: str, written: str) -> None:
 
 
 def _columns(result: Result) -> list[list[str]]:
-    """Return the table's cells, line by line, the heads first."""
+    """Return the cells of the table, row by row, starting with the header."""
     memory = any(row.peak is not None for row in result.rows)
     head = ["", f"{result.unit}/s", *(f"{unit}/s" for unit in result.also), f"ratio to {result.baseline}"]
     return [head + ["peak MiB"] * memory, *(_cells(row, result, memory) for row in result.rows)]
@@ -76,7 +76,7 @@ def _remarks(result: Result) -> list[str]:
 
 
 def number(value: float) -> str:
-    """Return three significant digits, thousands written with a prefix of the SI."""
+    """Format a number with three significant digits and an SI prefix."""
     for factor, prefix in _PREFIXES:
         if value >= 0.9995 * factor:
             return f"{_digits(value / factor)} {prefix}"

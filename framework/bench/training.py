@@ -1,4 +1,4 @@
-"""A system inside `Trainer.fit` that takes a step whenever it is told to, so that steps can be timed in turns."""
+"""A training inside `Trainer.fit` that executes single steps on request, so that they can be timed in turns."""
 
 import threading
 from collections.abc import Iterator
@@ -23,20 +23,20 @@ class OneBatch(L.LightningDataModule):
         self.batch, self.sample_rate = {"audio": audio, "key": [str(i) for i in range(len(audio))]}, sample_rate
 
     def train_dataloader(self) -> Any:
-        """Return more batches than anybody times."""
+        """Return practically endless batches."""
         batches: Any = [self.batch] * 1_000_000
         return DataLoader(batches, batch_size=None)
 
     def advance(self, batch: Any) -> None:
-        """Nothing is counted."""
+        """No-op: all batches are the same."""
 
 
 class OverError(Exception):
-    """No more steps are wanted."""
+    """Ends the training when no more steps are requested."""
 
 
 class Training(L.Callback):
-    """Lets the training go on by one step at a time; what the last step's losses and gradients were."""
+    """Executes a training step by step, and stores the losses and gradients of the last step."""
 
     def __init__(self) -> None:
         self.wanted, self.done = threading.Semaphore(0), threading.Semaphore(0)
@@ -45,10 +45,10 @@ class Training(L.Callback):
         self.gradients: dict[str, list[Tensor]] = {}
 
     def step(self) -> None:
-        """Take one step.
+        """Execute one training step.
 
         Raises:
-            BenchError: the training has ended, with an error that is the cause.
+            BenchError: the training has ended with an error, which is the cause.
         """
         self.wanted.release()
         self.done.acquire()
@@ -56,13 +56,13 @@ class Training(L.Callback):
             raise BenchError("the training ended with an error")
 
     def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
-        """Wait until a step is wanted."""
+        """Wait until a step is requested."""
         self.wanted.acquire()
         if self.over:
             raise OverError
 
     def on_before_optimizer_step(self, trainer: L.Trainer, pl_module: Any, optimizer: Any) -> None:
-        """Look at the gradient: where it is, not what is in it, which costs nothing."""
+        """Keep a reference to the gradients, without reading them."""
         first = optimizer.param_groups[0]["params"][0]
         for name, network in pl_module.networks().items():
             parameters = list(network.parameters())
@@ -70,14 +70,14 @@ class Training(L.Callback):
                 self.gradients[name] = [p.grad for p in parameters]
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: Any, *_: Any) -> None:
-        """Say that the step is done."""
+        """Signal that the step is complete."""
         self.losses = {name: trainer.callback_metrics[f"train/{name}"] for name in pl_module.networks()}
         self.done.release()
 
 
 @contextmanager
 def training(system: System, audio: Tensor) -> Iterator[Training]:
-    """Train a system on the same audio `(batch, 1, time)`, in a thread, one step whenever it is told to."""
+    """Train a system in a thread on the same audio `(batch, 1, time)`, one step per request."""
     steps = Training()
     quieten()
     trainer = L.Trainer(

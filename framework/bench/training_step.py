@@ -12,13 +12,13 @@ from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
-import matplotlib  # noqa: F401  (the official code imports it too, and what that imports is forgotten)
+import matplotlib  # noqa: F401  (the official code imports it too, and its imports are removed after loading)
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import l1_loss
 
 from framework.audio.mel import MelSpectrogram
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 from framework.bench.machine import device, has_bf16, synchronise
 from framework.bench.training import Training, training
 from framework.generators.hifigan import HiFiGAN
@@ -27,22 +27,22 @@ from framework.runs.importers import load_official
 
 BATCH, SEGMENT = 4, 8192
 LIMITS = {"ours": 1e-5, "ours, compiled": 1e-4, "ours, bf16 discriminators": 5e-3}
-"""How far losses may be from the official ones, and each network's gradient, as a share of its norm."""
+"""Largest difference of losses from the official ones, and of each network's gradient relative to its norm."""
 VERSIONS: dict[str, Any] = {"v2": HiFiGAN.variant(channels=128), "v1": HiFiGAN}
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield the contests of V2 and V1; `hifi-gan` among the peers is a checkout of jik876/hifi-gan."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield the benchmarks of V2 and V1; `hifi-gan` among the peers is a checkout of jik876/hifi-gan."""
     if "hifi-gan" not in peers:
         raise BenchError("--peer hifi-gan=DIR is needed: a checkout of https://github.com/jik876/hifi-gan")
-    # Both sides in float32 to the end; a GPU would take TF32 for convolutions.
+    # Compute in full float32; a GPU would use TF32 for convolutions.
     torch.backends.cudnn.allow_tf32 = False
     for version, kind in VERSIONS.items():
-        yield from contest(version, kind, peers["hifi-gan"])
+        yield from benchmark(version, kind, peers["hifi-gan"])
 
 
-def contest(version: str, kind: Any, checkout: Path) -> Iterator[Contest]:
-    """Yield the contest of one version, and end its training after it."""
+def benchmark(version: str, kind: Any, checkout: Path) -> Iterator[Benchmark]:
+    """Yield the benchmark of one version, and stop its training afterwards."""
     torch.manual_seed(0)
     system = kind()
     official = Official(checkout, version, system)
@@ -67,11 +67,11 @@ def contest(version: str, kind: Any, checkout: Path) -> Iterator[Contest]:
             steps["ours, compiled"] = ours.step
         if has_bf16():
             steps["ours, bf16 discriminators"] = in_bf16
-        yield Contest(
+        yield Benchmark(
             f"HiFi-GAN {version.upper()}, a batch of {BATCH} segments of {SEGMENT} samples",
             "steps",
             "official",
-            tuple(Contender(name, lambda step=step: run(step)) for name, step in steps.items()),
+            tuple(Candidate(name, lambda step=step: run(step)) for name, step in steps.items()),
             lambda: check(official, ours, system, real, steps),
             notes="Both networks' updates, with all that `Trainer.fit` does besides. The official step is given the "
             "mels of the real audio, which its loader makes; ours makes them.",
@@ -81,7 +81,7 @@ def contest(version: str, kind: Any, checkout: Path) -> Iterator[Contest]:
 def check(
     official: "Official", ours: Training, system: HiFiGAN, real: Tensor, steps: dict[str, Callable[[], Any]]
 ) -> str:
-    """Take a step of each from the official weights, and compare losses and gradients of both networks."""
+    """Compute one step of each candidate from the official weights; compare losses and gradients of both networks."""
     weights = official.weights()
     official.step(real)
     found = []
@@ -100,13 +100,13 @@ def check(
 
 
 def distance(own: list[Tensor], theirs: list[Tensor]) -> float:
-    """Return the norm of a gradient's difference as a share of its norm, over all tensors."""
+    """Return the norm of the difference of gradients, relative to the norm of `theirs`, over all tensors."""
     differences = torch.cat([(o - t).flatten() for o, t in zip(own, theirs, strict=True)])
     return float(differences.norm() / torch.cat([t.flatten() for t in theirs]).norm())
 
 
 class Official:
-    """The official training step, as `train.py` has it, on the official networks."""
+    """The training step of the official `train.py`, with the official networks."""
 
     def __init__(self, checkout: Path, version: str, system: HiFiGAN) -> None:
         self.models = load_models(checkout)
@@ -117,7 +117,7 @@ class Official:
         discriminators = itertools.chain(self.msd.parameters(), self.mpd.parameters())
         self.optim_g = torch.optim.AdamW(self.generator.parameters(), 2e-4, (0.8, 0.99))
         self.optim_d = torch.optim.AdamW(discriminators, 2e-4, (0.8, 0.99))
-        # The official front end does not run with today's librosa and torch; ours has its numbers.
+        # The official front end does not run with current versions of librosa and torch; ours computes the same values.
         self.mel: nn.Module = copy.deepcopy(system.front_end).to(device())
         self.full_mel: nn.Module = MelSpectrogram(system.preset.full_band()).to(device())
         self.own = {"generator": [system.generator], "discriminator": list(system.discriminators.values())}
@@ -126,7 +126,7 @@ class Official:
         self.gradients: dict[str, list[Tensor]] = {}
 
     def step(self, real: Tensor) -> None:
-        """Update the discriminators, then the generator; the first time, keep losses and gradients."""
+        """Update the discriminators, then the generator; the first call stores losses and gradients."""
         first = self.mels is None
         self.mels = self.mels or (self.mel(real), self.full_mel(real))
         mel, full_mel = self.mels

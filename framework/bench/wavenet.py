@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import one_hot, pad
 
 from framework.audio.mu_law import encode
-from framework.bench.harness import BenchError, Contender, Contest
+from framework.bench.harness import BenchError, Benchmark, Candidate
 from framework.generators.wavenet.eager import EagerSteps
 from framework.generators.wavenet.network import WaveNetNetwork
 from framework.generators.wavenet.queue import sample_by_queue
@@ -25,7 +25,7 @@ from framework.losses.likelihood import LEVELS, MuLawSoftmax
 from framework.native.build import library
 
 Sampler = Callable[[Tensor], Tensor]
-"""Uniforms `(batch, 1, time)` to audio `(batch, 1, time)`."""
+"""Maps uniform random numbers `(batch, 1, time)` to audio `(batch, 1, time)`."""
 
 WIDTHS: dict[str, Any] = {"residual_channels": 64, "gate_channels": 128, "skip_channels": 64}
 NETWORK = "30 layers, kernel 2, 64 residual, 128 gate and 64 skip channels, 256 levels"
@@ -39,8 +39,8 @@ RECOMPUTED, QUEUED, EAGER, COMPILED, PEER = (
 TOLERANCE = 1e-5
 
 
-def contests(peers: dict[str, Path]) -> Iterator[Contest]:
-    """Yield the contests; `wavenet_vocoder` among the peers is a checkout of r9y9/wavenet_vocoder."""
+def benchmarks(peers: dict[str, Path]) -> Iterator[Benchmark]:
+    """Yield the benchmarks; `wavenet_vocoder` among the peers is a checkout of r9y9/wavenet_vocoder."""
     torch.manual_seed(0)
     network = WaveNetNetwork(LEVELS, LEVELS, **WIDTHS, scaled=True).eval()
     peer = _peer(peers["wavenet_vocoder"], network) if "wavenet_vocoder" in peers else None
@@ -50,7 +50,7 @@ def contests(peers: dict[str, Path]) -> Iterator[Contest]:
         yield _limits(network)
 
 
-def _sampling(network: WaveNetNetwork, peer: Any, batch: int) -> Contest:
+def _sampling(network: WaveNetNetwork, peer: Any, batch: int) -> Benchmark:
     distribution = MuLawSoftmax()
     steps = _eager(network, batch)
     samplers: dict[str, tuple[Sampler, int]] = {
@@ -60,25 +60,25 @@ def _sampling(network: WaveNetNetwork, peer: Any, batch: int) -> Contest:
     }
     if library("wavenet") is not None:
         samplers[COMPILED] = (lambda uniforms: sample(network, distribution, uniforms), 16000 // batch)
-    contenders = [Contender(name, _runner(sampler, batch, time)) for name, (sampler, time) in samplers.items()]
+    candidates = [Candidate(name, _runner(sampler, batch, time)) for name, (sampler, time) in samplers.items()]
     if peer is not None:
-        contenders.append(Contender(PEER, _runner(lambda uniforms: _by_peer(peer, uniforms), batch, 60)))
-    return Contest(
+        candidates.append(Candidate(PEER, _runner(lambda uniforms: _by_peer(peer, uniforms), batch, 60)))
+    return Benchmark(
         title=f"Sampling {batch} stream{'s' if batch > 1 else ''} at once",
         unit="samples",
         baseline=QUEUED if peer is None else PEER,
-        contenders=tuple(contenders),
+        candidates=tuple(candidates),
         check=lambda: _check(network, peer, batch),
         notes=f"{NETWORK}; untrained. Samples of all streams are counted. Recomputation sees the receptive field only.",
         also={"seconds of audio at 22.05 kHz": 1 / 22050},
     )
 
 
-def _limits(network: WaveNetNetwork) -> Contest:
-    """Return how much of what a core can do at all the compiled step does with one stream."""
+def _limits(network: WaveNetNetwork) -> Benchmark:
+    """Return a benchmark of the compiled step on one stream against the hardware limits of a core."""
     limits = library("limits")
     if limits is None:
-        raise BenchError("the limits could not be compiled")
+        raise BenchError("the hardware limits could not be compiled; install a C++ compiler")
     weights = SamplingWeights.of(network)
     used = (weights.past, weights.current, weights.residual, weights.skip, *weights.last)
     count = sum(tensor.numel() for tensor in used)
@@ -93,14 +93,14 @@ def _limits(network: WaveNetNetwork) -> Contest:
         limits.read_weights(ctypes.c_void_p(memory.data_ptr()), many, times)
         return time
 
-    return Contest(
+    return Benchmark(
         title="One stream beside what a core can do at best",
         unit="samples",
         baseline=COMPILED,
-        contenders=(
-            Contender(COMPILED, _runner(lambda uniforms: sample(network, MuLawSoftmax(), uniforms), 1, time)),
-            Contender("each weight read and used once", read),
-            Contender("as many multiply-adds, in registers", added),
+        candidates=(
+            Candidate(COMPILED, _runner(lambda uniforms: sample(network, MuLawSoftmax(), uniforms), 1, time)),
+            Candidate("each weight read and used once", read),
+            Candidate("as many multiply-adds, in registers", added),
         ),
         check=lambda: "the limits do as many multiply-adds, and nothing else",
         notes=f"{count} weights, {4 * count / 1e6:.2f} MB, a multiply-add each for a sample; one thread.",
@@ -122,7 +122,7 @@ def _eager(network: WaveNetNetwork, batch: int) -> EagerSteps:
 
 
 def _recomputed(network: WaveNetNetwork, uniforms: Tensor, field: int | None = None) -> Tensor:
-    """Sample by the whole network on as much of the past as counts: `field` samples, or the receptive field."""
+    """Sample with the whole network, recomputed on the last `field` samples (default: the receptive field)."""
     distribution, field = MuLawSoftmax(), field or network.receptive_field
     audio = torch.zeros(len(uniforms), 1, field)
     for t in range(uniforms.shape[-1]):
@@ -134,16 +134,16 @@ def _recomputed(network: WaveNetNetwork, uniforms: Tensor, field: int | None = N
 def _by_peer(peer: Any, uniforms: Tensor) -> Tensor:
     batch, _, time = uniforms.shape
     first = one_hot(torch.full((batch, 1), LEVELS // 2), LEVELS).float()
-    # Its batch is that of the inputs it is told to begin with.
+    # Its batch size is that of the initial inputs.
     return peer.incremental_forward(test_inputs=first.transpose(1, 2), T=time)
 
 
 @torch.no_grad()
 def _check(network: WaveNetNetwork, peer: Any, batch: int) -> str:
-    """Hold outputs on a true past against the whole network's, and samples against each other.
+    """Compare logits on given past samples with the whole network's, and samples of all candidates with each other.
 
     Raises:
-        BenchError: they differ.
+        BenchError: logits or samples differ.
     """
     generator, distribution = torch.Generator().manual_seed(0), MuLawSoftmax()
     audio = 2 * torch.rand(batch, 1, 400, generator=generator) - 1
@@ -168,21 +168,21 @@ def _check(network: WaveNetNetwork, peer: Any, batch: int) -> str:
     }
     for name, samples in drawn.items():
         if not torch.equal(encode(samples), wanted):
-            raise BenchError(f"{name} does not sample what plain queues do")
+            raise BenchError(f"{name} does not return the same samples as plain queues")
     named = " and wavenet_vocoder's" if peer is not None else ""
     return f"400 samples' logits are the whole network's to {TOLERANCE:g} of the greatest{named}; 200 samples are equal"
 
 
 def _peer(checkout: Path, network: WaveNetNetwork) -> Any:
-    """Return r9y9's network with our weights.
+    """Return r9y9's network with the weights of this project's network.
 
     Raises:
-        BenchError: the checkout is none of r9y9/wavenet_vocoder.
+        BenchError: the folder is not a checkout of r9y9/wavenet_vocoder.
     """
     source = checkout / "wavenet_vocoder"
     if not (source / "wavenet.py").is_file():
-        raise BenchError(f"{checkout} is no checkout of r9y9/wavenet_vocoder: it has no wavenet_vocoder/wavenet.py")
-    # The package's own __init__ needs a file that its installation makes.
+        raise BenchError(f"{checkout} is not a checkout of r9y9/wavenet_vocoder: wavenet_vocoder/wavenet.py is missing")
+    # The package's own __init__ needs a file that its installation creates.
     package = ModuleType("wavenet_vocoder")
     package.__path__ = [str(source)]
     with patch.dict(sys.modules, {"wavenet_vocoder": package}), warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""`ostinato bench`: how fast parts of the project are beside other ways of doing the same."""
+"""`ostinato bench`: compare the speed of parts of the project with other implementations."""
 
 import argparse
 import ast
@@ -31,7 +31,7 @@ def run(arguments: list[str]) -> None:
     parsed = usage.parser("bench").parse_args(arguments)
     for name in parsed.names:
         if name not in known:
-            raise InvalidValueError(f"no bench {name!r}: {nearest(name, list(known))}")
+            raise InvalidValueError(f"no benchmark {name!r}: {nearest(name, list(known))}")
     if parsed.rounds < 1 or parsed.seconds < 0:
         raise InvalidValueError("--rounds must be at least 1 and --seconds not negative")
     peers = dict(map(_peer, parsed.peer))
@@ -41,36 +41,36 @@ def run(arguments: list[str]) -> None:
         parsed.overwrite or not parsed.output,
     )
     command = shlex.join(["ostinato", "bench", *arguments])
-    # Where a checkout lies is nobody else's matter.
+    # The published command does not contain local paths.
     for peer in parsed.peer:
         command = command.replace(shlex.quote(peer), f"{peer.partition('=')[0]}=DIR")
     for name in parsed.names:
-        hold_bench(name, known[name], peers, parsed, output, command)
+        run_bench(name, known[name], peers, parsed, output, command)
 
 
 def benches() -> dict[str, str]:
-    """Return the first line of every bench's docstring by its name, without importing any: modules with `contests`."""
+    """Return the summary of every module that defines `benchmarks`, by name, without importing any of them."""
     package = importlib.util.find_spec(PACKAGE)
     found = {}
     for folder in package.submodule_search_locations or [] if package else []:
         for path in sorted(Path(folder).glob("*.py")):
             tree = ast.parse(path.read_text())
-            if any(isinstance(node, ast.FunctionDef) and node.name == "contests" for node in tree.body):
+            if any(isinstance(node, ast.FunctionDef) and node.name == "benchmarks" for node in tree.body):
                 found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
     return found
 
 
 def listed(known: dict[str, str]) -> list[str]:
-    """Return a line for each bench."""
+    """Return a line of text for each bench module."""
     return [f"{name:14} {summary}" for name, summary in known.items()]
 
 
-def hold_bench(
+def run_bench(
     name: str, summary: str, peers: dict[str, Path], parsed: argparse.Namespace, output: Path, command: str
 ) -> None:
-    """Hold a bench's contests, print each when it is over, and write all of them."""
+    """Run the benchmarks of a module, print each result, and write all of them."""
     with busy("loading PyTorch", at_once=True):
-        from framework.bench.harness import hold
+        from framework.bench.harness import run_benchmark
         from framework.bench.machine import machine, peak_memory
         from framework.bench.tables import keep, section, text
 
@@ -78,8 +78,8 @@ def hold_bench(
         bench = importlib.import_module(f"{PACKAGE}.{name}")
     print(f"{name}: {summary}\n" + ", ".join(f"{key}: {value}" for key, value in facts.items()), flush=True)
     results = []
-    for contest in bench.contests(peers):
-        results.append(hold(contest, parsed.rounds, parsed.seconds, peak=peak_memory))
+    for benchmark in bench.benchmarks(peers):
+        results.append(run_benchmark(benchmark, parsed.rounds, parsed.seconds, peak=peak_memory))
         print(f"\n{text(results[-1])}", flush=True)
     date = datetime.date.today().isoformat()
     written = section(name, summary, facts, command, date, results)

@@ -1,18 +1,18 @@
-"""The bench of loaders holds its contests, and notices a loader that gives something else than the clips."""
+"""The benchmarks of loaders run, and their check detects a loader that returns wrong samples."""
 
 import numpy as np
 import pytest
 import torch
 
 from framework.bench import data
-from framework.bench.harness import BenchError, hold
+from framework.bench.harness import BenchError, run_benchmark
 from framework.bench.recordings import SAMPLE_RATE, pack_recordings, recordings
 
 
-def test_contests_are_held(monkeypatch):
+def test_benchmarks_run(monkeypatch):
     monkeypatch.setattr(data, "CLIPS", 40)
     monkeypatch.setattr(data, "_RUN", 0.0)
-    results = [hold(contest, rounds=1, seconds=0.0) for contest in data.contests({})]
+    results = [run_benchmark(benchmark, rounds=1, seconds=0.0) for benchmark in data.benchmarks({})]
     assert [result.title for result in results] == ["Segments of wav clips", "Segments of flac clips"]
     for result in results:
         assert {"ostinato", "webdataset", "DataLoader over files"} <= {row.name for row in result.rows}
@@ -29,7 +29,7 @@ def test_a_loader_that_is_off_by_a_sample_is_found_out(tmp_path):
         batches[-1]["start"][3] += 1
         return batches
 
-    with pytest.raises(BenchError, match=r"ours gives for clip000.. something else than its samples from"):
+    with pytest.raises(BenchError, match=r"ours returns wrong samples for clip clip000.. from sample"):
         data._check({"ours": late}, files)
 
 

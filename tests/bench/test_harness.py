@@ -1,10 +1,10 @@
-"""Contests of known outcome, by a clock that runs as the contenders say."""
+"""Benchmarks with known results, timed with a simulated clock that the candidates advance."""
 
 import json
 
 import pytest
 
-from framework.bench.harness import BenchError, Contender, Contest, hold
+from framework.bench.harness import BenchError, Benchmark, Candidate, run_benchmark
 from framework.bench.machine import peak_memory
 from framework.bench.tables import keep, markdown, number, text
 from framework.cli import main
@@ -17,26 +17,26 @@ class Clock:
     def __init__(self):
         self.now, self.order = 0.0, []
 
-    def contender(self, name, cost, units=1.0):
+    def candidate(self, name, cost, units=1.0):
         def run():
             self.order.append(name)
             self.now += cost * units * (1 + (len(self.order) - 1) // 3)
             return units
 
-        return Contender(name, run)
+        return Candidate(name, run)
 
     def __call__(self):
         return self.now
 
 
-def contest(contenders, **more):
-    return Contest("Copying", "clips", "slow", tuple(contenders), lambda: "equal", **more)
+def benchmark(candidates, **more):
+    return Benchmark("Copying", "clips", "slow", tuple(candidates), lambda: "equal", **more)
 
 
 def test_ratios_are_those_of_the_same_round_however_the_machine_changes():
     clock = Clock()
-    made = [clock.contender(*c) for c in (("slow", 4.0), ("fast", 0.5), ("faster", 0.25))]
-    result = hold(contest(made), rounds=4, seconds=0.0, clock=clock)
+    made = [clock.candidate(*c) for c in (("slow", 4.0), ("fast", 0.5), ("faster", 0.25))]
+    result = run_benchmark(benchmark(made), rounds=4, seconds=0.0, clock=clock)
     assert [(row.ratio, row.low, row.high) for row in result.rows] == [(1, 1, 1), (8, 8, 8), (16, 16, 16)]
     slow_rates = [1 / (4.0 * slowness) for slowness in (2, 3, 4, 5)]
     assert result.rows[0].rate == pytest.approx((slow_rates[1] + slow_rates[2]) / 2)
@@ -45,7 +45,9 @@ def test_ratios_are_those_of_the_same_round_however_the_machine_changes():
 
 def test_order_rotates_and_every_one_is_warmed_up():
     clock = Clock()
-    hold(contest(clock.contender(name, 1) for name in ("slow", "b", "c")), rounds=4, seconds=0.0, clock=clock)
+    run_benchmark(
+        benchmark(clock.candidate(name, 1) for name in ("slow", "b", "c")), rounds=4, seconds=0.0, clock=clock
+    )
     rounds = [clock.order[n : n + 3] for n in range(0, len(clock.order), 3)]
     assert rounds[0] == ["slow", "b", "c"], "warm-up"
     assert rounds[1:] == [["slow", "b", "c"], ["b", "c", "slow"], ["c", "slow", "b"], ["slow", "b", "c"]]
@@ -61,12 +63,12 @@ def test_median_and_range_over_rounds_and_turns_of_a_given_length():
             now += cost()
             return 10.0
 
-        return Contender(name, work)
+        return Candidate(name, work)
 
     # Each first run warms up and is not timed; then there are three turns of 2 s, of 2, 4 and 8 runs of the faster one.
     costs = {"slow": iter([9, 2, 2, 2]), "fast": iter([9, *[1] * 2, *[0.5] * 4, *[0.25] * 8])}
     made = [run(name, lambda name=name: next(costs[name])) for name in costs]
-    result = hold(contest(made), rounds=3, seconds=2.0, clock=lambda: now)
+    result = run_benchmark(benchmark(made), rounds=3, seconds=2.0, clock=lambda: now)
     slow, fast = result.rows
     assert (slow.rate, fast.rate) == (5, 20)
     assert (fast.ratio, fast.low, fast.high) == (4, 2, 8)
@@ -80,11 +82,11 @@ def test_those_who_disagree_are_not_timed(monkeypatch, tmp_path, capsys):
     def check():
         raise BenchError("fast differs from slow by 3 in clip 7")
 
-    def contests(peers):
-        yield Contest("Copying", "clips", "slow", (Contender("slow", lambda: ran.append(0) or 1.0),), check)
+    def benchmarks(peers):
+        yield Benchmark("Copying", "clips", "slow", (Candidate("slow", lambda: ran.append(0) or 1.0),), check)
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("framework.bench.data.contests", contests)
+    monkeypatch.setattr("framework.bench.data.benchmarks", benchmarks)
     assert main(["bench", "data", "--save"]) == 2
     out, err = capsys.readouterr()
     assert "fast differs from slow by 3 in clip 7" in err
@@ -96,13 +98,13 @@ def test_those_who_disagree_are_not_timed(monkeypatch, tmp_path, capsys):
 def test_the_command_prints_and_writes_what_it_measured(monkeypatch, tmp_path, capsys):
     peers_seen = []
 
-    def contests(peers):
+    def benchmarks(peers):
         peers_seen.append(peers)
-        made = (Contender("slow", lambda: 1.0), Contender("fast", lambda: 3.0))
-        yield Contest("Copying", "clips", "slow", made, lambda: "bit by bit", "In memory.", True, {"MB": 0.5})
+        made = (Candidate("slow", lambda: 1.0), Candidate("fast", lambda: 3.0))
+        yield Benchmark("Copying", "clips", "slow", made, lambda: "bit by bit", "In memory.", True, {"MB": 0.5})
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("framework.bench.data.contests", contests)
+    monkeypatch.setattr("framework.bench.data.benchmarks", benchmarks)
     command = ["bench", "data", "--rounds", "2", "--seconds", "0.001", "--peer", f"them={tmp_path}", "--save"]
     assert main(command) == 0
     out = capsys.readouterr().out
@@ -120,7 +122,7 @@ def test_the_command_prints_and_writes_what_it_measured(monkeypatch, tmp_path, c
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["dta"], "no bench 'dta': did you mean data"),
+        (["dta"], "no benchmark 'dta': did you mean data"),
         (["data", "--peer", "x=/nowhere"], "expected NAME=DIR"),
         (["data", "--rounds", "0"], "at least 1"),
         (["data", "--sconds", "1"], "--sconds"),
@@ -149,8 +151,8 @@ def test_sections_are_replaced_and_sorted(tmp_path):
 
 def test_tables():
     clock = Clock()
-    made = [clock.contender(name, cost) for name, cost in (("slow", 1.0), ("fast", 0.001))]
-    result = hold(contest(made, also={"audio-seconds": 7.5}), rounds=1, seconds=0.0, clock=clock)
+    made = [clock.candidate(name, cost) for name, cost in (("slow", 1.0), ("fast", 0.001))]
+    result = run_benchmark(benchmark(made, also={"audio-seconds": 7.5}), rounds=1, seconds=0.0, clock=clock)
     assert "| fast |" in markdown(result)
     assert "audio-seconds/s" in text(result)
     assert [number(value) for value in (0.01234, 1.5, 99.96, 999.4, 999.6, 87_633, 2.5e9)] == [
