@@ -60,7 +60,7 @@ MODULES = {
     "framework.commands.experiment": "framework.workflow.experiment",
     "framework.commands.options": "framework.workflow.options",
     "framework.commands.parser": "framework.workflow.parser",
-    "framework.commands.trained": "framework.workflow.opened",
+    "framework.commands.trained": "framework.workflow.trained",
     "framework.commands.usage": "framework.workflow.usage",
     "framework.evaluation.distances": "framework.audio.distances",
     "framework.evaluation.judge": "framework.evaluation.validation",

@@ -35,7 +35,6 @@ from datamodules.packing.pack import pack, verify
 from datamodules.report import report
 from framework.audio.coded_files import CodedFileError, CodedHeader, read_codes, read_header, write_codes
 from framework.cli import main
-from framework.commands.decode import check_model, known_codes
 from framework.errors import OstinatoError
 from framework.evaluation.evaluation import load_evaluation
 from framework.export.release import release
@@ -49,6 +48,7 @@ from framework.runs.limits import TooLargeError, sized_by
 from framework.runs.stored_code import StoredCodeError
 from framework.sweeps import wandb_sweep
 from framework.sweeps.record import PlannedRun, write_record
+from framework.workflow.coding import check_model, known_codes
 from framework.yaml_text import parse_yaml
 
 SECONDS = 10

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.loops.evaluation_loop import RestartStage
@@ -88,7 +87,6 @@ def test_names_that_are_assigned_or_overridden_exist():
     for owner, names in (
         (DDPStrategy, ("_setup_model", "configure_ddp")),
         (_SubprocessScriptLauncher, ("_call_children_scripts", "launch")),
-        (LightningCLI, ("_parse_ckpt_path", "_set_seed", "before_instantiate_classes", "instantiate_trainer")),
     ):
         assert all(callable(getattr(owner, name)) for name in names)
 

@@ -4,7 +4,8 @@ from framework.evaluation.evaluation import EvaluationError
 from framework.evaluation.table import evaluation_table
 from framework.runs.provenance import few
 from framework.workflow.evaluations import measured, opened_evaluation
-from framework.workflow.opened import open_trained
+from framework.workflow.experiment import open_experiment
+from framework.workflow.trained import load_trained
 
 
 def run(arguments: list[str]) -> None:
@@ -13,10 +14,11 @@ def run(arguments: list[str]) -> None:
     Raises:
         EvaluationError: some of what was generated is not finite; the evaluation of the other clips is stored.
     """
-    trained = open_trained("evaluate", arguments, with_data=True)
-    settings = trained.cli.config
-    opened = opened_evaluation(trained, settings["split"], settings["name"])
-    found = measured(opened, settings["clips"], settings["metrics"], settings["embedder"])
+    opened = open_experiment("evaluate", arguments)
+    trained, settings = load_trained(opened.plan), opened.settings
+    trained.plan.prepare_data()
+    subject = opened_evaluation(trained, settings["split"], settings["name"])
+    found = measured(subject, settings["clips"], settings["metrics"], settings["embedder"])
     print(f"{found.checkpoint or trained.plan.experiment.__name__}, step {found.step}")
     print(evaluation_table(found))
     beside = ", griffin_lim.wav" if trained.system.reconstructs_input else ""

@@ -18,13 +18,13 @@ def run(arguments: list[str]) -> int | None:
     """
     keep_output_from_failing()
     end_with_starter()
-    cli = open_experiment("fit", arguments)
-    plan = cli.plan
+    opened = open_experiment("fit", arguments)
+    plan, settings = opened.plan, opened.settings
     check_plan(plan)
     on_interruption("; the same command continues the run")
     with Watchdog(plan.system.stall_minutes, f"rank {rank()}") as watchdog:
         try:
-            return fit(plan, watchdog, cli.config["rerun"], cli.config["profile"])
+            return fit(plan, watchdog, settings["rerun"], settings["profile"])
         except BaseException:
             if is_main_process():
                 requeue(received())

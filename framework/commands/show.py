@@ -1,20 +1,16 @@
 """`ostinato show`: what an experiment is made of, before anything is trained."""
 
-from typing import Any
-
-import torch
-from torch import nn
-
-from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.catalogue import shown
-from framework.workflow.experiment import ExperimentCLI, open_experiment
+from framework.workflow.experiment import open_experiment
+from framework.workflow.measures import measures
 
 
 def run(arguments: list[str]) -> None:
     """Print resolved hyperparameters with their origin, parameter counts, receptive field and estimated memory."""
-    cli = open_experiment("show", arguments)
-    print(f"{cli.experiment.__module__}.{cli.experiment.__name__}\n{(cli.experiment.__doc__ or '').strip()}\n")
-    for section, instance in (("model", cli.model), ("data", cli.datamodule)):
+    opened = open_experiment("show", arguments)
+    plan, experiment = opened.plan, opened.plan.experiment
+    print(f"{experiment.__module__}.{experiment.__name__}\n{(experiment.__doc__ or '').strip()}\n")
+    for section, instance in (("model", plan.system), ("data", plan.data)):
         described = type(instance).documentation()
         for name, parameter in type(instance).hyperparameters.items():
             if parameter.is_argument:
@@ -22,67 +18,11 @@ def run(arguments: list[str]) -> None:
                 origin = "command line" if value != default else type(instance).origin(name).__name__
                 origin = "--seed" if (section, name) == ("data", "seed") else origin
                 print(f"  {f'{section}.{name}':34} {shown(value):28} {origin:16} {described.get(name, '')}")
-    trainer = cli.trainer_arguments
-    for name, parameter in cli.experiment.hyperparameters.items():
+    for name, parameter in experiment.hyperparameters.items():
         if parameter.kind == "trainer":
-            value = trainer.get(name, cli.config.get(name))
+            value = plan.trainer.get(name, opened.settings.get(name))
             flag = name if name == "seed" else f"trainer.{name}"
-            print(f"  {flag:34} {shown(value):28} {cli.experiment.origin(name).__name__}")
+            print(f"  {flag:34} {shown(value):28} {experiment.origin(name).__name__}")
     print()
-    for line in measures(cli):
+    for line in measures(plan):
         print(f"  {line}")
-
-
-def measures(cli: ExperimentCLI) -> list[str]:
-    """Return parameter counts, the receptive field where the generator knows it, and the memory of a step."""
-    model, data = cli.model, cli.datamodule
-    networks = {"generator": model.generator, **dict(getattr(model, "discriminators", nn.ModuleDict()).items())}
-    lines = [f"parameters of {name}: {count(network):,}" for name, network in networks.items()]
-    frames = getattr(model.generator, "receptive_field", None)
-    if frames:
-        seconds = frames * model.preset.hop_length / model.preset.sample_rate
-        lines.append(f"receptive field: {frames} frames = {seconds:.2f} s")
-    if not model.has_weights:
-        return lines
-    trained = 4 * 4 * sum(map(count, networks.values()))
-    activations = data.batch_size * saved_for_backward(cli)
-    lines.append(
-        f"memory of a step: about {(trained + activations) / 2**30:.1f} GiB in float32 "
-        f"(weights, gradients and AdamW's moments {trained / 2**30:.1f}, activations of {data.batch_size} segments)"
-    )
-    return lines
-
-
-def count(network: nn.Module) -> int:
-    """Return the number of trainable parameters."""
-    return sum(p.numel() for p in network.parameters() if p.requires_grad)
-
-
-def saved_for_backward(cli: ExperimentCLI) -> int:
-    """Return the bytes that the generator's update keeps for one segment of one clip."""
-    seen: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    kept = []
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        kept.append(cli.model.training_losses(example(cli)))
-    weights = {p.untyped_storage().data_ptr() for p in cli.model.parameters()}
-    return sum(size for pointer, size in seen.items() if pointer not in weights)
-
-
-def example(cli: ExperimentCLI, time: int | None = None) -> dict[str, Any]:
-    """Return a batch of one clip of noise, a segment or `time` samples long, with all that the data gives a batch."""
-    if hasattr(cli.model, "stand_in"):
-        return cli.model.stand_in()
-    data = cli.datamodule
-    time = time or data.segment
-    batch: dict[str, Any] = {"audio": 0.1 * torch.randn(1, 1, time), "key": ["noise"]}
-    if getattr(data, "f0_hop", 0):
-        batch["f0"] = torch.full((1, -(-time // data.f0_hop)), 220.0)
-    if getattr(data, "score_hop", 0):
-        batch["score"] = torch.zeros(1, MIDI_NUMBERS, -(-time // data.score_hop))
-    return batch | {label: torch.zeros(1, dtype=torch.int64) for label in getattr(data, "labels", ())}

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from lightning.fabric.utilities.distributed import _set_num_threads_if_needed
-from lightning.pytorch.cli import LightningCLI
 from lightning.pytorch.loops.evaluation_loop import RestartStage
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
@@ -68,17 +67,3 @@ class UnwrappedDDPStrategy(DDPStrategy):
 
     def configure_ddp(self) -> None:
         """No-op: the module is not wrapped."""
-
-
-class CommandLine(LightningCLI):
-    """LightningCLI in which the command line beats the hyperparameters of a checkpoint, with a hook for the seed."""
-
-    def _parse_ckpt_path(self) -> None:
-        """Leave the checkpoint's hyperparameters alone: Lightning lets them beat the command line silently."""
-
-    def _set_seed(self) -> None:
-        self.seed_everything()
-
-    def seed_everything(self) -> None:
-        """Seed the generators of random numbers, as `LightningCLI` does unless a subclass overrides this."""
-        super()._set_seed()

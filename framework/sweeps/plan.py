@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.catalogue import UnknownExperimentError, find, name_of
-from framework.hyperparameters import Hyperparameters, as_tuples
+from framework.hyperparameters import Hyperparameters
+from framework.runs.finding import RUNS
 from framework.runs.folder import RunError, folder_names, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, sources_of
@@ -16,35 +17,12 @@ from framework.runs.sources import Sources
 from framework.runs.stored_files import DamagedFileError, read_config
 from framework.sweeps.record import PlannedRun, progress
 from framework.sweeps.sweep import Choice, Sweep, SweepError, argument
-from framework.workflow.experiment import ExperimentCLI, on_recordings
+from framework.workflow import plan as workflow
+from framework.workflow.experiment import Reader, on_recordings, option
 from framework.workflow.parser import UsageError
 
 NEWEST = 8
 """Number of the latest runs of the same system from which the cost is estimated."""
-
-
-class IdentityReader(ExperimentCLI):
-    """Reads the identities of an experiment's runs from command lines, without building networks."""
-
-    def instantiate_classes(self) -> None:
-        """Create a system with its hyperparameters only, and the data module.
-
-        A system whose identity depends on a part such as a trained autoencoder is built.
-        """
-        self.config_init = self.config
-        variant = self.experiment.variant(**as_tuples(vars(self.config["model"])))
-        self.model = variant.__new__(variant) if variant.resolved is Hyperparameters.resolved else variant()
-        self.datamodule = self.experiment.data(**vars(self.config["data"]))
-
-    def seed_everything(self) -> None:
-        """No-op: no random numbers are drawn."""
-
-    def read(self, arguments: list[str]) -> "IdentityReader":
-        """Read another command line of the same experiment."""
-        self.config = self.parser.parse_args(arguments)
-        self.check()
-        self.instantiate_classes()
-        return self
 
 
 @dataclass(frozen=True)
@@ -77,27 +55,26 @@ def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: 
     given = {word[2:].partition("=")[0] for word in overrides if word.startswith("--")}
     for taken in given & sweep.varied:
         raise SweepError(f"{name} gives values to {taken} itself: change them there, or leave --{taken} out")
-    readers: dict[Any, IdentityReader] = {}
+    readers: dict[Any, Reader] = {}
     runs: dict[str, PlannedRun] = {}
     equal: dict[str, str] = {}
-    reader: IdentityReader | None = None
+    root = Path(RUNS)
     sources = Sources()
     for choice in sweep.choices():
         try:
-            run, reader = _resolve(choice, list(overrides), readers, sweep.varied, sources)
+            run, root = _resolve(choice, list(overrides), readers, sweep.varied, sources)
         except (UsageError, UnknownExperimentError, TypeError) as error:
             raise SweepError(f"{name}, {_label(choice, 0, set(choice.values))}: {error}") from None
         if run.signature in runs:
             equal[run.label] = runs[run.signature].label
         else:
             runs[run.signature] = replace(run, monitor=metric or run.monitor)
-    assert reader is not None
-    return Plan(name, question, list(runs.values()), equal, Path(reader.config["runs"]))
+    return Plan(name, question, list(runs.values()), equal, root)
 
 
 def _resolve(
-    choice: Choice, overrides: list[str], readers: dict[Any, IdentityReader], varied: set[str], sources: Sources
-) -> tuple[PlannedRun, Any]:
+    choice: Choice, overrides: list[str], readers: dict[Any, Reader], varied: set[str], sources: Sources
+) -> tuple[PlannedRun, Path]:
     experiment: Any = choice.experiment
     name = name_of(experiment)
     found: Any = find(name)
@@ -110,29 +87,29 @@ def _resolve(
     arguments += [f"--seed={seed}"] if seed != own else []
     arguments += overrides
     trained, parsed = on_recordings(experiment, arguments)
-    kind = (experiment, *(word for word in arguments if word not in parsed))
-    if kind in readers:
-        reader = readers[kind].read(parsed)
-    else:
-        reader = readers[kind] = IdentityReader("fit", trained, parsed)
-    identity = reader.identity()
-    folder = run_folder(reader.config["runs"], type(reader.model).system(), signature(identity))
+    # The values of a checkpoint that is trained further are the defaults of a reader.
+    kind = (experiment, option("ckpt_path", parsed), *(word for word in arguments if word not in parsed))
+    if kind not in readers:
+        readers[kind] = Reader("fit", trained, parsed)
+    plan = readers[kind].read(parsed).plan
+    identity, system = plan.identity(), type(plan.described)
+    folder = run_folder(plan.runs, system.system(), signature(identity))
     run = PlannedRun(
-        label=_label(choice, reader.config["seed"], varied),
+        label=_label(choice, plan.seed, varied),
         experiment=name,
         arguments=tuple(arguments),
         path=folder.path,
         signature=signature(identity),
         family=family(identity),
-        seed=reader.config["seed"],
+        seed=plan.seed,
         values={key: value for key, value in choice.values.items() if key in varied},
-        max_steps=reader.trainer_settings["max_steps"],
-        interval=reader.validation_interval,
-        batch_size=getattr(reader.datamodule, "batch_size", 1),
-        monitor=type(reader.model).monitor,
+        max_steps=plan.settings["max_steps"],
+        interval=plan.validation_interval,
+        batch_size=getattr(plan.data, "batch_size", 1),
+        monitor=system.monitor,
     )
-    note, outdated = _note(run, reader, sources)
-    return replace(run, note=note, outdated=outdated), reader
+    note, outdated = _note(run, plan, sources)
+    return replace(run, note=note, outdated=outdated), Path(plan.runs)
 
 
 def _label(choice: Choice, seed: int, varied: set[str]) -> str:
@@ -140,7 +117,7 @@ def _label(choice: Choice, seed: int, varied: set[str]) -> str:
     return " ".join([choice.experiment.__name__, *values, *([f"seed={seed}"] if "seed" in varied else [])])
 
 
-def _note(run: PlannedRun, reader: IdentityReader, sources: Sources) -> tuple[str, bool]:
+def _note(run: PlannedRun, plan: workflow.Plan, sources: Sources) -> tuple[str, bool]:
     """Return what is to be known of a run that exists, and whether it was trained by other code."""
     try:
         stored = run.folder.stored_config()
@@ -150,7 +127,7 @@ def _note(run: PlannedRun, reader: IdentityReader, sources: Sources) -> tuple[st
         return "", False
     if not isinstance(stored.get("provenance"), dict):
         return "its config.yaml is of another version", False
-    change = change_since(run.folder, sources_of(reader.model, type(reader.datamodule), sources))
+    change = change_since(run.folder, sources_of(plan.described, type(plan.data), sources))
     return f"trained by other code: {change}" if change else "", bool(change)
 
 

@@ -14,7 +14,6 @@ from filelock import FileLock, Timeout
 
 from datamodules.shards.writer import SPLITS
 from framework.audio.files import safe_name
-from framework.errors import InvalidTypeError
 from framework.evaluation.evaluating import evaluate as measure
 from framework.evaluation.evaluation import Evaluation, EvaluationError, Subject
 from framework.evaluation.metrics.shelf import metrics_named
@@ -26,9 +25,9 @@ from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, sources_of
 from framework.runs.stored_files import DamagedFileError, read_metrics
-from framework.workflow.plan import Plan, file_hash, resolve
+from framework.workflow.plan import file_hash
 from framework.workflow.runs import ReleasedRun, Run
-from framework.workflow.trained import Trained, load_trained
+from framework.workflow.trained import Trained, open_trained
 
 SPEED = "speed/samples_per_second"
 TRAINING_CLIPS, RENDERED_CLIPS = 2_000, 50
@@ -80,10 +79,8 @@ def evaluate(
         RunError: there is no such run, it cannot be built again, or its data are others now.
         EvaluationError: there is no such split, or nothing to evaluate.
     """
-    if isinstance(run, Plan) and data is not None:
-        raise InvalidTypeError("a plan has its data already: give them to `resolve`")
     quieten()
-    trained = load_trained(replace(run) if isinstance(run, Plan) else resolve(run, data=data), ckpt)
+    trained = open_trained(run, ckpt, data=data)
     trained.plan.prepare_data()
     return measured(opened_evaluation(trained, split, name), clips, metrics, embedder)
 

@@ -1,32 +1,27 @@
-"""An experiment opened from the command line: typed overrides, its system, its data and its trainer's settings."""
+"""Command lines that name an experiment and typed overrides, read into plans."""
 
 import argparse
 import inspect
 import re
 from collections.abc import Mapping
-from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning as L
 import torch
 import yaml
-from jsonargparse import Namespace
-from lightning.pytorch import seed_everything
+from jsonargparse import ActionConfigFile, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
 from framework.aliases import announce, members_of
 from framework.annotations import Seed, complaint, describe
 from framework.catalogue import find, name_of
-from framework.hyperparameters import HyperparameterError, as_tuples, stored_values
+from framework.hyperparameters import as_tuples, stored_values
 from framework.private_names.of_argparse import actions_of
-from framework.private_names.of_lightning import CommandLine
 from framework.progress import busy
 from framework.quiet import quieten
 from framework.runs.checkpoints import read_checkpoint
-from framework.runs.finding import runs_in
-from framework.runs.folder import RunFolder
-from framework.runs.limits import sized_by
-from framework.runs.released import read_sizes
 from framework.runs.stored_commands import give_commands, refuse_commands
 from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values
 from framework.workflow.options import add_experiment_options
@@ -96,13 +91,13 @@ class ExperimentParser(OneLineErrors, LightningArgumentParser):
         return super().error(message, ex)
 
 
-class ExperimentCLI(CommandLine):
-    """LightningCLI in class mode for one experiment; makes the system and the data, and leaves the trainer to `fit`.
+class Reader:
+    """Reads command lines of one experiment into plans. No network is built.
 
     Args:
         command: Name of the command.
         experiment: The experiment.
-        arguments: Those behind its name.
+        arguments: A command line after the experiment's name; the values of the checkpoint that it names are defaults.
         run: The run that stands in the place of the name, whose values the experiment has.
         has_other_data: Whether `--data` names other data than the experiment's or the run's own.
     """
@@ -117,190 +112,137 @@ class ExperimentCLI(CommandLine):
     ) -> None:
         self.command, self.experiment, self.run, self.has_other_data = command, experiment, run, has_other_data
         check_settings_files(arguments)
-        self.stored, self.stored_sizes = stored_hyperparameters(arguments)
-        if isinstance(run, ReleasedRun):
-            self.stored_sizes = read_sizes(run.path)
-        give_commands(arguments)
-        defaults = {n: getattr(experiment, n) for n, p in experiment.hyperparameters.items() if p.kind == "trainer"}
-        self.seed_default = defaults.pop("seed")
-        if run is not None and command == "fit":
-            # What else of the Trainer's arguments the run's identity depends on.
-            kept = run.identity.get("trainer", {}).keys() - defaults.keys()
-            defaults |= {name: run.config["trainer"][name] for name in kept if name in run.config["trainer"]}
+        self.stored, self.sizes = stored_hyperparameters(arguments)
         quieten()
-        super().__init__(
-            experiment,
-            experiment.data,
-            trainer_defaults=DEFAULTS | defaults,
-            save_config_callback=None,
-            parser_class=ExperimentParser,
-            parser_kwargs={
-                "prog": f"ostinato {command}",
-                "usage": usage_line(command, name_of(experiment)),
-                "description": f"{inspect.getdoc(experiment)} {COMMANDS[command].description}",
-                "allow_abbrev": False,
-            },
-            args=arguments,
-            run=False,
-            auto_configure_optimizers=False,
-            load_from_checkpoint_support=False,
-        )
-        ckpt = self.config.get("ckpt", "last")
-        if ckpt != "last" and self.config["ckpt_path"]:
-            raise UsageError(f"--ckpt {ckpt} is of a run, --ckpt_path names a file: give one of them")
-        self.run = run and run.with_ckpt(ckpt)
+        self.parser = self._parser()
 
-    def add_default_arguments_to_parser(self, parser: Any) -> None:
-        """Add the arguments that are neither the system's, the data's nor the trainer's."""
+    def read(self, arguments: list[str]) -> "Opened":
+        """Return what a command line means.
+
+        Raises:
+            UsageError, ValueError: an option does not exist, or has a wrong value.
+        """
+        give_commands(arguments)
+        settings = self.parser.parse_args(arguments)
+        self._check(settings)
+        run, ckpt = self.run, settings.get("ckpt", "last")
+        if ckpt != "last" and settings["ckpt_path"]:
+            raise UsageError(f"--ckpt {ckpt} is of a run, --ckpt_path names a file: give one of them")
+        trains = self.command == "fit"
+        plan = Plan(
+            experiment=self.experiment,
+            values=vars(settings["model"]),
+            data_values={name: value for name, value in vars(settings["data"]).items() if name != "seed"},
+            trainer=vars(self.parser.instantiate_classes(settings)["trainer"]).copy(),
+            settings=plain(settings["trainer"].as_dict()),
+            seed=settings["seed"],
+            runs=settings["runs"],
+            ckpt_path=(settings["ckpt_path"] or "") if trains else "",
+            overfit_one_clip=bool(settings.get("overfit_one_clip")),
+            has_other_data=self.has_other_data,
+            run=run and run.with_ckpt(ckpt),
+            ckpt=ckpt,
+            weights="" if trains or run is not None else settings["ckpt_path"] or "",
+            sizes=None if self.sizes is None else (settings["ckpt_path"], self.sizes),
+        )
+        return Opened(plan, settings)
+
+    def _parser(self) -> "ExperimentParser":
+        """Return the parser of the hyperparameters, the Trainer's arguments and the command's own options."""
+        name = name_of(self.experiment)
+        parser = ExperimentParser(
+            prog=f"ostinato {self.command}",
+            usage=usage_line(self.command, name),
+            description=f"{inspect.getdoc(self.experiment)} {COMMANDS[self.command].description}",
+            allow_abbrev=False,
+        )
+        parser.add_argument("-c", "--config", action=ActionConfigFile, help="A YAML or JSON file with settings.")
         parser.add_argument(
-            "--seed", type=int, default=self.seed_default, help="Seed of weights, data order and crops."
+            "--seed", type=int, default=self.experiment.seed, help="Seed of weights, data order and crops."
         )
         add_experiment_options(self.command, parser)
         if self.run is not None:
             parser.set_defaults(defaults_of(self.command, self.run))
-        parser.examples = examples(self.command, name_of(self.experiment))
-
-    def add_arguments_to_parser(self, parser: Any) -> None:
-        """Tie the data's seed to the run's, take a checkpoint's values as defaults, and shorten the help."""
-        data = self.experiment.data.hyperparameters
-        if "seed" in data:
+        parser.add_class_arguments(L.Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
+        parser.set_defaults(
+            {f"trainer.{n}": value for n, value in self._trainer_defaults().items() if n != "callbacks"}
+        )
+        for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
+            parser.add_class_arguments(cls, part, fail_untyped=False, instantiate=False, sub_configs=True)
+        if "seed" in self.experiment.data.hyperparameters:
             parser.link_arguments("seed", "data.seed")
-        known = self.experiment.hyperparameters
+        parser.examples = examples(self.command, name)
         parser.expected = expected(self.experiment)
         parser.renamed = {"model": members_of(self.experiment), "data": members_of(self.experiment.data)}
         stored = stored_values(self.experiment, self.stored) if self.stored else {}
+        known = self.experiment.hyperparameters
         parser.set_defaults({f"model.{n}": value for n, value in stored.items() if n in known})
         for action in actions_of(parser):
-            name = action.dest.removeprefix("trainer.")
-            if action.dest.startswith("trainer.") and name not in SHOWN_TRAINER_ARGUMENTS:
+            argument = action.dest.removeprefix("trainer.")
+            if action.dest.startswith("trainer.") and argument not in SHOWN_TRAINER_ARGUMENTS:
                 action.help = argparse.SUPPRESS
+        return parser
 
-    def before_instantiate_classes(self) -> None:
-        """Check what was parsed."""
-        self.check()
+    def _trainer_defaults(self) -> dict[str, Any]:
+        own = {
+            n: getattr(self.experiment, n) for n, p in self.experiment.hyperparameters.items() if p.kind == "trainer"
+        }
+        own.pop("seed")
+        if self.run is not None and self.command == "fit":
+            # What else of the Trainer's arguments the run's identity depends on.
+            kept = self.run.identity.get("trainer", {}).keys() - own.keys()
+            own |= {name: self.run.config["trainer"][name] for name in kept if name in self.run.config["trainer"]}
+        return DEFAULTS | own
 
-    def check(self) -> None:
+    def _check(self, settings: Namespace) -> None:
         """Refuse values out of their ranges, and arguments of the Trainer that a run cannot have.
 
         Raises:
             UsageError, ValueError: naming the option, its value, and what it may be, or what to use instead.
         """
+        if said := complaint(settings["seed"], Seed):
+            raise UsageError(f"seed = {settings['seed']}: {said}")
         for part in ("model", "data", "trainer"):
-            if not isinstance(self.config[part], Namespace):
-                raise UsageError(f"{part} = {str(self.config[part])[:40]}: settings by their names are needed")
+            if not isinstance(settings[part], Namespace):
+                raise UsageError(f"{part} = {str(settings[part])[:40]}: settings by their names are needed")
         for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
-            for name, value in vars(self.config[part]).items():
+            for name, value in vars(settings[part]).items():
                 if said := complaint(as_tuples(value), cls.hyperparameters[name].annotation):
                     raise UsageError(f"{part}.{name} = {in_yaml(value)}: {said}")
-        self.check_commands()
-        self.check_seed()
-        check_values(self.trainer_settings)
+        self._check_commands(settings)
+        trainer = plain(settings["trainer"].as_dict())
+        check_values(trainer)
         if self.command in ("fit", "doctor"):
-            check_arguments(self.trainer_settings, plain(self.parser.get_defaults()["trainer"].as_dict()))
+            check_arguments(trainer, plain(self.parser.get_defaults()["trainer"].as_dict()))
 
-    def check_commands(self) -> None:
+    def _check_commands(self, settings: Namespace) -> None:
         """Refuse a command to run that neither the command line nor the code names, but a file of settings.
 
         Raises:
             StoredCommandError: naming the file.
         """
-        files = self.config.get("config") or []
+        files = settings.get("config") or []
         own = {n: p.default for n, p in self.experiment.data.hyperparameters.items()}
-        changed = {n: value for n, value in vars(self.config["data"]).items() if value != own.get(n)}
+        changed = {n: value for n, value in vars(settings["data"]).items() if value != own.get(n)}
         if files:
             refuse_commands({"data": changed}, ", ".join(map(str, files)))
 
-    def instantiate_classes(self) -> None:
-        """Make the system and the data module.
 
-        Raises:
-            UsageError: their values do not fit into memory.
-        """
-        try:
-            file = self.config["ckpt_path"] or (self.run.path if self.run else "")
-            limits = nullcontext() if self.stored_sizes is None else sized_by(self.stored_sizes, file)
-            with runs_in(self.config["runs"]), limits:
-                super().instantiate_classes()
-        except HyperparameterError as error:
-            for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
-                if str(error).startswith(f"{cls.__qualname__}."):
-                    raise UsageError(f"{part}{str(error).removeprefix(cls.__qualname__)}") from error
-            raise
+@dataclass(frozen=True)
+class Opened:
+    """What a command line with an experiment means.
 
-    def check_seed(self) -> None:
-        """Refuse seeds that PyTorch and NumPy do not have; Lightning sets the seed before it asks for any check.
+    Args:
+        plan: The experiment with its overrides.
+        settings: The values of all options, those of the command among them.
+    """
 
-        Raises:
-            UsageError: naming the seeds that there are.
-        """
-        if said := complaint(self.config["seed"], Seed):
-            raise UsageError(f"seed = {self.config['seed']}: {said}")
-
-    def seed_everything(self) -> None:
-        """Check the seed, and seed the generators of random numbers."""
-        self.check_seed()
-        seed_everything(self.config["seed"], workers=True, verbose=False)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Any:
-        """Make no trainer yet: its folder is the run's, whose identity needs the prepared data."""
-        return None
-
-    @property
-    def name(self) -> str:
-        """Last part of the experiment's name."""
-        return self.experiment.__module__.rpartition(".")[2]
-
-    @property
-    def trainer_arguments(self) -> dict[str, Any]:
-        """The resolved arguments of Lightning's Trainer, with the objects that it takes."""
-        return vars(self.config_init["trainer"]).copy()
-
-    @property
-    def trainer_settings(self) -> dict[str, Any]:
-        """The resolved arguments of Lightning's Trainer as plain values, with classes in the place of objects."""
-        settings: dict[str, Any] = plain(self.config["trainer"].as_dict())
-        return settings
-
-    @property
-    def plan(self) -> Plan:
-        """The experiment with its overrides, for the functions of the library."""
-        given = {part: vars(self.config[part]) for part in ("model", "data")}
-        plan = Plan(
-            experiment=self.experiment,
-            values=given["model"],
-            data_values={name: value for name, value in given["data"].items() if name != "seed"},
-            trainer=self.trainer_arguments,
-            settings=self.trainer_settings,
-            seed=self.config["seed"],
-            runs=self.config["runs"],
-            ckpt_path=(self.config["ckpt_path"] or "") if self.command == "fit" else "",
-            overfit_one_clip=bool(self.config.get("overfit_one_clip")),
-            has_other_data=self.has_other_data,
-            run=self.run,
-        )
-        vars(plan).update(system=self.model, data=self.datamodule)
-        return plan
-
-    @property
-    def validation_interval(self) -> int:
-        """Steps between two validations."""
-        return self.plan.validation_interval
-
-    def identity(self, manifest: str | None = None) -> dict[str, Any]:
-        """Return the run's identity; see `Plan.identity`."""
-        return self.plan.identity(manifest)
-
-    def prepare_data(self) -> None:
-        """Prepare the data: what is packed, rendered or downloaded once."""
-        self.plan.prepare_data()
-
-    def folder(self) -> RunFolder:
-        """Return the run's folder, which its identity names."""
-        return self.plan.folder()
+    plan: Plan
+    settings: Namespace
 
 
-def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
-    """Return the experiment that a command line names, with its overrides applied.
+def open_experiment(command: str, arguments: list[str]) -> Opened:
+    """Return the experiment that a command line names, with its overrides; no network is built yet.
 
     In the place of its name there may be a run's folder, one of its checkpoints, or a file by `ostinato release`: then
     the values are those of the run. W&B's agents can name it nowhere but among the overrides, as `--experiment=NAME`.
@@ -320,7 +262,7 @@ def open_experiment(command: str, arguments: list[str]) -> ExperimentCLI:
         experiment, overrides = on_recordings(found, overrides)
         if getattr(experiment, "data", None) is None:
             raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
-        return ExperimentCLI(command, experiment, overrides, run, experiment is not found)
+        return Reader(command, experiment, overrides, run, experiment is not found).read(overrides)
 
 
 def named_run(command: str, target: str, overrides: list[str]) -> Run | None:

@@ -5,7 +5,8 @@ import functools
 import hashlib
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from framework.aliases import members_of
 from framework.annotations import Seed, complaint
 from framework.catalogue import find, first_line, name_of, shown
 from framework.errors import InvalidTypeError, InvalidValueError
-from framework.hyperparameters import Hyperparameters, as_tuples, nearest
+from framework.hyperparameters import HyperparameterError, Hyperparameters, as_tuples, nearest
 from framework.progress import busy
 from framework.runs.finding import RUNS, runs_in
 from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import identity, signature
+from framework.runs.limits import sized_by
+from framework.runs.released import read_sizes
 from framework.trainer_arguments import (
     ARGUMENTS,
     DEFAULTS,
@@ -54,6 +57,10 @@ class Plan:
         overfit_one_clip: Whether the training is on a single segment.
         has_other_data: Whether the data are other than the experiment's or the run's own.
         run: The run that the values were taken from; None where they are an experiment's.
+        ckpt: Which checkpoint of the run that the values stand for is used: `last`, `best` or a step.
+        weights: A file whose weights are used in the place of the run's: a checkpoint, a release, or an official one.
+        sizes: A file that the values were taken from, and the number of weights of each of its tensors: a network that
+            is far larger is not built. None where no file gave the values.
     """
 
     experiment: Any
@@ -67,19 +74,43 @@ class Plan:
     overfit_one_clip: bool = False
     has_other_data: bool = False
     run: Run | None = None
+    ckpt: str | int = "last"
+    weights: str = ""
+    sizes: tuple[str, Sequence[int]] | None = field(default=None, repr=False)
 
     @functools.cached_property
     def system(self) -> Any:
-        """The system, with weights that follow from the seed."""
+        """The system, with weights that follow from the seed.
+
+        Raises:
+            HyperparameterError: the values do not fit into memory, or not together.
+            TooLargeError: they were taken from a file whose weights are far fewer.
+        """
+        file, sizes = self.sizes or ("", None)
+        if isinstance(self.run, ReleasedRun):
+            file, sizes = str(self.run.path), read_sizes(self.run.path)
         seed_everything(self.seed, workers=True, verbose=False)
-        with runs_in(self.runs):
+        limits = nullcontext() if sizes is None else sized_by(sizes, file)
+        with busy(f"building {self.name}"), self._named_by_options(), runs_in(self.runs), limits:
             return self.experiment(**self.values)
 
     @functools.cached_property
     def data(self) -> Any:
         """The data module."""
         known = self.experiment.data.hyperparameters
-        return self.experiment.data(**self.data_values, **({"seed": self.seed} if "seed" in known else {}))
+        with self._named_by_options():
+            return self.experiment.data(**self.data_values, **({"seed": self.seed} if "seed" in known else {}))
+
+    @contextmanager
+    def _named_by_options(self) -> Iterator[None]:
+        """Let errors in hyperparameters name `model.channels` in the place of `HiFiGANBach.channels`."""
+        try:
+            yield
+        except HyperparameterError as error:
+            for part, cls in (("model", self.experiment), ("data", self.experiment.data)):
+                if str(error).startswith(f"{cls.__qualname__}."):
+                    raise type(error)(f"{part}{str(error).removeprefix(cls.__qualname__)}") from error
+            raise
 
     @property
     def name(self) -> str:

@@ -10,8 +10,7 @@ from framework.audio.files import save_audio
 from framework.audio.resample import resample
 from framework.errors import InvalidValueError
 from framework.paradigms.system import System, seed_all
-from framework.workflow.plan import resolve
-from framework.workflow.trained import load_trained
+from framework.workflow.trained import open_trained
 
 
 def synthesize(
@@ -40,7 +39,7 @@ def synthesize(
         InvalidValueError: a source is needed and there is none, or there is one and none is used.
         RunError: there is no such run.
     """
-    system = run if isinstance(run, System) else load_trained(resolve(run), ckpt).system
+    system = run if isinstance(run, System) else open_trained(run, ckpt).system
     rate = system.preset.sample_rate
     if source is None:
         if system.reconstructs_input:

@@ -18,13 +18,13 @@ from datamodules.bach.layouts import CHORALE_FORM, CHORALE_INNER, CHORALE_OUTER,
 from datamodules.streaming.song_levels import SongLevel
 from framework.audio.integrated_loudness import LoudnessMeter
 from framework.cli import main
-from framework.commands import compose
 from framework.composition.playing import PlayingError, sampled
 from framework.generators.wholesong.system import SmallSongLevel
 from framework.music.notes import Note
 from framework.music.song_files import load_song, save_song
 from framework.music.song_midi import save_midi
-from framework.workflow.experiment import open_experiment
+from framework.workflow import composing as compose
+from framework.workflow.plan import resolve
 
 FOUR = (CHORALE_FORM, CHORALE_SKELETON, CHORALE_OUTER, CHORALE_INNER)
 
@@ -57,7 +57,7 @@ def four():
 
 @pytest.fixture(autouse=True)
 def untrained(monkeypatch, four):
-    monkeypatch.setattr(compose, "levels", lambda settings, names: [four[compose.LEVELS.index(name)] for name in names])
+    monkeypatch.setattr(compose, "levels", lambda names, *_: [four[compose.LEVELS.index(name)] for name in names])
 
 
 def composed(output, *arguments):
@@ -257,14 +257,14 @@ def test_a_song_has_been_through_the_levels_whose_voices_it_has():
 
 def test_training_goes_on_where_a_level_was_interrupted(tmp_path, monkeypatch):
     fitted = []
-    monkeypatch.setattr(compose.fit, "run", lambda arguments: fitted.append(arguments[0]))
-    monkeypatch.setattr(compose, "loaded", lambda cli: None)
+    monkeypatch.setattr(compose, "train", lambda plan: fitted.append(plan.name))
+    monkeypatch.setattr(compose, "load_trained", lambda plan: plan)
     monkeypatch.setattr(compose, "LEVELS", compose.LEVELS[:2])
     for name in compose.LEVELS:
-        folder = open_experiment("fit", [name, "--runs", str(tmp_path)]).folder()
+        folder = resolve(name, runs=tmp_path).folder()
         folder.checkpoints.mkdir(parents=True)
         torch.save({}, folder.checkpoints / "last.ckpt")
         if name == compose.LEVELS[0]:
             folder.write_summary({"state": "finished", "steps": 0})
-    levels_of(SimpleNamespace(runs=str(tmp_path), train=True), compose.LEVELS)
+    levels_of(compose.LEVELS, tmp_path, True)
     assert fitted == [compose.LEVELS[1]]

@@ -8,10 +8,10 @@ import torch
 from framework.audio.coded_files import CodedFileError, read_header
 from framework.audio.files import AudioFileError, save_pieces
 from framework.cli import main
-from framework.commands import decode, encode
-from framework.commands.encode import coded, header_of
 from framework.generators.codecs.dac import DAC
 from framework.outputs import OutputError
+from framework.workflow import coding
+from framework.workflow.coding import check_model, coded, decode_by, encode_by, header_of
 
 
 class TinyDAC(DAC):
@@ -41,34 +41,24 @@ def recording(tmp_path):
     return path
 
 
-class Opened:
-    def __init__(self, codec, **config):
-        self.model, self.config = codec, {name: str(value) for name, value in config.items()}
-
-
-def test_what_is_decoded_is_what_the_codec_makes_of_the_whole(codec, recording, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(encode, "PIECE", 5000)
-    monkeypatch.setattr(encode, "open_codec", lambda *_: Opened(codec, input=recording, output=tmp_path / "a.ost"))
-    encode.run([])
+def test_what_is_decoded_is_what_the_codec_makes_of_the_whole(codec, recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(coding, "PIECE", 5000)
+    encode_by(codec, recording, tmp_path / "a.ost")
     header = read_header(tmp_path / "a.ost")
     assert (header.books, header.bits, header.samples, header.samples_per_frame) == (3, 4, 44105, 8)
     assert (tmp_path / "a.ost").stat().st_size < 44105 / 8 * 1.5 + 400
-    monkeypatch.setattr(
-        decode, "open_codec", lambda *_: Opened(codec, input=tmp_path / "a.ost", output=tmp_path / "b.wav")
-    )
-    decode.run([])
-    assert "33.08 kbit/s" in capsys.readouterr().out
+    done = decode_by(codec, tmp_path / "a.ost", tmp_path / "b.wav")
+    assert (done.path, round(done.header.bitrate, 2)) == (tmp_path / "b.wav", 33.08)
     audio = torch.from_numpy(soundfile.read(recording, dtype="float32")[0]).view(1, 1, -1)
     made, rate = soundfile.read(tmp_path / "b.wav", dtype="float32")
     assert rate == 22050
     np.testing.assert_allclose(made, codec.generate({"audio": audio})[0, 0].numpy(), atol=4e-5)
 
 
-def test_a_recording_is_not_written_over(codec, recording, monkeypatch):
+def test_a_recording_is_not_written_over(codec, recording):
     before = recording.read_bytes()
-    monkeypatch.setattr(encode, "open_codec", lambda *_: Opened(codec, input=recording, output=recording))
     with pytest.raises(OutputError, match=r"in.wav: such a file cannot be written: name a .ost file, or a folder"):
-        encode.run([])
+        encode_by(codec, recording, recording)
     assert recording.read_bytes() == before
 
 
@@ -76,8 +66,8 @@ def test_another_networks_codes_are_refused(codec):
     torch.manual_seed(1)
     header = header_of(TinyDAC(), "TinyDAC", 80)
     with pytest.raises(CodedFileError, match=r"a.ost was coded by another network \(TinyDAC"):
-        decode.check_model("a.ost", header, codec)
-    decode.check_model("a.ost", header_of(codec, "TinyDAC", 80), codec)
+        check_model("a.ost", header, codec)
+    check_model("a.ost", header_of(codec, "TinyDAC", 80), codec)
 
 
 def test_lower_bitrates_have_the_first_codes(codec):

@@ -12,10 +12,10 @@ from midi_bytes import midi, off, on
 from datamodules.shards.writer import ShardWriter
 from framework.audio.coded_files import CodedHeader, write_codes
 from framework.cli import main
-from framework.commands import compose, decode
 from framework.errors import InvalidValueError
 from framework.generators.griffin_lim import GriffinLimVocoder
 from framework.generators.wavenet.system import WaveNet
+from framework.workflow import coding, composing
 
 SYNTHESIZE = ["synthesize", "griffin_lim", "--model.iterations", "1"]
 
@@ -64,7 +64,9 @@ def test_synthesizing_several_recordings_writes_the_others(place, capsys, diverg
 
 
 def test_sampling(place, capsys, monkeypatch):
-    monkeypatch.setattr("framework.commands.synthesize.loaded", lambda cli: SimpleNamespace(source="weights"))
+    monkeypatch.setattr(
+        "framework.workflow.sound_files.load_trained", lambda plan, _: SimpleNamespace(source="weights", plan=plan)
+    )
     monkeypatch.setattr(WaveNet, "synthesize", lambda self, batch: torch.full((1, 1, 500), math.nan))
     said = failed(capsys, "synthesize", "wavenet_notes", "--seconds", "0.1", "--output", "out")
     assert "out/WaveNetNotes_000.wav: 500 of 500 samples are NaN or infinite" in said
@@ -78,15 +80,15 @@ def test_decoding(place, capsys, monkeypatch):
     decoder.samples_per_frame, decoder.quantiser = 10, SimpleNamespace(bits=3, size=8, layers=[None, None])
     preset = SimpleNamespace(sample_rate=22050)
     codec = SimpleNamespace(fingerprint=lambda: "f00d", network=decoder, device="cpu", preset=preset)
-    config = {"input": "a.ost", "output": "b.wav"}
-    monkeypatch.setattr(decode, "open_codec", lambda *_: SimpleNamespace(model=codec, config=config))
-    assert "b.wav: 4410 of 4410 samples are NaN or infinite" in failed(capsys, "decode")
+    monkeypatch.setattr(coding, "open_codec", lambda *_: codec)
+    files = ["--input", "a.ost", "--output", "b.wav"]
+    assert "b.wav: 4410 of 4410 samples are NaN or infinite" in failed(capsys, "decode", "codec_bach", *files)
     assert not (place / "b.wav").exists()
 
 
 def test_composing_names_the_voice(place, capsys, monkeypatch):
     (place / "own.mid").write_bytes(midi(on(60) + off(60, 480)))
-    monkeypatch.setattr(compose, "through", lambda system, stem, *_: stem * math.nan)
+    monkeypatch.setattr(composing, "through", lambda system, stem, *_: stem * math.nan)
     said = failed(capsys, "compose", "--score", "own.mid", "--through", "griffin_lim", "--instruments", "flute")
     assert "00_track played by GriffinLim" in said
     assert not list(place.rglob("song*.wav"))

@@ -19,11 +19,11 @@ from PIL import Image
 from framework import writing
 from framework.audio.coded_files import CodedHeader, write_codes
 from framework.cli import main
-from framework.commands import bench, decode
+from framework.commands import bench
 from framework.listening.make import make_test
 from framework.listening.plan import ListeningError
 from framework.outputs import OutputError, check_outputs, output_file, output_folder
-from framework.workflow import options
+from framework.workflow import coding, options
 
 MINE = "not to be lost"
 SYNTHESIZE = ["synthesize", "griffin_lim", "--model.iterations", "1"]
@@ -129,17 +129,15 @@ def test_decoding_does_not_destroy_the_recording_that_was_encoded(place, capsys,
     preset = SimpleNamespace(sample_rate=22050)
     codec = SimpleNamespace(fingerprint=lambda: "f00d", network=decoder, device="cpu", preset=preset)
 
-    def opened(command, arguments):
-        return SimpleNamespace(model=codec, config=dict(zip(arguments[::2], arguments[1::2], strict=True)))
-
-    monkeypatch.setattr(decode, "open_codec", opened)
+    monkeypatch.setattr(coding, "open_codec", lambda *_: codec)
+    decode = ["decode", "codec_bach", "--input", "a.ost", "--output"]
     before = (place / "a.wav").read_bytes()
-    assert "a.wav exists already" in refused(capsys, "decode", "input", "a.ost", "output", "a.wav")
-    assert "in/a.wav exists already" in refused(capsys, "decode", "input", "a.ost", "output", "in")
+    assert "a.wav exists already" in refused(capsys, *decode, "a.wav")
+    assert "in/a.wav exists already" in refused(capsys, *decode, "in")
     assert (place / "a.wav").read_bytes() == before
-    assert main(["decode", "input", "a.ost", "output", "new"]) == 0
+    assert main([*decode, "new"]) == 0
     assert soundfile.info("new/a.wav").frames == 4410
-    assert main(["decode", "input", "a.ost", "output", "a.wav", "overwrite", "yes"]) == 0
+    assert main([*decode, "a.wav", "--overwrite"]) == 0
     assert soundfile.info("a.wav").frames == 4410
 
 

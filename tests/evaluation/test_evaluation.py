@@ -246,14 +246,14 @@ def test_checkpoints_of_a_run(there, capsys):
         "--data", "in", "--model.channels=8", "--model.upsample_rates=[16,16]", "--model.upsample_kernels=[32,32]",
         "--model.kernels=[3]", "--model.dilations=[[1]]",
     ]  # fmt: skip
-    cli = open_experiment("fit", ["hifigan_bach", *small])
-    folder = cli.folder()
-    config = {"experiment": cli.experiment.__module__, "identity": cli.identity(), **cli.plan.resolved()}
-    config["provenance"] = provenance(sources_of(cli.model, type(cli.datamodule)))
+    plan = open_experiment("fit", ["hifigan_bach", *small]).plan
+    folder = plan.folder()
+    config = {"experiment": plan.experiment.__module__, "identity": plan.identity(), **plan.resolved()}
+    config["provenance"] = provenance(sources_of(plan.system, type(plan.data)))
     folder.write_config(yaml.safe_load(json.dumps(config)))
     assert "no checkpoint yet" in complaint(capsys, folder.path, *FEW)
-    state = {"pytorch-lightning_version": "2", "global_step": 12, "state_dict": cli.model.state_dict()}
-    state["hyper_parameters"] = dict(cli.model.hparams)
+    state = {"pytorch-lightning_version": "2", "global_step": 12, "state_dict": plan.system.state_dict()}
+    state["hyper_parameters"] = dict(plan.system.hparams)
     for name in ("best", "last"):
         AtomicCheckpointIO().save_checkpoint(state, folder.checkpoints / f"{name}.ckpt")
     assert main(["evaluate", str(folder.path), *FEW]) == 0

@@ -42,9 +42,9 @@ def test_runs_are_those_that_fit_finds_and_equal_ones_are_made_once(data):
         for weight in (0, 45.0) for seed in (1234, 1235)
     }  # fmt: skip
     for run in (plan.runs[0], plan.runs[3]):
-        cli = open_experiment("fit", run.command()[2:])
-        assert cli.folder().path == run.path
-        assert cli.model.hparams["kernels"] == (3, 5)
+        opened = open_experiment("fit", run.command()[2:]).plan
+        assert opened.folder().path == run.path
+        assert opened.system.hparams["kernels"] == (3, 5)
     assert len({run.family for run in plan.runs}) == 2
     folders = [word.partition("=")[2] for word in data[:1]] * 2
     elsewhere = make_plan("test", Sweep([Full], grid={"data": [folders[0], folders[1] + "/."]}), data[1:])
@@ -81,7 +81,7 @@ def test_a_system_whose_identity_depends_on_what_it_is_built_of_is_built(data, m
     plan = make_plan("test", Sweep([Built], grid={"model.channels": [16, 32]}), data)
     assert len(plan.runs) == 2
     for run in plan.runs:
-        assert open_experiment("fit", run.command()[2:]).folder().path == run.path
+        assert open_experiment("fit", run.command()[2:]).plan.folder().path == run.path
 
 
 @pytest.mark.parametrize(

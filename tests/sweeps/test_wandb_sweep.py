@@ -33,10 +33,8 @@ def test_what_an_agent_calls_is_a_command_of_ours(tmp_path, monkeypatch):
     words = create_sweep_command_args({"args": drawn})["args"]
     command = [part for word in content["command"] for part in (words if word == "${args}" else [word])]
     assert command[:3] == ["${env}", "ostinato", "fit"]
-    opened = []
-    monkeypatch.setattr(experiment, "ExperimentCLI", lambda *arguments: opened.append(arguments[:3]))
-    experiment.open_experiment("fit", command[3:])
-    assert opened == [("fit", WithoutMel, ["--model.kernels=[3, 7]", "--seed=1234"])]
+    plan = experiment.open_experiment("fit", command[3:]).plan
+    assert (plan.experiment, plan.values["kernels"], plan.seed) == (WithoutMel, (3, 7), 1234)
 
 
 def test_numbers_without_a_point_are_numbers(tmp_path):

@@ -244,7 +244,7 @@ def test_systems_of_one_module_of_ones_own_have_a_folder_each(tmp_path, monkeypa
 def test_a_run_by_name_is_the_one_that_was_trained_last(run, there):
     assert open_run("hifigan_bach").path == run
     opened = open_run(run)
-    assert open_experiment("fit", NAMED).folder().path == run
+    assert open_experiment("fit", NAMED).plan.folder().path == run
     assert opened.state == "finished"
     assert opened.checkpoints == {"best.ckpt": 4, "last.ckpt": 6, "previous.ckpt": 4}
     assert opened.summary["steps"] == 6
