@@ -19,8 +19,18 @@ from framework.evaluation.columns import GRIFFIN_LIM, TRUTH
 from framework.evaluation.page.page import script, track_file
 from framework.json_text import check_kinds, parse_json
 from framework.listening.answers import ANSWERS, read_answers
-from framework.listening.plan import FILE, RANGES, ListeningError, Plan, Trial, load_plan, make_plan, save_plan
-from framework.listening.stimuli import anchors_at, encoded, level_matched, low_passed, together
+from framework.listening.plan import (
+    FILE,
+    RANGES,
+    REFERENCED,
+    ListeningError,
+    Plan,
+    Trial,
+    load_plan,
+    make_plan,
+    save_plan,
+)
+from framework.listening.stimuli import ANCHORS, anchors_at, encoded, level_matched, low_passed, together
 from framework.progress import progress
 from framework.writing import write_atomically
 
@@ -28,6 +38,9 @@ TEMPLATE = ("index.html", "test.css", "scales.js", "test.js")
 PLAYER = "player.js"
 COMPARISON = "comparison.json"
 
+
+ANCHORS_OF = {"mushra": 2, "mushra_1s": 1}
+"""Number of anchors of a kind of test, the lowest first; others have none."""
 
 KINDS: dict[str, Any] = {
     **{"name": str, "baseline": str, "sample_rate": int, "clips": [str], "metrics?": {str: Any}},
@@ -45,7 +58,7 @@ def make_test(
 
     Args:
         comparison: Folder that `ostinato compare` wrote.
-        kind: `mushra`, `mos` or `ab`.
+        kind: One of `RANGES`.
         clips: How many of the comparison's clips, the first ones; None for all.
         seed: Seed of the presentation order.
         match_levels: Whether all stimuli are brought to the root mean square of the ground truth.
@@ -107,9 +120,9 @@ def sounds_of(comparison: Path, values: dict[str, Any], kind: str, count: int | 
     for number, clip in enumerate(values["clips"], 1):
         paths = {n: comparison / "page" / "audio" / f"{track_file(number, clip, i, n)}.wav" for i, n in rated}
         found[clip] = {name: path for name, path in paths.items() if path.exists()}
-    if kind == "mushra" and not all({TRUTH, GRIFFIN_LIM} <= clip.keys() for clip in found.values()):
+    if kind in REFERENCED and not all({TRUTH, GRIFFIN_LIM} <= clip.keys() for clip in found.values()):
         raise ListeningError(
-            "MUSHRA holds systems against a reference, and these make audio of their own: give --kind mos or ab"
+            f"{kind} compares systems with a reference, and these make audio of their own: give --kind mos or ab"
         )
     whole = max(found.values(), key=len, default={}).keys()
     found = dict([(clip, paths) for clip, paths in found.items() if paths.keys() == whole][:count])
@@ -136,7 +149,7 @@ def described(
             for c in values["columns"]
             if c["name"] in columns
         },
-        "anchors": list(anchors_at(values["sample_rate"])) if kind == "mushra" else [],
+        "anchors": list(anchors_at(values["sample_rate"]))[: ANCHORS_OF.get(kind, 0)],
         "sample_rate": values["sample_rate"],
         "seed": seed,
         "match_levels": match_levels,
@@ -147,6 +160,7 @@ def described(
 def trial_script(trial: Trial, paths: dict[str, Path], sample_rate: int, match_levels: bool) -> str:
     """Return the script with the sounds of a trial under their opaque names."""
     columns = trial.columns() | ({trial.reference: TRUTH} if trial.reference else {})
+    columns |= {trial.anchor: next(iter(ANCHORS))} if trial.anchor else {}
     audio = {name: samples(column, paths, sample_rate) for name, column in columns.items()}
     if match_levels:
         like = samples(TRUTH if TRUTH in paths else next(iter(paths)), paths, sample_rate)
@@ -171,6 +185,7 @@ def write_page(plan: Plan, page: Path) -> None:
     write_atomically(page / PLAYER, player.read_text())
     trials = [
         {"id": t.id, "script": sound_file(t), "reference": t.reference, "stimuli": [s.id for s in t.stimuli]}
+        | ({"low": t.anchor} if t.anchor else {})
         for t in plan.trials
     ]
     data = {"test": plan.id, "kind": plan.kind, "range": RANGES[plan.kind], "trials": trials, "forms": plan.forms}

@@ -7,7 +7,7 @@ import json
 import random
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,14 @@ LISTENERS = 100
 MOST_STIMULI = 12
 """Stimuli of a MUSHRA trial at most, the hidden reference with them (ITU-R BS.1534-3)."""
 
-RANGES = {"mushra": (0, 100), "mos": (1, 5), "ab": (0, 1)}
+RANGES = {"mushra": (0, 100), "mushra_1s": (0, 100), "mos": (1, 5), "dcr": (1, 5), "ab": (0, 1)}
 """Lowest and highest rating of each kind of test; in A/B, 1 is the stimulus preferred."""
+
+REFERENCED = ("mushra", "mushra_1s", "dcr")
+"""Kinds of tests whose trials have an open reference."""
+
+SINGLE = ("mos", "dcr", "mushra_1s")
+"""Kinds of tests whose trials have one sound to rate."""
 
 Form = list[tuple[int, list[int]]]
 _COLUMN = ({"runs": [str], "steps": [int], "reference": str}, None)
@@ -37,7 +43,7 @@ KINDS: dict[str, Any] = {
         **{"clips": [str], "columns": {str: _COLUMN}, "anchors": [str], "baseline": str},
         **{"comparison?": str, "seed?": int, "sample_rate?": int, "sounds?": str, "match_levels?": bool, "pairs?": str},
     },
-    "trials": [{"id": str, "clip": str, "reference": str, "stimuli": [{"id": str, "column": str}]}],
+    "trials": [{"id": str, "clip": str, "reference": str, "stimuli": [{"id": str, "column": str}], "anchor?": str}],
     "forms": [[[(int, [int])]]],
 }
 """Kinds of the entries of a plan."""
@@ -69,12 +75,14 @@ class Trial:
         clip: Name of the held-out clip.
         stimuli: One for MOS, two for A/B, all for MUSHRA; sorted by their names, so that their order tells nothing.
         reference: Opaque name of the open reference; empty without one.
+        anchor: Opaque name of the open low anchor; empty without one.
     """
 
     id: str
     clip: str
     stimuli: tuple[Stimulus, ...]
     reference: str = ""
+    anchor: str = ""
 
     def columns(self) -> dict[str, str]:
         """Return the column of each stimulus by its opaque name."""
@@ -87,7 +95,7 @@ class Plan:
 
     Args:
         id: Opaque name of the test: answers to another one are not taken.
-        kind: `mushra`, `mos` or `ab`.
+        kind: one of `RANGES`.
         made_of: What the test was made of; one made of the same is the same test.
         trials: Sorted by their names.
         forms: For each listener, trials and the stimuli within each in the order heard, by their numbers.
@@ -114,7 +122,7 @@ def make_plan(kind: str, made_of: dict[str, Any], columns: Sequence[str], anchor
     """Return a new test of a comparison's columns, with opaque names that no seed gives away.
 
     Args:
-        kind: `mushra`, `mos` or `ab`.
+        kind: one of `RANGES`.
         made_of: `clips`, `baseline`, `seed` and whatever else decides what is heard; `pairs` is `all` if each run of
             an A/B test is compared with each other one, not with the baseline only.
         columns: Columns to rate, ground truth among them; for A/B the runs alone.
@@ -129,8 +137,8 @@ def make_plan(kind: str, made_of: dict[str, Any], columns: Sequence[str], anchor
         sets = [(baseline, other) for other in columns if other != baseline]
         if made_of.get("pairs") == "all":
             sets = list(combinations(columns, 2))
-    elif kind == "mos":
-        sets = [(column,) for column in columns]
+    elif kind in SINGLE:
+        sets = [(column,) for column in (*columns, *anchors)]
     else:
         sets = [(*columns, *anchors)]
     if not sets:
@@ -140,15 +148,19 @@ def make_plan(kind: str, made_of: dict[str, Any], columns: Sequence[str], anchor
             f"a MUSHRA trial of {len(sets[0])} stimuli is more than the {MOST_STIMULI} that BS.1534-3 allows: "
             "compare fewer runs"
         )
-    trials = [trial(clip, names, kind == "mushra") for clip, names in product(made_of["clips"], sets)]
+    trials = [
+        trial(clip, names, kind in REFERENCED, kind == "mushra_1s" and bool(anchors))
+        for clip, names in product(made_of["clips"], sets)
+    ]
     orders = forms([t.clip for t in trials], [len(t.stimuli) for t in trials], made_of["seed"])
     return relabelled(secrets.token_hex(6), kind, made_of, trials, orders)
 
 
-def trial(clip: str, columns: Sequence[str], referenced: bool) -> Trial:
+def trial(clip: str, columns: Sequence[str], referenced: bool, anchored: bool = False) -> Trial:
     """Return a trial, its stimuli in the order of their columns."""
     stimuli = tuple(Stimulus(secrets.token_hex(6), column) for column in columns)
-    return Trial(secrets.token_hex(6), clip, stimuli, secrets.token_hex(6) if referenced else "")
+    reference, anchor = (secrets.token_hex(6) if present else "" for present in (referenced, anchored))
+    return Trial(secrets.token_hex(6), clip, stimuli, reference, anchor)
 
 
 def forms(clips: Sequence[str], sizes: Sequence[int], seed: int, count: int = LISTENERS) -> list[Form]:
@@ -200,10 +212,7 @@ def relabelled(test: str, kind: str, made_of: dict[str, Any], trials: Sequence[T
     """Return the plan with trials and stimuli sorted by their opaque names, the orders meaning the same ones still."""
     stimuli = [sorted(range(len(t.stimuli)), key=lambda i, t=t: t.stimuli[i].id) for t in trials]
     places = sorted(range(len(trials)), key=lambda i: trials[i].id)
-    hidden = tuple(
-        Trial(trials[i].id, trials[i].clip, tuple(trials[i].stimuli[j] for j in stimuli[i]), trials[i].reference)
-        for i in places
-    )
+    hidden = tuple(replace(trials[i], stimuli=tuple(trials[i].stimuli[j] for j in stimuli[i])) for i in places)
     forms = tuple([(places.index(i), [stimuli[i].index(j) for j in heard]) for i, heard in order] for order in orders)
     return Plan(test, kind, made_of, hidden, forms)
 
@@ -220,6 +229,8 @@ def _check_plan(plan: Plan) -> None:
         raise InvalidValueError(f"kind is {plan.kind!r:.40}")
     if plan.kind == "ab" and any(len(trial.stimuli) != 2 for trial in plan.trials):
         raise InvalidValueError("a trial has not two stimuli")
+    if plan.kind in SINGLE and any(len(trial.stimuli) != 1 for trial in plan.trials):
+        raise InvalidValueError("a trial has not one stimulus")
     if strange := {s.column for trial in plan.trials for s in trial.stimuli} - known:
         raise InvalidValueError(f"{min(strange)!r:.40} is no column")
     if not plan.forms:
@@ -242,7 +253,7 @@ def load_plan(folder: Path) -> Plan:
         if values.pop("version") != VERSION:
             raise InvalidValueError("another version")
         trials = tuple(
-            Trial(t["id"], t["clip"], tuple(Stimulus(**s) for s in t["stimuli"]), t["reference"])
+            Trial(t["id"], t["clip"], tuple(Stimulus(**s) for s in t["stimuli"]), t["reference"], t.get("anchor", ""))
             for t in values.pop("trials")
         )
         orders = tuple([(number, heard) for number, heard in form] for form in values.pop("forms"))

@@ -15,11 +15,13 @@ VERSION = 2
 """1 had intervals that took the ratings of one listener for independent, and no differences."""
 
 FILE = "listening.json"
-TITLES = {"mushra": "MUSHRA", "mos": "MOS", "ab": "Preference"}
+TITLES = {"mushra": "MUSHRA", "mushra_1s": "MUSHRA 1S", "mos": "MOS", "dcr": "DMOS", "ab": "Preference"}
 OVER = "95 % interval over listeners and clips (crossed random effects; Student's t where each listener rated once)"
 METHODS = {
     "mushra": f"mean of 0 to 100 with its {OVER}",
+    "mushra_1s": f"mean of 0 to 100, one sound at a time, with its {OVER}",
     "mos": f"mean of 1 to 5 with its {OVER}",
+    "dcr": f"mean degradation category of 1 (very annoying) to 5 (inaudible) with its {OVER}",
     "ab": "part of the votes with a preference; 95 % interval and test are Clopper and Pearson's of as many "
     "independent votes as its variance over listeners and clips amounts to, p no smaller than of a sign-flip test "
     "over listeners (where each listener answered once: exact binomial), corrected by Holm",

@@ -22,6 +22,9 @@ from framework.listening.plan import FILE, RANGES, Plan, listed, load_plan
 from framework.listening.ranking import Pairs, rank_intervals
 
 HIDDEN_REFERENCE = 90
+SCREENED = ("mushra", "mushra_1s")
+"""Kinds of tests whose listeners are screened by the hidden reference."""
+
 SHARE = 0.15
 """Who rates the hidden reference below this in more than this part of the trials is excluded (ITU-R BS.1534-3)."""
 
@@ -111,7 +114,7 @@ def result_of(folder: Path) -> Result:
     stored = read_answers(plan, folder / ANSWERS)
     ratings = list(ratings_of(plan, stored.last))
     remarks = [f"line {n} of {folder / ANSWERS} is cut short or no answer: passed over" for n in stored.damaged]
-    if plan.kind == "mushra":
+    if plan.kind in SCREENED:
         ratings, told = screened(ratings)
         remarks += told
     counts = Counter(who for who, _ in stored.last if who in {rating.listener for rating in ratings})
@@ -127,7 +130,7 @@ def result_of(folder: Path) -> Result:
     return Result(plan, figures, len(counts), finished, remarks, ranks, alpha, found)
 
 
-ALPHA_LEVELS: dict[str, Level] = {"mushra": "interval"}
+ALPHA_LEVELS: dict[str, Level] = {"mushra": "interval", "mushra_1s": "interval"}
 """Levels of measurement of Krippendorff's alpha; categories and preferences are ordinal."""
 
 

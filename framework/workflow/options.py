@@ -11,7 +11,7 @@ PORT = 8420
 """Port of the server of a listening test."""
 BENCH_OUTPUT = "runs/bench"
 """Folder of the results of `bench`."""
-TEST_KINDS = ("mushra", "mos", "ab")
+TEST_KINDS = ("mushra", "mushra_1s", "mos", "dcr", "ab")
 """Kinds of listening tests."""
 TEST_PAIRS = ("baseline", "all")
 """Pairs of runs of an A/B test."""

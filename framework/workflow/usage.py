@@ -117,8 +117,8 @@ COMMANDS: dict[str, Usage] = {
     "listen": Usage(
         "COMPARISON",
         "a blind listening test of a comparison, and its results",
-        "Make a blind listening test (MUSHRA, MOS or A/B) of the clips of a comparison and serve it on this machine "
-        "until Ctrl-C. With --results, summarise what listeners answered.",
+        "Make a blind listening test (MUSHRA, MUSHRA 1S, MOS, DCR or A/B) of the clips of a comparison and serve it on "
+        "this machine until Ctrl-C. With --results, summarise what listeners answered.",
         ("ostinato listen hifigan_table3 --kind mos", "ostinato listen hifigan_table3 --results"),
     ),
     "synthesize": Usage(

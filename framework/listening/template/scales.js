@@ -1,10 +1,11 @@
 "use strict";
-// The three ways to rate: each builds its controls for a trial and says what its keys do.
+// The ways to rate: each builds its controls for a trial and says what its keys do.
 //
 // A scale is told the stimuli in the order in which they are heard (never which is what), the ratings so far, and gets
 // `hear(stimulus)` to play one and `rate(stimulus, value)` to rate one.
 
 const LETTERS = "ABCDEFGHIJKL";
+const DEGRADATIONS = ["Very annoying", "Annoying", "Slightly annoying", "Audible but not annoying", "Inaudible"];
 const CATEGORIES = ["Bad", "Poor", "Fair", "Good", "Excellent"];
 
 function make(tag, attributes = {}, ...children) {
@@ -90,6 +91,30 @@ const SCALES = {
     },
   },
 
+  dcr: {
+    question: "How annoying is the difference from the first to the second?",
+    task: "You will hear pieces of music in pairs: first the reference, then the same piece again, which may be degraded. "
+      + "Say how annoying the degradation of the second is.",
+    advice: ["Both are played one after the other. Listen to both to the end before you rate; then you may listen again."],
+    keys: [["space", "play, pause"], ["R", "reference"], ["A", "second"], ["1 2 3 4 5", "rate"], ["enter", "next"]],
+    loops: false,
+    wholly: true,
+    inTurn: true,
+
+    build({ stimuli: [stimulus], reference, ratings, hear, rate }) {
+      const pair = make("div", { class: "pair" },
+        hearButton(reference, "R", "Listen to the reference", hear, "R", make("small", {}, "reference")),
+        hearButton(stimulus, "A", "Listen to the second", hear, "A", make("small", {}, "second")));
+      const options = DEGRADATIONS.map((told, place) => ({ value: place + 1, title: place + 1, told }));
+      return make("div", {}, pair, choices("Degradation", "dcr", options, ratings[stimulus], (value) => rate(stimulus, value)));
+    },
+
+    key(pressed, { stimuli: [stimulus], reference, hear, scale }) {
+      const heard = { R: reference, A: stimulus }[pressed];
+      return heard ? (hear(heard), true) : choose(scale, Number(pressed) - 1);
+    },
+  },
+
   mos: {
     question: "How good does this sound?",
     task: "You will hear short pieces of music, one at a time. Say how good each of them sounds, from 1 to 5.",
@@ -133,5 +158,28 @@ const SCALES = {
       if (stimulus) return hear(stimulus), true;
       return choose(scale, Number(pressed) - 1);
     },
+  },
+};
+
+// One version at a time, rated as in MUSHRA, between an open reference and, where there is one, an open example of low quality.
+SCALES.mushra_1s = {
+  ...SCALES.mushra,
+  question: "How close is this to the reference?",
+  task: "You will hear versions of pieces of music, one at a time. Rate each of them against the reference, from 0 to 100. "
+    + "The reference itself would have 100. The low-quality example would have a rating near 0.",
+  keys: [["R", "reference"], ["L", "low-quality example"], ["A", "version"], ["← →", "rate"], ["space", "play, pause"], ["enter", "next"]],
+
+  build(trial) {
+    const rows = SCALES.mushra.build.call(this, trial);
+    if (trial.low) {
+      const row = make("div", { class: "row reference" }, hearButton(trial.low, "L", "Low-quality example", trial.hear, "Low-quality example"));
+      rows.firstChild.after(row);
+    }
+    return rows;
+  },
+
+  key(pressed, trial) {
+    if (pressed === "L" && trial.low) return trial.hear(trial.low), true;
+    return SCALES.mushra.key.call(this, pressed, trial);
   },
 };

@@ -158,7 +158,8 @@ async function open(index, thenPlay = false) {
   const trial = trialAt(index), mine = ++opening;
   const stimuli = order()[index][1].map((number) => trial.stimuli[number]);
   const ratings = { ...state.answers[trial.id]?.ratings, ...state.draft[trial.id] };
-  current = { index, trial, stimuli, reference: trial.reference, ratings, heard: new Set(Object.keys(ratings)),
+  current = { index, trial, stimuli, reference: trial.reference, low: trial.low, ratings,
+    heard: new Set(ratings[stimuli[0]] === undefined ? Object.keys(ratings) : [...Object.keys(ratings), trial.reference]),
     scale: at("scale"), hear, rate };
   at("scale").replaceChildren(scale.build(current));
   at("count").textContent = `${index + 1} of ${order().length}`;
@@ -180,13 +181,29 @@ async function open(index, thenPlay = false) {
 }
 
 function hear(stimulus) {
+  if (scale.inTurn) {
+    player.pause();
+    player.seek(0);
+  }
   player.pick(stimulus);
   if (!player.playing) player.play();
 }
 
 function hearWholly() {
+  const { reference, stimuli: [stimulus] } = current;
   current.heard.add(player.column);
+  if (scale.inTurn) {
+    const thenSecond = player.column === reference;
+    player.pick(thenSecond ? stimulus : reference);
+    if (thenSecond) player.play();
+  }
   refresh();
+}
+
+// Sounds that have to be heard before a rating.
+function unheard() {
+  const { reference, stimuli, heard } = current;
+  return [...(scale.inTurn ? [reference] : []), ...stimuli].filter((sound) => !heard.has(sound));
 }
 
 function rate(stimulus, value) {
@@ -197,12 +214,13 @@ function rate(stimulus, value) {
 }
 
 function missing() {
-  const { stimuli, heard, ratings } = current;
+  const { stimuli, ratings } = current;
   const letters = (found) => found.map((stimulus) => LETTERS[stimuli.indexOf(stimulus)]).join(", ");
-  const unheard = stimuli.filter((stimulus) => !heard.has(stimulus));
+  const sounds = unheard();
   const unrated = stimuli.filter((stimulus) => ratings[stimulus] === undefined);
-  if (unheard.length) return stimuli.length > 1 ? `Not heard yet: ${letters(unheard)}` : "Listen to the end first";
-  if (unrated.length) return test.kind === "mushra" ? `Not rated yet: ${letters(unrated)}` : "Not rated yet";
+  if (sounds.length && scale.inTurn) return "Listen to both to the end first";
+  if (sounds.length) return stimuli.length > 1 ? `Not heard yet: ${letters(sounds)}` : scale.wholly ? "Listen to the end first" : "Not heard yet";
+  if (unrated.length) return stimuli.length > 1 && test.kind !== "ab" ? `Not rated yet: ${letters(unrated)}` : "Not rated yet";
   return "";
 }
 
@@ -258,7 +276,7 @@ function refresh() {
     part.classList.toggle("on", part.dataset.stimulus === column);
     if (part.hasAttribute("aria-pressed")) part.setAttribute("aria-pressed", part.dataset.stimulus === column);
   });
-  document.querySelectorAll(".choices").forEach((field) => (field.disabled = current.stimuli.some((s) => !current.heard.has(s))));
+  document.querySelectorAll(".choices").forEach((field) => (field.disabled = unheard().length > 0));
   at("now").textContent = missing() || (current.index + 1 < order().length ? "Ready for the next" : "Ready to finish");
   at("next").disabled = Boolean(missing());
   at("next").textContent = current.index + 1 < order().length ? "Next" : "Finish";
