@@ -11,7 +11,10 @@ from framework.generators.vocos import VocosDecoder
 
 
 class VAEBach(VAE):
-    """A small variational autoencoder on Bach for strings: 86 frames of 16 latents a second, from nets at that rate."""
+    """A small variational autoencoder on Bach for strings: 86 frames of 16 latents a second, from nets at that rate.
+
+    All steps train on the reconstruction losses; a lower `adversarial_start` adds the discriminators.
+    """
 
     data = BachChorales.variant(instruments=("strings",), pieces=32, batch_size=8)
     mel = "hifigan_22k"
@@ -21,7 +24,8 @@ class VAEBach(VAE):
     warmup_steps = 100
     schedule = "cosine"
     gradient_clip = 100.0
-    adversarial_start = 2_700
+    stft_weight = 30.0
+    adversarial_start = 3_000
     max_steps = 3_000
     val_check_interval = 1_000
 

@@ -15,7 +15,8 @@ class VocosBach(Vocos):
 
     It is trained on segments of 128 frames: with 32, the network learns to tell from the padding at their ends where in
     a segment a frame is. The spectral loss has longer windows than a mel: phases that do not fit each other show
-    between the partials.
+    between the partials. All steps train on the reconstruction losses; a lower `adversarial_start` adds the
+    discriminators.
     """
 
     data = BachChorales.variant(instruments=("strings",), pieces=32, segment=32_768, batch_size=2)

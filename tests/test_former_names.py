@@ -35,7 +35,7 @@ SIGNATURES = {
     "codec_bach": ({"codebooks": 4}, "cbda4fb0e0"),
     "encodec_24k": ({"dimension": 64, "trained_books": (2, 4)}, "ed5f41d560"),
     "dac_44k": ({"codebook_dimensions": 4}, "981be765b3"),
-    "vae_bach": ({"dimension": 32}, "47c1176d08"),
+    "vae_bach": ({"dimension": 32, "adversarial_start": 2_700, "stft_weight": 0.0}, "47c1176d08"),
     "musegan_bach": ({"latent": 64}, "0f3b49a284"),
     "wavegan_notes": ({"latent": 50}, "3152d9debc"),
     "dcgan_notes": ({"labels": 4}, "aa155a57ef"),
