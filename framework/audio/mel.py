@@ -95,6 +95,7 @@ PRESETS: dict[str, MelPreset] = {
     preset.name: preset
     for preset in (
         _HIFIGAN,
+        replace(_HIFIGAN, name="hifigan_16k", sample_rate=16000, n_fft=640, hop_length=160, win_length=640),
         replace(_HIFIGAN, name="univnet_24k", sample_rate=24000, n_mels=100, f_max=12000.0),
         replace(_HIFIGAN, name="bigvgan_24k", sample_rate=24000, n_mels=100, f_max=12000.0),
         replace(

@@ -14,7 +14,6 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
 from framework.discriminators.sub_band_cqt import MultiScaleSubBandCQTDiscriminator
-from framework.errors import InvalidValueError
 from framework.generators.hifigan import same_conv
 from framework.inference.layers import normed_conv, normed_upsampling
 from framework.losses.mel import MelLoss
@@ -122,9 +121,7 @@ class BigVGANGenerator(nn.Module):
         self.conv_pre = normed_conv(n_mels, channels, 7, padding=3)
         self.ups, self.resblocks = nn.ModuleList(), nn.ModuleList()
         for rate in upsample_rates:
-            if rate % 2:
-                raise InvalidValueError(f"upsampling by {rate} needs an even rate, whose kernel is twice as long")
-            self.ups.append(normed_upsampling(channels, channels // 2, 2 * rate, rate, padding=rate // 2))
+            self.ups.append(normed_upsampling(channels, channels // 2, rate))
             channels //= 2
             self.resblocks.append(nn.ModuleList(ResidualBlock(channels, *shape, antialiased) for shape in shapes))
         self.activation_post = SnakeBeta(channels, antialiased)

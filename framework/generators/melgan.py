@@ -11,7 +11,13 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
 from framework.inference.channels_last import Vocoder
 from framework.inference.incremental import Incremental, Sum, incremental
-from framework.inference.layers import Upsampling, normed_conv, normed_upsampling, receptive_field
+from framework.inference.layers import (
+    Upsampling,
+    normed_conv,
+    normed_upsampling,
+    receptive_field,
+    upsampling_padding,
+)
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.feature_matching import FeatureMatching
 from framework.paradigms.adversarial import Adversarial
@@ -67,12 +73,8 @@ class MelGANGenerator(Vocoder):
         layers: list[nn.Module] = [nn.ReflectionPad1d(3), normed_conv(n_mels, width, 7)]
         self.stages: list[Upsampling] = []
         for rate in upsample_rates:
-            odd = rate % 2
-            self.stages.append(Upsampling(rate, 2 * rate, rate // 2 + odd, sum(dilations)))
-            layers += [
-                nn.LeakyReLU(0.2),
-                normed_upsampling(width, width // 2, 2 * rate, rate, padding=rate // 2 + odd, output_padding=odd),
-            ]
+            self.stages.append(Upsampling(rate, 2 * rate, upsampling_padding(rate, 2 * rate), sum(dilations)))
+            layers += [nn.LeakyReLU(0.2), normed_upsampling(width, width // 2, rate)]
             width //= 2
             layers += [ResidualBlock(width, dilation) for dilation in dilations]
         layers += [nn.LeakyReLU(0.2), nn.ReflectionPad1d(3), normed_conv(width, outputs, 7), nn.Tanh()]

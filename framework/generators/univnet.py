@@ -70,9 +70,7 @@ class Stage(nn.Module):
     def __init__(self, channels: int, n_mels: int, rate: int, dilations: Sequence[int]) -> None:
         super().__init__()
         self.kernel_predictor = KernelPredictor(n_mels, channels, len(dilations))
-        odd = rate % 2
-        upsampling = normed_upsampling(channels, channels, 2 * rate, rate, padding=rate // 2 + odd, output_padding=odd)
-        self.convt_pre = nn.Sequential(nn.LeakyReLU(SLOPE), upsampling)
+        self.convt_pre = nn.Sequential(nn.LeakyReLU(SLOPE), normed_upsampling(channels, channels, rate))
         self.conv_blocks = nn.ModuleList(
             nn.Sequential(
                 nn.LeakyReLU(SLOPE),

@@ -86,7 +86,9 @@ class ChannelsLast(nn.Module):
         if isinstance(layer, OVER_TIME) and not computes_as(layer, *OVER_TIME):
             return OverTime(layer)
         if not isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
-            return with_children(layer, {name: self.over_images(child) for name, child in layer.named_children()})
+            made = with_children(layer, {name: self.over_images(child) for name, child in layer.named_children()})
+            made.training = False
+            return made
         sizes: dict[str, Any] = {name: (1, getattr(layer, name)[0]) for name in ("kernel_size", "stride", "dilation")}
         sizes |= {"groups": layer.groups, "bias": layer.bias is not None, "padding_mode": layer.padding_mode}
         sizes["padding"] = layer.padding if isinstance(layer.padding, str) else (0, layer.padding[0])

@@ -6,6 +6,7 @@ the pieces, and memory does not grow with the signal. Outputs are delayed by the
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, cast
 
 import torch
@@ -44,6 +45,15 @@ class Chain:
         for layer in self.layers:
             piece = layer(piece, last)
         return piece
+
+
+class Float32(Chain):
+    """Layers one after the other, computed in their own precision under autocast too."""
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        rounded = torch.is_autocast_enabled(piece.device.type) and piece.dtype != torch.float64
+        with float32_region(piece):
+            return super().__call__(piece.float() if rounded else piece, last)
 
 
 class Sum:
@@ -151,6 +161,13 @@ class Upsampling:
         needed = max(math.ceil((self.outputs + self.cut - self.kernel + 1) / self.rate), self.first)
         self.kept, self.first = kept[..., needed - self.first :], needed
         return output[..., before - offset : self.outputs - offset]
+
+
+def float32_region(signal: Tensor, enabled: bool = True) -> AbstractContextManager[Any]:
+    """Return a context in which layers ignore a surrounding autocast, as those have to whose rounding is audible."""
+    device = signal.device.type
+    needed = enabled and torch.is_autocast_enabled(device)
+    return torch.autocast(device, enabled=False) if needed else nullcontext()
 
 
 def nothing(piece: Tensor, channels: int) -> Tensor:

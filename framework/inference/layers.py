@@ -7,15 +7,41 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
+from framework.errors import InvalidValueError
+
 
 def normed_conv(*args: Any, **kwargs: Any) -> nn.Conv1d:
     """Return a convolution with weight normalisation (Salimans and Kingma, 2016)."""
     return weight_norm(nn.Conv1d(*args, **kwargs))
 
 
-def normed_upsampling(*args: Any, **kwargs: Any) -> nn.ConvTranspose1d:
-    """Return a transposed convolution with weight normalisation over the input channels, as in the official code."""
-    return weight_norm(nn.ConvTranspose1d(*args, **kwargs))
+def normed_upsampling(inputs: int, outputs: int, rate: int, kernel: int | None = None) -> nn.ConvTranspose1d:
+    """Return a transposed convolution that makes a signal exactly `rate` times as long, with weight normalisation.
+
+    The weights are normalised over the input channels, as in official codes. Where kernel and rate differ by an odd
+    number, one sample more is cut off at the beginning than at the end (the form of ParallelWaveGAN and ESPnet).
+
+    Args:
+        inputs: Channels of the input.
+        outputs: Channels of the output.
+        rate: Factor of the upsampling.
+        kernel: Kernel size; twice the rate if it is not given.
+
+    Raises:
+        InvalidValueError: no padding gives the output that length.
+    """
+    kernel = 2 * rate if kernel is None else kernel
+    excess = kernel - rate
+    if excess < 0 or (rate == 1 and excess % 2):
+        needed = "an odd kernel" if rate == 1 else f"a kernel of at least {rate}"
+        raise InvalidValueError(f"upsampling by {rate} needs {needed}, not {kernel}")
+    padding = upsampling_padding(rate, kernel)
+    return weight_norm(nn.ConvTranspose1d(inputs, outputs, kernel, rate, padding, output_padding=excess % 2))
+
+
+def upsampling_padding(rate: int, kernel: int) -> int:
+    """Return how many samples `normed_upsampling` cuts off at the beginning."""
+    return (kernel - rate + 1) // 2
 
 
 def remove_weight_norm(network: nn.Module) -> nn.Module:

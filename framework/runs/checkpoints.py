@@ -22,6 +22,7 @@ from framework.runs.finding import RunNotFoundError, checkpoints_of
 from framework.runs.finished import LAST
 from framework.runs.folder import RunFolder
 from framework.runs.released import as_checkpoint, is_released
+from framework.runs.torchscript import is_torchscript, read_torchscript
 from framework.writing import ErrorKeeper, Tolerant, part_of, replacing
 
 PREVIOUS, BEST = "previous.ckpt", "best.ckpt"
@@ -223,7 +224,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = read_tensors(path)
     except Exception as error:
         # PyTorch itself says EINVAL of a file that is cut short; other such errors are the disk's.
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno != errno.EINVAL):
@@ -232,6 +233,11 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         raise CheckpointError(f"{path} is a {type(checkpoint).__name__}, no checkpoint")
     return checkpoint
+
+
+def read_tensors(path: str | Path) -> Any:
+    """Return what PyTorch or TorchScript stored in a file, without executing code from it."""
+    return read_torchscript(path) if is_torchscript(path) else torch.load(path, map_location="cpu", weights_only=True)
 
 
 def reason_of(error: Exception) -> str:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.errors import OstinatoError
-from framework.runs.checkpoints import reason_of
+from framework.runs.checkpoints import read_tensors, reason_of
 
 
 class OfficialCheckpointError(OstinatoError, ValueError):
@@ -22,7 +22,9 @@ def load_official(network: nn.Module, checkpoint: str | Path | Mapping[str, Any]
     The state dict may be wrapped (`{"generator": ...}`, `{"mpd": ..., "msd": ..., "steps": ...}`): the part whose names
     and shapes are the network's is taken. A network whose sub-modules are named otherwise than the official ones
     translates by a method `official_names(name) -> name`, which is empty for what it leaves out. Buffers that follow
-    from the network's arguments (windows, transform kernels) are checked in shape and kept.
+    from the network's arguments (windows, transform kernels) are checked in shape and kept. Weight normalisation may
+    be stored under its old names, under those of its parametrisation, or folded into the weights; the file may be a
+    TorchScript program, whose code is not run.
 
     A `.npz` file holds the variables of a TensorFlow graph by name (see `from_tensorflow`).
 
@@ -48,7 +50,7 @@ def _read(path: str | Path) -> Any:
         if Path(path).suffix == ".npz":
             with np.load(path, allow_pickle=False) as variables:
                 return from_tensorflow(variables)
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return read_tensors(path)
     except FileNotFoundError:
         raise
     except Exception as error:
@@ -87,6 +89,7 @@ def _match(network: nn.Module, state: dict[str, Tensor]) -> tuple[str, dict[str,
     except (ValueError, IndexError):
         return "other names", {}
     translated.pop("", None)
+    translated = _with_weight_norm_of(own, translated)
     known = own | derived
     # TensorFlow 1 has a transposed convolution over time as one over images of a single row.
     translated = {
@@ -107,6 +110,27 @@ def _match(network: nn.Module, state: dict[str, Tensor]) -> tuple[str, dict[str,
             f"{len(wrong)} of other shape, as {name} {tuple(translated[name].shape)}, not {tuple(known[name].shape)}"
         )
     return ", ".join(complaints), {name: value for name, value in translated.items() if name in own}
+
+
+def _with_weight_norm_of(own: dict[str, Tensor], state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return a state dict with normalised weights as magnitude and direction, or as one, as a network has them.
+
+    A folded weight becomes its own direction, with its norm as the magnitude.
+    """
+    magnitude, direction = ".parametrizations.weight.original0", ".parametrizations.weight.original1"
+    for layer in [name.removesuffix(magnitude) for name in state if name.endswith(magnitude)]:
+        # TorchScript stores the product besides.
+        folded = state.pop(f"{layer}.weight", None)
+        if f"{layer}.weight" in own and layer + direction in state:
+            size, values = state.pop(layer + magnitude), state.pop(layer + direction)
+            state[f"{layer}.weight"] = values * (size / torch.norm_except_dim(values)) if folded is None else folded
+    for layer in [name.removesuffix(magnitude) for name in own if name.endswith(magnitude)]:
+        if layer + magnitude not in state and f"{layer}.weight" in state:
+            values = state.pop(f"{layer}.weight")
+            size = torch.norm_except_dim(values)
+            # The direction of a weight of zeros is arbitrary.
+            state |= {layer + magnitude: size, layer + direction: torch.where(size > 0, values, 1.0)}
+    return state
 
 
 def _dense(value: Tensor) -> list[int]:

@@ -28,7 +28,8 @@ class Tone(L.LightningDataModule):
         super().__init__()
         self.sample_rate, self.hop = system.preset.sample_rate, getattr(system, "control_hop", 64)
         self.stand_in = getattr(system, "stand_in", None)
-        self.time = getattr(system, "length", min(64 * self.hop, 16_384))
+        frame = system.preset.hop_length
+        self.time = getattr(system, "length", min(64 * self.hop, 16_384) // frame * frame)
         self.clips = getattr(system, "critic_steps", 1)
 
     def train_dataloader(self):

@@ -197,8 +197,9 @@ def test_folding_keeps_the_weights_of_a_frozen_network_in_its_state():
 
 
 def test_lengths_that_would_not_come_out_are_refused():
-    with pytest.raises(ValueError, match="upsampling by 5"):
-        HiFiGANGenerator(upsample_rates=(5,), upsample_kernels=(10,))
+    for rate, kernel, needed in ((5, 4, "a kernel of at least 5, not 4"), (1, 4, "an odd kernel, not 4")):
+        with pytest.raises(ValueError, match=f"upsampling by {rate} needs {needed}"):
+            HiFiGANGenerator(upsample_rates=(rate,), upsample_kernels=(kernel,))
     with pytest.raises(ValueError, match="odd"):
         HiFiGANGenerator(kernels=(3, 7, 10))
     with pytest.raises(ValueError, match="kind 1 or 2"):

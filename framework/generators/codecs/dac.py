@@ -84,8 +84,7 @@ class DecoderBlock(nn.Module):
     def __init__(self, channels: int, rate: int) -> None:
         super().__init__()
         half = channels // 2
-        shape = {"padding": math.ceil(rate / 2), "output_padding": rate % 2}
-        lengthen = normed_upsampling(channels, half, 2 * rate, rate, **shape)
+        lengthen = normed_upsampling(channels, half, rate)
         units = [ResidualUnit(half, dilation) for dilation in DILATIONS]
         self.block = nn.Sequential(Snake(channels), lengthen, *units)
 
