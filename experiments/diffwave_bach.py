@@ -27,7 +27,7 @@ class DiffWaveBach(DiffWave):
     beta_start = 1e-5
     beta_end = 0.2
     fast_betas = (1e-5, 4e-4, 0.01, 0.11, 0.5, 0.9)
-    clamped = "clean"
+    clip_sample = "clean"
     ema_decay = 0.99
     learning_rate = 2e-3
     warmup_steps = 100
@@ -40,7 +40,7 @@ class DiffWaveBach(DiffWave):
         return NoiseSchedule.quadratic(self.timesteps, self.beta_start, self.beta_end)
 
     def build_objective(self) -> Objective:
-        return PredictClean(deviation=0.4)
+        return PredictClean(std=0.4)
 
     def build_generator(self) -> SpectrumDenoiser:
         return SpectrumDenoiser(self.build_schedule(), self.preset, self.channels, 3 * self.channels, self.layers)

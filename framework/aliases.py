@@ -134,6 +134,7 @@ MEMBERS: dict[str, dict[str, str]] = {
         "first_beta": "beta_start",
         "last_beta": "beta_end",
         "distance": "loss_type",
+        "clamped": "clip_sample",
     },
     "framework.paradigms.noise_driven:NoiseDriven": {"latent": "latent_dim", "labels": "num_classes"},
     "framework.paradigms.system:System": {

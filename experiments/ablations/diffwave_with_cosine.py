@@ -6,7 +6,7 @@ class WithCosine(DiffWaveBase):
     """DiffWave BASE with the cosine schedule (Nichol & Dhariwal, 2021); sampled by all of its timesteps."""
 
     sampler = "ancestral"
-    clamped = "clean"
+    clip_sample = "clean"
 
     def build_schedule(self) -> NoiseSchedule:
         return NoiseSchedule.cosine(self.timesteps)

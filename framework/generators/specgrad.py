@@ -20,7 +20,7 @@ class SpecGrad(DiffWave):
         std: Factor by which whitened audio is divided, to have about the variance of the noise.
     """
 
-    clamped = "nothing"
+    clip_sample = "nothing"
     std: PositiveFloat = 2.0
 
     def build(self) -> None:

@@ -42,9 +42,9 @@ class Diffusion(System):
         sampler: `fast` uses the schedule `fast_betas`; `ancestral` (DDPM) and `ddim` use `sampling_steps` timesteps.
         sampling_steps: Steps of the `ancestral` and `ddim` samplers; 0 for all timesteps.
         fast_betas: Noise schedule of the `fast` sampler, aligned with the timesteps of the training.
-        clamped: What sampling clamps to [-1, 1]: the noisy example after each `step`, as in lmnt's DiffWave; the
-            `clean` example that is predicted, as in DDPM, which schedules that end in pure noise need; or `nothing`,
-            for examples with another range.
+        clip_sample: What sampling clips to [-1, 1]: `step`, the noisy example after each step, as in lmnt's DiffWave;
+            `clean`, the predicted clean example, as in DDPM, which is needed by schedules that end in pure noise; or
+            `nothing`, for examples with another range.
     """
 
     monitor: ClassVar[str] = "validation/loss"
@@ -56,7 +56,7 @@ class Diffusion(System):
     sampler: Literal["fast", "ancestral", "ddim"] = runtime("fast")
     sampling_steps: NonNegativeInt = runtime(0)
     fast_betas: NonEmpty[OpenUnitInterval] = runtime((1e-4, 1e-3, 0.01, 0.05, 0.2, 0.5))
-    clamped: Literal["step", "clean", "nothing"] = runtime("step")
+    clip_sample: Literal["step", "clean", "nothing"] = runtime("step")
 
     def build(self) -> None:
         """Build the noise schedule, the objective and the network.
@@ -110,8 +110,8 @@ class Diffusion(System):
         return {"loss": torch.stack(losses).mean()}
 
     def clamps(self) -> dict[str, Callable[[Tensor], Tensor]]:
-        """Return the functions that clamp while sampling, as arguments of `denoise`."""
-        return {} if self.clamped == "nothing" else {f"clamp_{self.clamped}": lambda example: example.clamp(-1, 1)}
+        """Return the clipping functions of the sampler, as arguments of `denoise`."""
+        return {} if self.clip_sample == "nothing" else {f"clamp_{self.clip_sample}": lambda x: x.clamp(-1, 1)}
 
     def trajectory(self) -> Trajectory:
         """Return the sampling trajectory."""

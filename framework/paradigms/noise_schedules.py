@@ -153,12 +153,12 @@ class PredictClean(Objective):
     """x0 prediction.
 
     Args:
-        deviation: Standard deviation of the data. Errors are then divided by the standard deviation of the error of the
+        std: Standard deviation of the data. Errors are then divided by the standard deviation of the error of the
             best linear estimate (Karras et al., 2022, table 1, loss weighting). None weights all timesteps equally.
     """
 
-    def __init__(self, deviation: float | None = None) -> None:
-        self.deviation = deviation
+    def __init__(self, std: float | None = None) -> None:
+        self.std = std
 
     def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
         return clean
@@ -167,7 +167,7 @@ class PredictClean(Objective):
         return predicted
 
     def unit(self, signal: Any, sigma: Any) -> Any:
-        return 1.0 if self.deviation is None else linear_guess(self.deviation, signal, sigma)[1]
+        return 1.0 if self.std is None else linear_guess(self.std, signal, sigma)[1]
 
 
 class PredictVelocity(Objective):
@@ -186,31 +186,31 @@ class PredictResidual(Objective):
     For little noise it is the noise, for much noise the clean example (Karras et al., 2022, section 5).
 
     Args:
-        deviation: Standard deviation of the data.
+        std: Standard deviation of the data.
     """
 
-    def __init__(self, deviation: float) -> None:
-        self.deviation = deviation
+    def __init__(self, std: float) -> None:
+        self.std = std
 
     def target(self, clean: Tensor, noise: Tensor, signal: Tensor | float, sigma: Tensor | float) -> Tensor:
-        kept, left = linear_guess(self.deviation, signal, sigma)
+        kept, left = linear_guess(self.std, signal, sigma)
         return (clean - kept * (signal * clean + sigma * noise)) / left
 
     def clean(self, predicted: Tensor, noisy: Tensor, signal: float, sigma: float) -> Tensor:
-        kept, left = linear_guess(self.deviation, signal, sigma)
+        kept, left = linear_guess(self.std, signal, sigma)
         return kept * noisy + left * predicted
 
 
-def linear_guess(deviation: Any, signal: Any, sigma: Any) -> tuple[Any, Any]:
+def linear_guess(std: Any, signal: Any, sigma: Any) -> tuple[Any, Any]:
     """Return the factor of the noisy example in the best linear estimate of the clean one, and its error's std.
 
     Args:
-        deviation: Standard deviation of the data.
+        std: Standard deviation of the data.
         signal: Factor of the clean example in the noisy one.
         sigma: Factor of the noise.
     """
-    variance = (deviation * signal) ** 2 + sigma**2
-    return signal * deviation**2 / variance, deviation * sigma / variance**0.5
+    variance = (std * signal) ** 2 + sigma**2
+    return signal * std**2 / variance, std * sigma / variance**0.5
 
 
 class Sampler:

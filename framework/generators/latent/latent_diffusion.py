@@ -102,7 +102,7 @@ class LatentDiffusion(UnconditionalDiffWave):
     beta_end = 0.05
     loss_type = "l2"
     sampler = "ancestral"
-    clamped = "nothing"
+    clip_sample = "nothing"
     autoencoder: str = runtime("")
     scored: bool = added(False)
 

@@ -58,7 +58,7 @@ class WholeSongLevel(Diffusion):
     beta_end = 0.012
     loss_type = "l2"
     sampler = "ancestral"
-    clamped = "clean"
+    clip_sample = "clean"
     learning_rate = 5e-5
     gradient_clip = 10.0
     channels: PositiveInt = 64
