@@ -1,1 +1,1 @@
-"""Blind listening tests of a comparison: pages to rate it by ear, a server that stores answers, and what they say."""
+"""Blind listening tests of a comparison: pages for listeners, a server that stores answers, and their statistics."""

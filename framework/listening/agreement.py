@@ -1,4 +1,4 @@
-"""Krippendorff's alpha: how far listeners agree, beyond what their ratings would agree by chance."""
+"""Krippendorff's alpha: agreement of the listeners beyond chance."""
 
 import math
 from typing import Literal
@@ -14,16 +14,16 @@ def krippendorff_alpha(ratings: ArrayLike, level: Level = "interval") -> float:
 
         alpha = 1 - D_o / D_e
 
-    with the observed disagreement D_o of ratings of the same unit, and the disagreement D_e of all ratings whatever
-    their unit. 1 is perfect agreement, 0 that of chance; systematic disagreement is below 0.
+    with the observed disagreement D_o of ratings of the same unit, and the expected disagreement D_e of all ratings. 1
+    is perfect agreement, 0 is agreement by chance, and values below 0 are systematic disagreement.
 
     Args:
-        ratings: `(listeners, units)`, NaN where a listener did not rate a unit. Units with one rating do not count.
-        level: How ratings differ: `nominal` equal or not, `ordinal` by the ratings between them, `interval` by the
-            square of their difference.
+        ratings: `(listeners, units)`; NaN if a listener did not rate a unit. Units with a single rating are ignored.
+        level: Level of measurement, which defines the difference of two ratings: `nominal` (equal or not), `ordinal`
+            (number of ratings between them) or `interval` (squared difference).
 
     Returns:
-        NaN if no unit has two ratings, or if all ratings are equal: nothing could have disagreed.
+        Alpha; NaN if no unit has two ratings or if all ratings are equal.
     """
     table = np.asarray(ratings, float)
     present = ~np.isnan(table)
@@ -31,7 +31,7 @@ def krippendorff_alpha(ratings: ArrayLike, level: Level = "interval") -> float:
     values, codes = np.unique(table[~np.isnan(table)], return_inverse=True)
     if len(values) < 2:
         return math.nan
-    counts = np.zeros((table.shape[1], len(values)))  # of each value in each unit
+    counts = np.zeros((table.shape[1], len(values)))  # number of ratings with each value in each unit
     np.add.at(counts, (np.nonzero(~np.isnan(table))[1], codes), 1)
     counts = counts[counts.sum(1) > 0]
     pairs = counts[:, :, None] * counts[:, None, :] - counts[:, :, None] * np.eye(len(values))
@@ -43,7 +43,7 @@ def krippendorff_alpha(ratings: ArrayLike, level: Level = "interval") -> float:
 
 
 def squared_differences(values: np.ndarray, totals: np.ndarray, level: Level) -> np.ndarray:
-    """Return the squared differences `(values, values)` between ascending values, given how often each was rated."""
+    """Return the squared differences `(values, values)` of ascending values, given the number of ratings of each."""
     if level == "nominal":
         return 1.0 - np.eye(len(values))
     places = values if level == "interval" else np.cumsum(totals) - totals / 2

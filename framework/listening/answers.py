@@ -1,4 +1,4 @@
-"""Answers to a listening test: checked against its plan, appended one by one, read back whatever cut the file short."""
+"""Answers to a listening test: validated, appended one by one, and readable also if the file is truncated."""
 
 import json
 import os
@@ -19,18 +19,18 @@ from framework.listening.plan import LISTENERS, RANGES, ListeningError, Plan, lo
 ANSWERS = "answers.jsonl"
 LISTENER = re.compile(r"[0-9a-f]{32}")
 CHANGES = 10
-"""Answers a listener may give for each trial of a test, on average: the last of a trial counts."""
+"""Maximum number of answers per trial and listener, on average; the last answer to a trial counts."""
 
 LARGEST_IMPORT = 1 << 20
-"""Bytes of a file of answers at most."""
+"""Maximum size of an imported file of answers (bytes)."""
 
 
 class AnswerError(OstinatoError, ValueError):
-    """An answer that is not one to this test.
+    """An answer is invalid or belongs to another test.
 
     Args:
-        message: What is wrong with it.
-        status: The status of the HTTP response.
+        message: The reason.
+        status: Status code of the HTTP response.
     """
 
     def __init__(self, message: str, status: HTTPStatus = HTTPStatus.BAD_REQUEST) -> None:
@@ -40,13 +40,13 @@ class AnswerError(OstinatoError, ValueError):
 
 @dataclass
 class Stored:
-    """What a file of answers holds.
+    """The content of a file of answers.
 
     Args:
-        forms: The form of each listener, in the order in which they came.
-        last: The last ratings of each `(listener, trial)`, by stimulus.
-        lines: How many answers each listener gave, changes of mind with them.
-        damaged: Numbers of the lines that could not be read, from 1.
+        forms: Form (order of presentation) of each listener, in the order of registration.
+        last: Last ratings of each `(listener, trial)`, by stimulus.
+        lines: Number of answers of each listener, including changed ones.
+        damaged: Numbers of the lines that could not be read, starting at 1.
     """
 
     forms: dict[str, int] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Stored:
     damaged: list[int] = field(default_factory=list)
 
     def take(self, plan: Plan, record: Any) -> None:
-        """Take in a listener or an answer."""
+        """Add a record: a listener or an answer."""
         if isinstance(record, dict) and "form" in record:
             listener, form = checked_listener({k: v for k, v in record.items() if k != "time"})
             self.forms[listener] = form
@@ -67,13 +67,13 @@ class Stored:
 
 
 def checked_listener(value: Any) -> tuple[str, int]:
-    """Return listener and form of a listener's record.
+    """Validate the record of a listener; return the listener and the form.
 
     Raises:
-        AnswerError: it is none.
+        AnswerError: the record is invalid.
     """
     if not isinstance(value, dict) or value.keys() != {"listener", "form"}:
-        raise AnswerError("a listener has listener and form, and nothing else")
+        raise AnswerError("a listener's record has exactly the fields listener and form")
     listener, form = value["listener"], value["form"]
     if not isinstance(listener, str) or not LISTENER.fullmatch(listener):
         raise AnswerError("a listener's name is 32 hexadecimal digits")
@@ -83,13 +83,13 @@ def checked_listener(value: Any) -> tuple[str, int]:
 
 
 def checked_answer(plan: Plan, known: dict[str, int], value: Any) -> tuple[str, str, dict[str, int]]:
-    """Return listener, trial and ratings of an answer.
+    """Validate an answer; return its listener, trial and ratings.
 
     Raises:
-        AnswerError: it is none, of no listener or trial known, or not of every stimulus on the test's scale.
+        AnswerError: the record is invalid, its listener or trial is unknown, or a rating is missing or out of range.
     """
     if not isinstance(value, dict) or value.keys() != {"listener", "trial", "ratings"}:
-        raise AnswerError("an answer has listener, trial and ratings, and nothing else")
+        raise AnswerError("an answer has exactly the fields listener, trial and ratings")
     listener, ratings = value["listener"], value["ratings"]
     if not isinstance(listener, str) or listener not in known:
         raise AnswerError("no such listener", HTTPStatus.NOT_FOUND)
@@ -97,17 +97,17 @@ def checked_answer(plan: Plan, known: dict[str, int], value: Any) -> tuple[str, 
     if trial is None:
         raise AnswerError("no such trial", HTTPStatus.NOT_FOUND)
     if not isinstance(ratings, dict) or ratings.keys() != trial.columns().keys():
-        raise AnswerError("ratings are of each stimulus of the trial, and of no other")
+        raise AnswerError("an answer must rate all stimuli of the trial, and no others")
     low, high = RANGES[plan.kind]
     if any(type(rating) is not int or not low <= rating <= high for rating in ratings.values()):
         raise AnswerError(f"a rating is a whole number from {low} to {high}")
     if plan.kind == "ab" and sum(ratings.values()) > 1:
-        raise AnswerError("one of the two is preferred, or none")
+        raise AnswerError("at most one of the two stimuli can be preferred")
     return listener, trial.id, ratings
 
 
 def read_answers(plan: Plan, path: Path) -> Stored:
-    """Read all answers; a line that a kill cut short, or that is no answer, is passed over and counted."""
+    """Read all answers; truncated and invalid lines are skipped and recorded."""
     stored = Stored()
     for number, line in enumerate(path.read_bytes().split(b"\n") if path.exists() else (), 1):
         if line:
@@ -119,37 +119,37 @@ def read_answers(plan: Plan, path: Path) -> Stored:
 
 
 def parsed(text: bytes) -> Any:
-    """Return the value of JSON that is strictly that: no NaN, no name twice in an object.
+    """Parse strict JSON: no NaN, no duplicate names in an object.
 
     Raises:
-        AnswerError: it is not.
+        AnswerError: the text is not strict JSON.
     """
     try:
         return json.loads(text.decode(), parse_constant=_refuse, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise AnswerError(f"no JSON ({str(error)[:80]})") from None
+        raise AnswerError(f"not valid JSON ({str(error)[:80]})") from None
 
 
 def _refuse(name: str) -> None:
-    raise InvalidValueError(f"{name} is no number of JSON")
+    raise InvalidValueError(f"{name} is not a number of JSON")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise InvalidValueError("a name comes twice")
+        raise InvalidValueError("a name occurs twice")
     return found
 
 
 class Answers:
-    """The answers of a test, being added to; each is on the disk when `add` returns.
+    """Appends answers to the file of a test; an answer is on the disk when `add` returns.
 
     Args:
         plan: The test.
-        path: File of the answers, a line each. One process at a time adds to it.
+        path: File of the answers, one per line. Only one process at a time may write it.
 
     Raises:
-        ListeningError: another process adds to it.
+        ListeningError: another process is writing the file.
     """
 
     def __init__(self, plan: Plan, path: Path) -> None:
@@ -159,7 +159,7 @@ class Answers:
         try:
             self._lock.acquire()
         except Timeout:
-            raise ListeningError(f"{path} is being added to by another process: end that one first") from None
+            raise ListeningError(f"{path} is being written by another process; end that process first") from None
         self.stored = read_answers(plan, path)
         self._file = opened(path)
         self._whole = True
@@ -172,17 +172,17 @@ class Answers:
         self._lock.release()
 
     def listen(self, listener: str, form: int | None = None) -> int:
-        """Register a listener; return the form, the next one if none is given.
+        """Register a listener; return the form, which is the next free one by default.
 
         Raises:
-            AnswerError: the test has all the listeners that it can have, or this one has another form.
+            AnswerError: the test has the maximum number of listeners, or this listener has another form.
         """
         with self._guard:
             forms = self.stored.forms
             if listener in forms and form in (None, forms[listener]):
                 return forms[listener]
             if len(forms) >= LISTENERS:
-                raise AnswerError(f"the test has all its {LISTENERS} listeners", HTTPStatus.TOO_MANY_REQUESTS)
+                raise AnswerError(f"the test has the maximum of {LISTENERS} listeners", HTTPStatus.TOO_MANY_REQUESTS)
             if listener in forms:
                 raise AnswerError("this listener has another form", HTTPStatus.CONFLICT)
             record = {"listener": listener, "form": len(forms) if form is None else form}
@@ -191,10 +191,10 @@ class Answers:
             return given
 
     def add(self, value: Any) -> None:
-        """Store an answer in place of an earlier one of the same listener and trial; the very same is not repeated.
+        """Store an answer, which replaces an earlier one of the same listener and trial; equal answers are stored once.
 
         Raises:
-            AnswerError: it is no answer to this test, or one change too many.
+            AnswerError: the answer is invalid, or the listener has changed answers too often.
         """
         with self._guard:
             listener, trial, ratings = checked_answer(self.plan, self.stored.forms, value)
@@ -206,7 +206,7 @@ class Answers:
 
     def _append(self, record: dict[str, Any]) -> None:
         line = json.dumps(record | {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
-        # A line that a full disk cut short is ended, so as not to spoil the next.
+        # Terminate a line that a full disk has truncated, so that the next line is valid.
         data = (b"" if self._whole else b"\n") + line.encode() + b"\n"
         self._whole = False
         self._whole = self._file.write(data) == len(data)
@@ -217,9 +217,9 @@ class Answers:
 
 
 def opened(path: Path) -> BinaryIO:
-    """Open a file to be added to, without a buffer; what a kill left of a last line is ended, so as to spoil no other.
+    """Open a file for unbuffered appending, and terminate a last line that was truncated by a kill.
 
-    The folder is written through too, in which the file may be new.
+    The folder is synchronised too, because the file may be new.
     """
     file = open(path, "a+b", buffering=0)  # noqa: SIM115 - closed by whom it is given to
     if file.tell():
@@ -236,45 +236,47 @@ def opened(path: Path) -> BinaryIO:
 
 
 def import_answers(tests: dict[str, Path], paths: list[Path]) -> Iterator[str]:
-    """Take in files that pages saved, or every `*.json` of folders; yield a line on each.
+    """Import files that pages have saved, or all `*.json` files of folders; yield a line about each.
 
     Args:
-        tests: Folder of each test by its opaque name.
-        paths: The files or folders.
+        tests: Folder of each test by the test's opaque name.
+        paths: Files or folders.
 
     Raises:
-        ListeningError: a file is none, or of another test; those before it are stored.
+        ListeningError: a file is invalid or belongs to another test; the files before it have been stored.
     """
     files = [file for path in paths for file in (sorted(path.glob("*.json")) if path.is_dir() else [path])]
     if not files:
-        raise ListeningError(f"{', '.join(map(str, paths))}: there is no file of answers (*.json) there")
+        raise ListeningError(f"no files of answers (*.json) in {', '.join(map(str, paths))}")
     for file in files:
         try:
             kind, count = import_file(tests, file)
         except OSError as error:
             raise ListeningError(f"{file} cannot be read ({error.strerror}): check the path") from None
         except AnswerError as error:
-            raise ListeningError(f"{file} holds no answers to a test of this comparison: {error}") from None
+            raise ListeningError(f"{file} contains no answers to a test of this comparison: {error}") from None
         yield f"{file}: {count} answers ({kind})"
 
 
 def import_file(tests: dict[str, Path], file: Path) -> tuple[str, int]:
-    """Take in a file that a page saved, all of it or nothing; return its kind of test and the number of answers.
+    """Import a file that a page has saved, completely or not at all; return its kind of test and number of answers.
 
     Raises:
-        AnswerError: it is none, or of another test.
+        AnswerError: the file is invalid or belongs to another test.
     """
     if file.stat().st_size > LARGEST_IMPORT:
         raise AnswerError(f"more than {LARGEST_IMPORT:,} bytes")
     value = parsed(file.read_bytes())
     if not isinstance(value, dict) or value.keys() != {"test", "listener", "form", "answers"}:
-        raise AnswerError("it does not have test, listener, form and answers alone")
+        raise AnswerError("it must have exactly the fields test, listener, form and answers")
     folder = next((folder for test, folder in tests.items() if test == value["test"]), None)
     if folder is None:
-        raise AnswerError(f"it is of test {str(value['test'])[:20]}, here are {', '.join(tests) or 'none'}")
+        raise AnswerError(
+            f"it belongs to test {str(value['test'])[:20]}; this comparison has {', '.join(tests) or 'none'}"
+        )
     listener, form = checked_listener({name: value[name] for name in ("listener", "form")})
     if not isinstance(value["answers"], list):
-        raise AnswerError("answers are a list")
+        raise AnswerError("answers must be a list")
     with Answers(load_plan(folder), folder / ANSWERS) as answers:
         records = [{"listener": listener, **a} if isinstance(a, dict) else a for a in value["answers"]]
         for record in records:

@@ -26,14 +26,14 @@ _TIE = 2
 
 
 class Vote(NamedTuple):
-    """What a listener said of two systems.
+    """A listener's preference between two systems.
 
     Attributes:
         listener: Name of the listener.
         clip: Name of the clip.
-        first: A system.
-        second: Another system.
-        result: 1 if the first is preferred, 0 if the second is, 0.5 without preference.
+        first: The first system.
+        second: The second system.
+        result: 1 if the first is preferred, 0 if the second is preferred, 0.5 without preference.
     """
 
     listener: str
@@ -45,13 +45,13 @@ class Vote(NamedTuple):
 
 @dataclass(frozen=True)
 class Strengths:
-    """The strengths of systems in log-odds, or why there are none.
+    """The strengths of systems in log-odds, or the reason why they cannot be estimated.
 
     Args:
         intervals: Strength of each system with its 95 % interval over listeners and clips; their mean is 0.
         differences: Difference of the strengths of each pair of systems, with interval and p.
         ties: The frequency t of ties; `t / (2 + t)` is the probability of a tie between equal systems.
-        remark: Why there are no strengths; empty if there are.
+        remark: The reason if there are no strengths; otherwise empty.
     """
 
     intervals: dict[str, Interval] = field(default_factory=dict)
@@ -72,8 +72,8 @@ def strengths(systems: Sequence[str], votes: Sequence[Vote]) -> Strengths:
         votes: All votes.
 
     Returns:
-        No strengths, with a remark, where they are not finite: no votes lead from some systems to others, or some
-        systems were never voted below the others (complete separation; Albert & Anderson, 1984).
+        The strengths. If they are not finite, there are none, only a remark: either no votes connect some systems with
+        others, or some systems never lost against others (complete separation; Albert & Anderson, 1984).
     """
     places = {system: place for place, system in enumerate(systems)}
     if not votes:
@@ -106,11 +106,11 @@ def strengths(systems: Sequence[str], votes: Sequence[Vote]) -> Strengths:
 
 
 class _Design(NamedTuple):
-    """Features of the three outcomes of each vote, of which the likelihood is a softmax.
+    """Features of the three outcomes of each vote; their likelihood is a softmax.
 
     Attributes:
         features: `(votes, outcomes, systems + 1)`: outcomes are first, second and, if there are ties, tie.
-        observed: The outcome of each vote `(votes,)`.
+        observed: Index of the outcome of each vote `(votes,)`.
         tied: Whether there are ties.
     """
 
@@ -133,7 +133,7 @@ def _design(votes: Sequence[Vote], places: dict[str, int]) -> _Design:
 
 
 def _infinite(design: _Design, systems: list[str]) -> str:
-    """Return why the maximum of the likelihood is not finite; empty if it is."""
+    """Return the reason if the maximum of the likelihood is not finite; otherwise an empty string."""
     if design.tied and (design.observed == _TIE).all():
         return "no strengths: nobody preferred any system"
     compared = (np.abs(design.features[:, 0, :-1]) > 0).astype(float)
@@ -156,9 +156,9 @@ def _infinite(design: _Design, systems: list[str]) -> str:
 
 
 def _separation(design: _Design) -> np.ndarray | None:
-    """Return strengths in whose direction the likelihood of every vote grows or stays; None if there are none.
+    """Return a direction of strengths in which no vote's likelihood decreases; None if there is none.
 
-    A linear program, which has a solution other than 0 exactly if the maximum of the likelihood is not finite.
+    Solves a linear program that has a solution other than 0 if and only if the maximum of the likelihood is not finite.
     """
     own = np.take_along_axis(design.features, design.observed[:, None, None], 1)
     gains = np.unique((own - design.features).reshape(-1, design.features.shape[2]), axis=0)
@@ -195,12 +195,12 @@ def _scores(design: _Design, own: np.ndarray, estimate: np.ndarray) -> tuple[np.
 
 
 class _Cells(NamedTuple):
-    """Where votes stand in a table of listeners and clips.
+    """Positions of the votes in a table of listeners and clips.
 
     Attributes:
-        rows: Listener of each vote.
-        columns: Clip of each vote.
-        of_cell: The first vote of each cell that has one.
+        rows: Index of the listener of each vote.
+        columns: Index of the clip of each vote.
+        of_cell: Index of the first vote in each cell that has votes.
         shape: Numbers of listeners and clips.
     """
 

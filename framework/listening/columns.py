@@ -1,4 +1,4 @@
-"""Listening tests as metrics of a comparison: in its tables, on its page and on W&B, beside what was measured."""
+"""Adds the results of listening tests to a comparison as metrics: in its tables, on its page and on W&B."""
 
 import math
 from dataclasses import replace
@@ -14,13 +14,13 @@ from framework.listening.report import FILE, TITLES, VERSION, counted
 
 
 def with_listening(comparison: Comparison, folder: Path) -> Comparison:
-    """Return a comparison with what listeners said of it, by the `listening.json` of its folder, as first metrics.
+    """Return a comparison with the results in its folder's `listening.json` as its first metrics.
 
-    A test's columns are found again by their runs and steps, its clips by their names: what was trained further since
-    was not heard, and is left out with a remark.
+    Columns of a test are matched by run and step, clips by name. Runs that were trained further since the test are left
+    out with a remark.
 
     Raises:
-        ListeningError: `listening.json` is cut short.
+        ListeningError: `listening.json` is damaged.
     """
     path = folder / FILE
     if not path.exists():
@@ -31,17 +31,19 @@ def with_listening(comparison: Comparison, folder: Path) -> Comparison:
         tests = without_intervals(tests) if found["version"] == 1 else tests
     except (ValueError, KeyError, TypeError) as error:
         raise ListeningError(
-            f"{path} is cut short ({error}): `ostinato listen {folder} --results` writes it again"
+            f"{path} is damaged ({error}); write it again with `ostinato listen {folder} --results`"
         ) from None
     metrics, scores, remarks = {}, {}, []
     for kind, test in tests.items():
         title = f"preferred to {test['made_of']['baseline']}" if kind == "ab" else TITLES[kind]
         columns, unheard = matched(comparison, test)
-        remarks += [f"{title}: {name} was heard as of other steps, or not at all: no score" for name in unheard]
+        remarks += [f"{title}: no score of {name}, which was rated at other steps or not at all" for name in unheard]
         of_kind = (preferences if kind == "ab" else ratings)(comparison, test, columns)
         if not of_kind:
             remarks += (
-                [f"{title}: no score here, where differences are to {comparison.baseline}"] if kind == "ab" else []
+                [f"{title}: no score, because the baseline of this comparison is {comparison.baseline}"]
+                if kind == "ab"
+                else []
             )
             continue
         metrics[kind], scores[kind] = described(kind, title, test), of_kind
@@ -55,8 +57,8 @@ def with_listening(comparison: Comparison, folder: Path) -> Comparison:
 
 
 def without_intervals(tests: dict[str, Any]) -> dict[str, Any]:
-    """Return tests of an earlier version of the file without its intervals, which are too narrow, and with a remark."""
-    remark = "no intervals: an earlier version took ratings of one listener for independent"
+    """Remove the intervals of a file of version 1, which are too narrow, and add a remark."""
+    remark = "no intervals: an earlier version treated the ratings of one listener as independent"
     unknown = {"low": None, "high": None, "p": None, "p_corrected": None}
     return {
         kind: test
@@ -67,7 +69,7 @@ def without_intervals(tests: dict[str, Any]) -> dict[str, Any]:
 
 
 def described(kind: str, title: str, test: dict[str, Any]) -> dict[str, Any]:
-    """Return what a comparison says of a metric; preferences have no value a clip."""
+    """Return the description of a test as a metric; preferences have no values per clip."""
     ratings = sum(figure["ratings"] for figure in test["figures"])
     source = (
         f"{counted(ratings, 'rating')} of {counted(test['listeners'], 'listener')} on "
@@ -77,7 +79,7 @@ def described(kind: str, title: str, test: dict[str, Any]) -> dict[str, Any]:
 
 
 def matched(comparison: Comparison, test: dict[str, Any]) -> tuple[dict[str, Column], list[str]]:
-    """Return the comparison's columns by the names that they had in a test, and the runs that are not in it."""
+    """Return the comparison's columns by their names in a test, and the runs that are not in the test."""
     heard = {
         (tested["reference"], *tested["runs"][:1], *tested["steps"][:1]): name
         for name, tested in test["made_of"]["columns"].items()
@@ -94,7 +96,7 @@ def matched(comparison: Comparison, test: dict[str, Any]) -> tuple[dict[str, Col
 
 
 def ratings(comparison: Comparison, test: dict[str, Any], columns: dict[str, Column]) -> dict[str, Score]:
-    """Return the scores of a MOS or MUSHRA test, intervals and differences over listeners and clips."""
+    """Return the scores of a MOS or MUSHRA test; intervals and differences are over listeners and clips."""
     names = {column.name: name for name, column in columns.items()}
     baseline = names.get(comparison.baseline, "")
     found = {}
@@ -110,7 +112,7 @@ def ratings(comparison: Comparison, test: dict[str, Any], columns: dict[str, Col
 
 
 def preferences(comparison: Comparison, test: dict[str, Any], columns: dict[str, Column]) -> dict[str, Score]:
-    """Return the scores of an A/B test against the comparison's own baseline, none if that is another one."""
+    """Return the scores of an A/B test; none if its baseline is not the comparison's."""
     against = columns.get(test["made_of"]["baseline"])
     if against is None or against.name != comparison.baseline:
         return {}
@@ -127,16 +129,16 @@ def preferences(comparison: Comparison, test: dict[str, Any], columns: dict[str,
 
 
 def interval(figure: dict[str, Any]) -> Interval:
-    """Return a figure's interval, counted in clips as those of a comparison are."""
+    """Return the interval of a figure in `listening.json`."""
     return Interval(number(figure["mean"]), number(figure["low"]), number(figure["high"]), len(figure["clips"]))
 
 
 def difference_of(values: dict[str, Any]) -> Difference:
-    """Return a difference of `listening.json`."""
+    """Return a difference in `listening.json`."""
     mean, low, high, p = (number(values[name]) for name in ("mean", "low", "high", "p"))
     return Difference(mean, low, high, values["ratings"], p)
 
 
 def number(value: float | None) -> float:
-    """Return a number; NaN for what is none."""
+    """Return a number; NaN for None."""
     return math.nan if value is None else value

@@ -1,7 +1,7 @@
-"""Makes the folder of a listening test from a comparison: the plan, and pages that open from the disk or are served.
+"""Creates the folder of a listening test from a comparison: the plan, and pages that work from disk or from a server.
 
-`<comparison>/listening/<kind>/page/` is all that a listener gets: template, `plan.js` without a word on columns, and
-for each trial `sounds/<trial>.js`. `plan.json` and `answers.jsonl` lie beside it.
+Listeners receive `<comparison>/listening/<kind>/page/` only: the template, `plan.js`, which does not name the columns,
+and `sounds/<trial>.js` for each trial. `plan.json` and `answers.jsonl` are outside of this folder.
 """
 
 import hashlib
@@ -46,26 +46,26 @@ KINDS: dict[str, Any] = {
     **{"name": str, "baseline": str, "sample_rate": int, "clips": [str], "metrics?": {str: Any}},
     "columns": [{"name": str, "reference": str, "runs": [str], "steps": [int], "evaluations": [str]}],
 }
-"""Kinds of the entries of a `comparison.json` that a test is made from."""
+"""Types of the entries of `comparison.json` that a test needs."""
 MIN_RATE, MAX_RATE = 1_000, 1_000_000
-"""Sample rates (Hz) of comparisons."""
+"""Valid sample rates (Hz) of comparisons."""
 
 
 def make_test(
     comparison: Path, kind: str, clips: int | None, seed: int, match_levels: bool, pairs: str = "baseline"
 ) -> Path:
-    """Make a listening test of a comparison, or find it again; return its folder.
+    """Create a listening test of a comparison, or reuse an equal one; return its folder.
 
     Args:
-        comparison: Folder that `ostinato compare` wrote.
+        comparison: Folder written by `ostinato compare`.
         kind: One of `RANGES`.
-        clips: How many of the comparison's clips, the first ones; None for all.
+        clips: Number of clips, starting with the comparison's first; None for all.
         seed: Seed of the presentation order.
-        match_levels: Whether all stimuli are brought to the root mean square of the ground truth.
+        match_levels: Whether to scale all stimuli to the root mean square of the ground truth.
         pairs: What an A/B test compares: `baseline`, each run with the baseline, or `all` pairs of runs.
 
     Raises:
-        ListeningError: the comparison cannot be tested so, or there are answers to another test of this kind.
+        ListeningError: the comparison does not allow this test, or the folder has answers to another test.
     """
     folder = comparison / "listening" / kind
     values = read_comparison(comparison)
@@ -80,10 +80,10 @@ def make_test(
             return folder
         if read_answers(plan, folder / ANSWERS).last:
             raise ListeningError(
-                f"{folder} has answers to a test of other clips, sounds or settings: rename that folder to begin anew"
+                f"{folder} has answers to a test of other clips, sounds or settings; rename it to start a new test"
             )
     elif folder.exists() and any(path.name != "page" for path in folder.iterdir()):
-        raise ListeningError(f"{folder} is in use for something else, or its {FILE} was lost: rename that folder")
+        raise ListeningError(f"{folder} is not the folder of a listening test ({FILE} is missing); rename that folder")
     plan = make_plan(kind, made_of, list(made_of["columns"]), made_of["anchors"])
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "page" / "sounds").mkdir(parents=True)
@@ -96,10 +96,10 @@ def make_test(
 
 
 def read_comparison(folder: Path) -> dict[str, Any]:
-    """Return what `comparison.json` says.
+    """Return the content of `comparison.json`.
 
     Raises:
-        ListeningError: there is none, or it is cut short.
+        ListeningError: the file is missing or damaged.
     """
     try:
         values = parse_json((folder / COMPARISON).read_text())
@@ -108,13 +108,13 @@ def read_comparison(folder: Path) -> dict[str, Any]:
             raise InvalidValueError(f"sample_rate is {values['sample_rate']}")
         return values
     except FileNotFoundError:
-        raise ListeningError(f"{folder} holds no comparison: `ostinato compare` makes one") from None
+        raise ListeningError(f"{folder} contains no comparison; create one with `ostinato compare`") from None
     except ValueError as error:
-        raise ListeningError(f"{folder / COMPARISON} is cut short ({error}): compare again") from None
+        raise ListeningError(f"{folder / COMPARISON} is damaged ({error}); compare again") from None
 
 
 def sounds_of(comparison: Path, values: dict[str, Any], kind: str, count: int | None) -> dict[str, dict[str, Path]]:
-    """Return the files of each clip by column, of those columns that a kind of test rates."""
+    """Return the audio files of each clip by column, for the columns that this kind of test rates."""
     rated = [(i, c["name"]) for i, c in enumerate(values["columns"]) if kind != "ab" or not c["reference"]]
     found = {}
     for number, clip in enumerate(values["clips"], 1):
@@ -122,19 +122,19 @@ def sounds_of(comparison: Path, values: dict[str, Any], kind: str, count: int | 
         found[clip] = {name: path for name, path in paths.items() if path.exists()}
     if kind in REFERENCED and not all({TRUTH, GRIFFIN_LIM} <= clip.keys() for clip in found.values()):
         raise ListeningError(
-            f"{kind} compares systems with a reference, and these make audio of their own: give --kind mos or ab"
+            f"{kind} needs a reference, and these systems do not reconstruct a clip; use --kind mos or ab"
         )
     whole = max(found.values(), key=len, default={}).keys()
     found = dict([(clip, paths) for clip, paths in found.items() if paths.keys() == whole][:count])
     if not found or not whole:
-        raise ListeningError(f"{comparison}/page holds no sounds: `ostinato compare` writes them")
+        raise ListeningError(f"{comparison}/page contains no sounds; write them with `ostinato compare`")
     return found
 
 
 def described(
     values: dict[str, Any], sounds: dict[str, dict[str, Path]], kind: str, seed: int, match_levels: bool
 ) -> dict[str, Any]:
-    """Return everything that decides what listeners hear, with runs and steps of each column."""
+    """Return everything that determines the test's sounds and orders, with run and step of each column."""
     columns = next(iter(sounds.values())).keys()
     content = hashlib.sha256()
     for paths in sounds.values():
@@ -158,27 +158,27 @@ def described(
 
 
 def trial_script(trial: Trial, paths: dict[str, Path], sample_rate: int, match_levels: bool) -> str:
-    """Return the script with the sounds of a trial under their opaque names."""
+    """Return the script that contains the sounds of a trial under their opaque names."""
     columns = trial.columns() | ({trial.reference: TRUTH} if trial.reference else {})
     columns |= {trial.anchor: next(iter(ANCHORS))} if trial.anchor else {}
     audio = {name: samples(column, paths, sample_rate) for name, column in columns.items()}
     if match_levels:
         like = samples(TRUTH if TRUTH in paths else next(iter(paths)), paths, sample_rate)
         audio = {name: level_matched(sound, like) for name, sound in audio.items()}
-    # As long as the longest of the clip, in this trial or not: the length of a sound tells nothing either.
+    # All sounds of a clip have the same length, in all trials, so that lengths do not identify a system.
     length = max(soundfile.info(path).frames for path in paths.values())
     ready = {name: encoded(sound, sample_rate, name) for name, sound in together(audio, length).items()}
     return script("ostinatoClip", {"clip": trial.id, "sounds": {name: ready[name] for name in sorted(ready)}})
 
 
 def samples(column: str, paths: dict[str, Path], sample_rate: int) -> np.ndarray:
-    """Return the samples `(time,)` of a column or an anchor of a clip."""
+    """Return the samples `(time,)` of a clip's column or anchor."""
     audio = load_audio(paths[column if column in paths else TRUTH], sample_rate)[0].double().numpy()
     return audio if column in paths else low_passed(audio, anchors_at(sample_rate)[column], sample_rate)
 
 
 def write_page(plan: Plan, page: Path) -> None:
-    """Write all of the page but its sounds."""
+    """Write the page without its sounds."""
     for file in TEMPLATE:
         write_atomically(page / file, (files(__package__) / "template" / file).read_text())
     player = files("framework.evaluation.page") / "template" / PLAYER
@@ -193,5 +193,5 @@ def write_page(plan: Plan, page: Path) -> None:
 
 
 def sound_file(trial: Trial) -> str:
-    """Return the path of a trial's sounds in the page."""
+    """Return the path of a trial's sounds, relative to the page."""
     return f"sounds/{trial.id}.js"

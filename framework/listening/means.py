@@ -1,4 +1,4 @@
-"""Means of tables of listeners and clips, both of which were drawn at random."""
+"""Means of tables of listeners and clips, with both as random effects."""
 
 import math
 
@@ -34,5 +34,5 @@ def mean_difference(table: np.ndarray) -> Difference:
 
 
 def rated_once(table: np.ndarray) -> bool:
-    """Return whether no listener has two values of a table `(listeners, clips)`."""
+    """Return whether every listener has at most one value in a table `(listeners, clips)`."""
     return bool(((~np.isnan(table)).sum(1) <= 1).all())

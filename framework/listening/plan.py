@@ -1,6 +1,6 @@
-"""What a listening test consists of: trials of stimuli under opaque names, and the order in which each listener hears.
+"""The plan of a listening test: trials of stimuli under opaque names, and the order of presentation of each listener.
 
-The plan says which stimulus is which column of the comparison. It stays beside the pages and is never served.
+The plan maps each stimulus to its column of the comparison. It is stored outside of the pages and is never served.
 """
 
 import json
@@ -24,10 +24,10 @@ LISTENERS = 100
 """Maximum number of listeners of a test; each gets their own order."""
 
 MOST_STIMULI = 12
-"""Stimuli of a MUSHRA trial at most, the hidden reference with them (ITU-R BS.1534-3)."""
+"""Maximum number of stimuli of a MUSHRA trial, including the hidden reference (ITU-R BS.1534-3)."""
 
 RANGES = {"mushra": (0, 100), "mushra_1s": (0, 100), "mos": (1, 5), "dcr": (1, 5), "ab": (0, 1)}
-"""Lowest and highest rating of each kind of test; in A/B, 1 is the stimulus preferred."""
+"""Lowest and highest rating of each kind of test; in A/B, the preferred stimulus is rated 1."""
 
 REFERENCED = ("mushra", "mushra_1s", "dcr")
 """Kinds of tests whose trials have an open reference."""
@@ -46,11 +46,11 @@ KINDS: dict[str, Any] = {
     "trials": [{"id": str, "clip": str, "reference": str, "stimuli": [{"id": str, "column": str}], "anchor?": str}],
     "forms": [[[(int, [int])]]],
 }
-"""Kinds of the entries of a plan."""
+"""Types of the entries of a plan."""
 
 
 class ListeningError(OstinatoError, ValueError):
-    """A listening test cannot be made, served or read; the message says why and what to do, in one line."""
+    """A listening test cannot be created, served or read."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +68,14 @@ class Stimulus:
 
 @dataclass(frozen=True)
 class Trial:
-    """What is rated at once.
+    """Stimuli that are rated together.
 
     Args:
         id: Opaque name.
         clip: Name of the held-out clip.
-        stimuli: One for MOS, two for A/B, all for MUSHRA; sorted by their names, so that their order tells nothing.
-        reference: Opaque name of the open reference; empty without one.
-        anchor: Opaque name of the open low anchor; empty without one.
+        stimuli: One for MOS, two for A/B, all for MUSHRA; sorted by their opaque names.
+        reference: Opaque name of the open reference; empty if there is none.
+        anchor: Opaque name of the open low anchor; empty if there is none.
     """
 
     id: str
@@ -94,11 +94,11 @@ class Plan:
     """A listening test.
 
     Args:
-        id: Opaque name of the test: answers to another one are not taken.
-        kind: one of `RANGES`.
-        made_of: What the test was made of; one made of the same is the same test.
-        trials: Sorted by their names.
-        forms: For each listener, trials and the stimuli within each in the order heard, by their numbers.
+        id: Opaque name of the test; answers with another name are refused.
+        kind: One of `RANGES`.
+        made_of: Everything that determines the test; equal values mean the same test.
+        trials: The trials, sorted by their opaque names.
+        forms: For each listener, the indices of the trials and of their stimuli in the order of presentation.
     """
 
     id: str
@@ -109,7 +109,7 @@ class Plan:
 
     @property
     def baseline(self) -> str:
-        """The column that the others of an A/B test are held against."""
+        """The column that the other columns of an A/B test are compared with."""
         return self.made_of["baseline"]
 
     @property
@@ -119,17 +119,17 @@ class Plan:
 
 
 def make_plan(kind: str, made_of: dict[str, Any], columns: Sequence[str], anchors: Sequence[str] = ()) -> Plan:
-    """Return a new test of a comparison's columns, with opaque names that no seed gives away.
+    """Create a test of a comparison's columns, with opaque names that cannot be derived from the seed.
 
     Args:
-        kind: one of `RANGES`.
-        made_of: `clips`, `baseline`, `seed` and whatever else decides what is heard; `pairs` is `all` if each run of
-            an A/B test is compared with each other one, not with the baseline only.
-        columns: Columns to rate, ground truth among them; for A/B the runs alone.
+        kind: One of `RANGES`.
+        made_of: `clips`, `baseline`, `seed` and all other settings; `pairs` is `all` if an A/B test compares all pairs
+            of runs, not only each run with the baseline.
+        columns: Columns to rate, including the ground truth; for A/B only the runs.
         anchors: Names of the low-passed references of a MUSHRA trial.
 
     Raises:
-        ListeningError: there is too little or too much to rate.
+        ListeningError: there are too few or too many columns.
     """
     baseline = made_of["baseline"]
     sets: list[tuple[str, ...]]
@@ -142,11 +142,10 @@ def make_plan(kind: str, made_of: dict[str, Any], columns: Sequence[str], anchor
     else:
         sets = [(*columns, *anchors)]
     if not sets:
-        raise ListeningError("an A/B test needs two runs: compare several, or give --kind mos")
+        raise ListeningError("an A/B test needs two runs; compare several, or use --kind mos")
     if len(sets[0]) > MOST_STIMULI:
         raise ListeningError(
-            f"a MUSHRA trial of {len(sets[0])} stimuli is more than the {MOST_STIMULI} that BS.1534-3 allows: "
-            "compare fewer runs"
+            f"too many stimuli for a MUSHRA trial: {len(sets[0])}, BS.1534-3 allows {MOST_STIMULI}; compare fewer runs"
         )
     trials = [
         trial(clip, names, kind in REFERENCED, kind == "mushra_1s" and bool(anchors))
@@ -164,16 +163,15 @@ def trial(clip: str, columns: Sequence[str], referenced: bool, anchored: bool = 
 
 
 def forms(clips: Sequence[str], sizes: Sequence[int], seed: int, count: int = LISTENERS) -> list[Form]:
-    """Return an order of trials, and of the stimuli within each, for every listener: a function of the seed alone.
+    """Return an order of trials, and of the stimuli within each trial, for every listener; determined by the seed.
 
-    A listener hears the trials in rounds in which each clip comes once, so that a clip comes again as late as can be.
-    Over any block of as many listeners as there are trials, counted from the first, each trial has stood at each place
-    exactly once (a Latin square, its rows shuffled); over any block of as many as a trial has stimuli, each stimulus
-    at each place.
+    Trials are presented in rounds that contain each clip once, so that a clip is repeated as late as possible. With n
+    trials, in each block of n consecutive listeners every trial has every position exactly once (a Latin square with
+    shuffled rows). The same holds for the stimuli within a trial.
 
     Args:
-        clips: The clip of each trial; all come equally often.
-        sizes: How many stimuli each trial has.
+        clips: The clip of each trial; all clips have the same number of trials.
+        sizes: Number of stimuli of each trial.
         seed: The seed of the randomisation.
         count: Number of listeners.
     """
@@ -193,7 +191,7 @@ def forms(clips: Sequence[str], sizes: Sequence[int], seed: int, count: int = LI
 
 
 def rotations(size: int, count: int, draw: random.Random) -> list[list[int]]:
-    """Return orders of so many things; in each block of as many orders each thing stands at each place once."""
+    """Return `count` orders of `size` things; in each block of `size` orders, each thing has each position once."""
     found: list[list[int]] = []
     while len(found) < count:
         base = shuffled(range(size), draw)
@@ -209,7 +207,7 @@ def shuffled(things: Any, draw: random.Random) -> list[Any]:
 
 
 def relabelled(test: str, kind: str, made_of: dict[str, Any], trials: Sequence[Trial], orders: Sequence[Form]) -> Plan:
-    """Return the plan with trials and stimuli sorted by their opaque names, the orders meaning the same ones still."""
+    """Return the plan with trials and stimuli sorted by their opaque names, and the orders adapted accordingly."""
     stimuli = [sorted(range(len(t.stimuli)), key=lambda i, t=t: t.stimuli[i].id) for t in trials]
     places = sorted(range(len(trials)), key=lambda i: trials[i].id)
     hidden = tuple(replace(trials[i], stimuli=tuple(trials[i].stimuli[j] for j in stimuli[i])) for i in places)
@@ -223,16 +221,16 @@ def save_plan(plan: Plan, folder: Path) -> None:
 
 
 def _check_plan(plan: Plan) -> None:
-    """Refuse numbers of trials and stimuli that there are not, and columns that are not those of the comparison."""
+    """Check the indices of trials and stimuli, and that the columns are those of the comparison."""
     known = {TRUTH, *plan.made_of["columns"], *plan.made_of["anchors"]}
     if plan.kind not in RANGES:
         raise InvalidValueError(f"kind is {plan.kind!r:.40}")
     if plan.kind == "ab" and any(len(trial.stimuli) != 2 for trial in plan.trials):
-        raise InvalidValueError("a trial has not two stimuli")
+        raise InvalidValueError("a trial does not have two stimuli")
     if plan.kind in SINGLE and any(len(trial.stimuli) != 1 for trial in plan.trials):
-        raise InvalidValueError("a trial has not one stimulus")
+        raise InvalidValueError("a trial does not have one stimulus")
     if strange := {s.column for trial in plan.trials for s in trial.stimuli} - known:
-        raise InvalidValueError(f"{min(strange)!r:.40} is no column")
+        raise InvalidValueError(f"{min(strange)!r:.40} is not a column")
     if not plan.forms:
         raise InvalidValueError("it has no forms")
     for number, heard in (order for form in plan.forms for order in form):
@@ -241,10 +239,10 @@ def _check_plan(plan: Plan) -> None:
 
 
 def load_plan(folder: Path) -> Plan:
-    """Read a test's plan from its folder.
+    """Read the plan of a test.
 
     Raises:
-        ListeningError: there is none, it is cut short or of another version.
+        ListeningError: the plan is missing, damaged or of another version.
     """
     path = folder / FILE
     try:
@@ -261,9 +259,9 @@ def load_plan(folder: Path) -> Plan:
         _check_plan(plan)
         return plan
     except FileNotFoundError:
-        raise ListeningError(f"{folder} holds no listening test: `ostinato listen` makes one") from None
+        raise ListeningError(f"{folder} contains no listening test; create one with `ostinato listen`") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ListeningError(f"{path} is no plan of a listening test ({error}): remove {folder}") from None
+        raise ListeningError(f"{path} is not a valid plan of a listening test ({error}); remove {folder}") from None
 
 
 def listed(plan: Plan) -> list[str]:

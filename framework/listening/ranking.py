@@ -1,4 +1,4 @@
-"""Which ranks a system can have, given tests of all pairs of systems."""
+"""Confidence intervals of the ranks of systems, from tests of all pairs."""
 
 import math
 from collections.abc import Sequence
@@ -8,16 +8,16 @@ from framework.evaluation.statistics import Difference, holm
 ALPHA = 0.05
 
 Pairs = dict[tuple[str, str], Difference]
-"""The difference of the first system of a pair from the second; each pair once."""
+"""Difference of the first system of each pair from the second; each pair occurs once."""
 
 
 def rank_intervals(systems: Sequence[str], pairs: Pairs, alpha: float = ALPHA) -> dict[str, tuple[int, int]]:
-    """Return the best and the worst rank that each system can have, 1 being the best.
+    """Return the best and the worst possible rank of each system; 1 is the best rank.
 
-    A system is behind those that are significantly better and before those that are significantly worse, p being
-    corrected by Holm's method over all pairs. All intervals hold together with a probability of 1 - alpha (Mogstad,
-    Romano, Shaikh & Wilhelm, 2024, section 3). A pair without a p, such as one that nobody compared, orders nothing.
-    Systems that are equally good share all ranks from the first to the last of them.
+    A system ranks below all systems that are significantly better and above all that are significantly worse, with p
+    corrected by Holm's method over all pairs. All intervals hold simultaneously with a probability of 1 - alpha
+    (Mogstad, Romano, Shaikh & Wilhelm, 2024, section 3). A pair without a p, such as one that nobody compared, is
+    ignored. Equally good systems share all their ranks.
     """
     better: dict[str, int] = dict.fromkeys(systems, 0)
     worse: dict[str, int] = dict.fromkeys(systems, 0)

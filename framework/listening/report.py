@@ -1,4 +1,4 @@
-"""The results of listening tests in words and numbers: for the terminal, as Markdown, and as `listening.json`."""
+"""Formats the results of listening tests: for the terminal, as Markdown, and as `listening.json`."""
 
 import json
 import math
@@ -12,7 +12,7 @@ from framework.listening.results import Figure, Result
 from framework.writing import write_atomically
 
 VERSION = 2
-"""1 had intervals that took the ratings of one listener for independent, and no differences."""
+"""Version 1 had no differences, and its intervals treated the ratings of one listener as independent."""
 
 FILE = "listening.json"
 TITLES = {"mushra": "MUSHRA", "mushra_1s": "MUSHRA 1S", "mos": "MOS", "dcr": "DMOS", "ab": "Preference"}
@@ -29,7 +29,7 @@ METHODS = {
 
 
 def listening_table(results: list[Result]) -> str:
-    """Return the results for a terminal: a block a test, a row a column."""
+    """Return the results for a terminal: a block for each test with a row for each column."""
     lines = []
     for result in results:
         lines += [summary(result), *aligned([row(result, figure) for figure in result.figures])]
@@ -51,7 +51,7 @@ def listening_markdown(results: list[Result]) -> str:
 
 
 def listening_values(results: list[Result]) -> dict[str, Any]:
-    """Return the results as plain values; what is no number is None."""
+    """Return the results as JSON values; NaN becomes None."""
     return {"version": VERSION, "tests": {result.plan.kind: values(result) for result in results}}
 
 
@@ -63,7 +63,7 @@ def write_results(results: list[Result], folder: Path) -> None:
 
 
 def summary(result: Result) -> str:
-    """Return what was asked of whom, in one line."""
+    """Return one line with the kind of test, the numbers of listeners and clips, and the method."""
     plan = result.plan
     against = f" to {plan.baseline}" if plan.kind == "ab" else ""
     return (
@@ -94,7 +94,7 @@ def strengths_line(found: Strengths) -> str:
 
 
 def row(result: Result, figure: Figure) -> list[str]:
-    """Return a column's name, its mean, what that rests on, and how listeners differ."""
+    """Return the cells of a column: name, mean, numbers of ratings and listeners, and spread over listeners."""
     told = [figure.column, shown(figure.interval)]
     if result.plan.kind == "ab":
         votes = f"{counted(figure.interval.count, 'vote')} of {counted(figure.listeners, 'listener')}, "
@@ -158,16 +158,16 @@ def difference_values(difference: Difference) -> dict[str, Any]:
 
 
 def plain(value: float) -> float | None:
-    """Return a number, or None for what is none."""
+    """Return a number, or None for NaN."""
     return float(value) if math.isfinite(value) else None
 
 
 def counted(count: int, thing: str) -> str:
-    """Return a number of things."""
+    """Return a count with its noun, in the plural if needed."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def aligned(rows: list[list[str]]) -> list[str]:
-    """Return rows as lines with cells under each other."""
+    """Return rows as lines with aligned cells."""
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     return ["  " + "  ".join(c.ljust(w) for c, w in zip(cells, widths, strict=True)).rstrip() for cells in rows]

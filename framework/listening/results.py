@@ -1,4 +1,4 @@
-"""What listeners' answers say: mean opinion scores, MUSHRA scores and preferences, each with how many they rest on."""
+"""Statistics of listeners' answers: mean opinion scores, MUSHRA scores and preferences."""
 
 import math
 from collections import Counter
@@ -26,7 +26,7 @@ SCREENED = ("mushra", "mushra_1s")
 """Kinds of tests whose listeners are screened by the hidden reference."""
 
 SHARE = 0.15
-"""Who rates the hidden reference below this in more than this part of the trials is excluded (ITU-R BS.1534-3)."""
+"""Listeners who rate the hidden reference below 90 in more than 15 % of the trials are excluded (ITU-R BS.1534-3)."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,11 @@ class Rating:
     """One rating.
 
     Args:
-        listener: Who gave it.
+        listener: Name of the listener.
         clip: Name of the clip.
         column: Column of the comparison, or an anchor.
-        other: The column that it is preferred to, or not, in an A/B test.
-        value: On the test's scale; in A/B 1 of the one preferred, 0 of the other, 0.5 of both without preference.
+        other: The column that it is compared with in an A/B test.
+        value: Rating on the test's scale; in A/B, 1 for the preferred column, 0 for the other, 0.5 without preference.
     """
 
     listener: str
@@ -50,19 +50,19 @@ class Rating:
 
 @dataclass(frozen=True)
 class Figure:
-    """The mean rating of a column, or how often it was preferred.
+    """The mean rating of a column, or its share of preferences.
 
     Args:
         column: Column of the comparison, or an anchor.
         interval: Mean rating, or share of the preferences, with its 95 % interval over listeners and clips.
-        listeners: How many rated it.
-        spread: Standard deviation of the listeners' own means (n - 1); NaN of one listener.
-        clips: Mean of each clip, over its ratings.
-        differences: MOS and MUSHRA: mean difference to each other column that is a run, over the listeners and clips
-            that rated both.
-        p: A/B: of the share against one half, ties left out; NaN elsewhere.
-        p_corrected: The same by Holm's correction over all that are held against the baseline.
-        ties: How many had no preference; they are not in `interval`.
+        listeners: Number of listeners who rated it.
+        spread: Standard deviation of the listeners' means (n - 1); NaN for one listener.
+        clips: Mean rating of each clip.
+        differences: For MOS and MUSHRA, the mean difference to each other run, over the listeners and clips with
+            ratings of both.
+        p: For A/B, p of the share against one half, without ties; otherwise NaN.
+        p_corrected: p after Holm's correction over all columns that are compared with the baseline.
+        ties: Number of answers without preference, which are not in `interval`.
     """
 
     column: str
@@ -78,18 +78,17 @@ class Figure:
 
 @dataclass(frozen=True)
 class Result:
-    """What a test has shown so far.
+    """The results of a test so far.
 
     Args:
         plan: The test.
-        figures: The figures of each column, ground truth first; of an A/B test those held against the baseline.
-        listeners: How many answered anything, those excluded left out.
-        finished: How many of them answered everything.
-        remarks: What a reader has to know: who was excluded and what was passed over.
-        ranks: The best and the worst rank that each system can have; see `rank_intervals`. Ground truth and anchors
-            have none.
-        alpha: Krippendorff's alpha of the listeners; NaN where no two of them rated the same.
-        strengths: A/B: the strengths of the systems over all pairs.
+        figures: The figures of each column, ground truth first; for A/B, of the columns compared with the baseline.
+        listeners: Number of listeners with any answer, without excluded ones.
+        finished: Number of listeners who have answered all trials.
+        remarks: Notes for the reader, such as excluded listeners and damaged lines.
+        ranks: Best and worst possible rank of each system (see `rank_intervals`), without ground truth and anchors.
+        alpha: Krippendorff's alpha of the listeners; NaN if no two of them rated the same stimulus.
+        strengths: For A/B, the strengths of the systems over all pairs.
     """
 
     plan: Plan
@@ -109,11 +108,11 @@ def results_of(comparison: Path) -> list[Result]:
 
 
 def result_of(folder: Path) -> Result:
-    """Return what a test's answers say so far."""
+    """Return the results of a test so far."""
     plan = load_plan(folder)
     stored = read_answers(plan, folder / ANSWERS)
     ratings = list(ratings_of(plan, stored.last))
-    remarks = [f"line {n} of {folder / ANSWERS} is cut short or no answer: passed over" for n in stored.damaged]
+    remarks = [f"line {n} of {folder / ANSWERS} is damaged and was ignored" for n in stored.damaged]
     if plan.kind in SCREENED:
         ratings, told = screened(ratings)
         remarks += told
@@ -135,7 +134,7 @@ ALPHA_LEVELS: dict[str, Level] = {"mushra": "interval", "mushra_1s": "interval"}
 
 
 def agreement(plan: Plan, ratings: list[Rating]) -> float:
-    """Return Krippendorff's alpha of the listeners over all that was rated."""
+    """Return Krippendorff's alpha of the listeners over all stimuli."""
     level = ALPHA_LEVELS.get(plan.kind, "ordinal")
     if plan.kind == "ab":
         rated = [((v.clip, v.first, v.second), v.listener, v.result) for v in votes_of(plan, ratings)]
@@ -150,7 +149,7 @@ def agreement(plan: Plan, ratings: list[Rating]) -> float:
 
 
 def ranks_by_means(plan: Plan, ratings: list[Rating]) -> dict[str, tuple[int, int]]:
-    """Return the ranks that systems can have by their mean ratings, over the listeners and clips that rated both."""
+    """Return rank intervals by mean ratings; a pair is compared over the listeners and clips with ratings of both."""
     tables = tables_of(ratings)
     systems = [c for c in listed(plan) if c in tables and c != TRUTH and c not in plan.made_of["anchors"]]
     pairs = {(a, b): mean_difference(tables[a] - tables[b]) for a, b in combinations(systems, 2)}
@@ -158,7 +157,7 @@ def ranks_by_means(plan: Plan, ratings: list[Rating]) -> dict[str, tuple[int, in
 
 
 def ranks_by_preferences(plan: Plan, votes: list[Vote], found: Strengths) -> dict[str, tuple[int, int]]:
-    """Return the ranks that systems can have by their strengths, or by each pair alone where there are none."""
+    """Return rank intervals by Bradley-Terry strengths, or from separate tests of each pair if there are none."""
     pairs: Pairs = found.differences or {
         pair: paired_preference([v for v in votes if (v.first, v.second) == pair])
         for pair in combinations(listed(plan), 2)
@@ -167,7 +166,7 @@ def ranks_by_preferences(plan: Plan, votes: list[Vote], found: Strengths) -> dic
 
 
 def paired_preference(votes: list[Vote]) -> Difference:
-    """Return how much more often than half the first of two systems was preferred."""
+    """Return the share of preferences for the first of two systems, minus one half."""
     decided = [Rating(v.listener, v.clip, v.first, v.second, v.result) for v in votes if v.result != 0.5]
     if not decided:
         return Difference(math.nan, math.nan, math.nan, 0, math.nan)
@@ -176,30 +175,30 @@ def paired_preference(votes: list[Vote]) -> Difference:
 
 
 def votes_of(plan: Plan, ratings: list[Rating]) -> list[Vote]:
-    """Return the votes of an A/B test, the systems of each in the order of `listed`."""
+    """Return the votes of an A/B test, with the systems of each vote in the order of `listed`."""
     places = {column: place for place, column in enumerate(listed(plan))}
     return [Vote(r.listener, r.clip, r.column, r.other, r.value) for r in ratings if places[r.column] < places[r.other]]
 
 
 def untold(figures: list[Figure], ratings: list[Rating]) -> list[str]:
-    """Return what the intervals do not say: nothing of other clips after one clip, and nothing of too few listeners."""
+    """Return remarks on the limits of the intervals: a single clip, or too few listeners."""
     bare = [f.column for f in figures if f.interval.count and math.isnan(f.interval.low)]
     remarks = []
     if bare:
         remarks.append(
-            f"no interval of {', '.join(bare)}: that takes two listeners or more, and either several clips that both "
-            "rated or one clip alone"
+            f"no interval of {', '.join(bare)}: it needs two listeners or more, and either one clip or several clips "
+            "that both have rated"
         )
     if len(figures) > len(bare) and len({rating.clip for rating in ratings}) == 1:
-        remarks.append("of one clip: the intervals are over listeners and say nothing of other clips")
+        remarks.append("a single clip was rated: intervals are over listeners and do not generalise to other clips")
     return remarks
 
 
 def screened(ratings: list[Rating]) -> tuple[list[Rating], list[str]]:
-    """Return the ratings of listeners who hear the hidden reference, and a line on those who do not.
+    """Remove listeners who do not recognise the hidden reference; return the other ratings and a remark.
 
-    Of BS.1534-3's post-screening this is the rule on the hidden reference; that on the mid anchor is left to whoever
-    knows whether the clips have anything above 7 kHz.
+    This is BS.1534-3's post-screening by the hidden reference. Its rule on the mid anchor is not applied, because it
+    assumes clips with content above 7 kHz.
     """
     listeners = list(dict.fromkeys(rating.listener for rating in ratings))
     unreliable = [who for who in listeners if misses_reference([r for r in ratings if r.listener == who])]
@@ -214,13 +213,13 @@ def screened(ratings: list[Rating]) -> tuple[list[Rating], list[str]]:
 
 
 def misses_reference(ratings: list[Rating]) -> bool:
-    """Say whether a listener rates the hidden reference too low too often."""
+    """Return whether a listener rates the hidden reference too low in too many trials."""
     low = [rating.value < HIDDEN_REFERENCE for rating in ratings if rating.column == TRUTH]
     return sum(low) > SHARE * len(low)
 
 
 def ratings_of(plan: Plan, last: dict[tuple[str, str], dict[str, int]]) -> Iterable[Rating]:
-    """Yield every rating with the column that it is of."""
+    """Yield every rating with its column."""
     trials = {trial.id: trial for trial in plan.trials}
     for (listener, name), given in last.items():
         trial = trials[name]
@@ -234,7 +233,7 @@ def ratings_of(plan: Plan, last: dict[tuple[str, str], dict[str, int]]) -> Itera
 
 
 def means(plan: Plan, ratings: list[Rating]) -> list[Figure]:
-    """Return the mean rating of each column and anchor, and its differences to the runs."""
+    """Return the mean rating of each column and anchor, and its differences from the runs."""
     tables = tables_of(ratings)
     runs = [c for c in tables if c in plan.made_of["columns"] and not plan.made_of["columns"][c]["reference"]]
     found = []
@@ -246,7 +245,7 @@ def means(plan: Plan, ratings: list[Rating]) -> list[Figure]:
 
 
 def tables_of(ratings: list[Rating]) -> dict[str, np.ndarray]:
-    """Return the values of each column as a table `(listeners, clips)`, the same ones for all; NaN without a rating."""
+    """Return a table `(listeners, clips)` for each column, with the same rows and columns; NaN without a rating."""
     listeners = {who: row for row, who in enumerate(dict.fromkeys(rating.listener for rating in ratings))}
     clips = {clip: place for place, clip in enumerate(dict.fromkeys(rating.clip for rating in ratings))}
     tables: dict[str, np.ndarray] = {}
@@ -257,7 +256,7 @@ def tables_of(ratings: list[Rating]) -> dict[str, np.ndarray]:
 
 
 def preferences(plan: Plan, ratings: list[Rating]) -> list[Figure]:
-    """Return how often each run was preferred to the baseline, of the times that either was."""
+    """Return the share of preferences of each run over the baseline, without ties."""
     against = [r for r in ratings if r.other == plan.baseline]
     pairs = {c: [r for r in against if r.column == c] for c in listed(plan) if c != plan.baseline}
     decided = tables_of([r for r in against if r.value != 0.5])
@@ -270,17 +269,17 @@ def preferences(plan: Plan, ratings: list[Rating]) -> list[Figure]:
 
 
 def preference(table: np.ndarray) -> tuple[Interval, float]:
-    """Return the share of preferences with its interval over listeners and clips, and the p of one half.
+    """Return the share of preferences with its interval over listeners and clips, and p against one half.
 
-    If no listener answered twice, interval and test are the exact ones of the binomial distribution (Clopper & Pearson,
-    1934). Otherwise they are those of as many independent votes as would give the variance that the share has over
-    listeners and clips (`crossed`), at most as many as there are (Korn & Graubard, 1998); where all votes are the same,
-    one for each listener. Listeners who each have an opinion of their own, whatever the clip, are not normally
-    distributed: p is therefore at least that of a sign-flip test over listeners, and while it is 0.05 or more the
-    interval includes one half. Fewer than 6 listeners cannot have p under 0.05.
+    If every listener answered once, interval and test are exact for the binomial distribution (Clopper & Pearson,
+    1934). Otherwise they use the effective number of independent votes, which has the variance of the share over
+    listeners and clips (`crossed`) and is at most the number of votes (Korn & Graubard, 1998); if all votes are equal,
+    it is the number of listeners. The preferences of listeners need not be normally distributed, so p is at least that
+    of a sign-flip test over listeners, and if it is 0.05 or more, the interval includes one half. With fewer than 6
+    listeners, p cannot be below 0.05.
 
     Args:
-        table: 1 for each preference, 0 for each of the baseline `(listeners, clips)`, NaN for neither.
+        table: `(listeners, clips)`: 1 if the run is preferred, 0 if the baseline is, NaN for neither.
     """
     votes = table[~np.isnan(table)]
     wins, count = int(votes.sum()), len(votes)
@@ -302,7 +301,7 @@ def preference(table: np.ndarray) -> tuple[Interval, float]:
 
 
 def binomial(wins: int, losses: int) -> tuple[Interval, float]:
-    """Return the share of wins with its Clopper-Pearson interval, and the p of an exact test against one half."""
+    """Return the share of wins with its Clopper-Pearson interval, and p of an exact test against one half."""
     count = wins + losses
     if not count:
         return Interval(math.nan, math.nan, math.nan, 0), math.nan
@@ -311,7 +310,7 @@ def binomial(wins: int, losses: int) -> tuple[Interval, float]:
 
 
 def clopper_pearson(wins: float, count: float) -> tuple[float, float, float]:
-    """Return Clopper and Pearson's interval and the two-sided p of one half; neither number has to be whole."""
+    """Return Clopper and Pearson's interval and the two-sided p against one half; the counts may be fractions."""
     losses, tail = count - wins, (1 - LEVEL) / 2
     low = float(stats.beta.ppf(tail, wins, losses + 1)) if wins > 0 else 0.0
     high = float(stats.beta.ppf(1 - tail, wins + 1, losses)) if losses > 0 else 1.0
@@ -321,7 +320,7 @@ def clopper_pearson(wins: float, count: float) -> tuple[float, float, float]:
 
 
 def figure(plan: Plan, column: str, ratings: list[Rating], interval: Interval, *more: Any) -> Figure:
-    """Return the figure of a column, with its spread over listeners and its mean of each clip."""
+    """Return the figure of a column, with its spread over listeners and its mean for each clip."""
     of_listeners = grouped((r.listener, r.value) for r in ratings)
     of_clips = grouped((r.clip, r.value) for r in ratings)
     own = [np.mean(values) for values in of_listeners.values()]
@@ -331,7 +330,7 @@ def figure(plan: Plan, column: str, ratings: list[Rating], interval: Interval, *
 
 
 def grouped(pairs: Iterable[tuple[str, float]]) -> dict[str, list[float]]:
-    """Return values by name."""
+    """Group values by name."""
     found: dict[str, list[float]] = {}
     for name, value in pairs:
         found.setdefault(name, []).append(value)

@@ -1,6 +1,6 @@
-"""The server of a listening test: its pages and two addresses to post to, on this machine's loopback alone.
+"""HTTP server of a listening test on the loopback interface: its pages, and two addresses that accept answers.
 
-Nothing of a request is ever made into a path, and nothing is stored that the plan does not expect.
+Requests are never converted to file paths, and only answers that fit the plan are stored.
 """
 
 import json
@@ -22,16 +22,16 @@ from framework.listening.plan import ListeningError, load_plan
 ADDRESS = "127.0.0.1"
 HOSTS = ("127.0.0.1", "localhost")
 BODY = 8192
-"""Bytes of a posted body at most."""
+"""Maximum size of the body of a request (bytes)."""
 
 SECONDS = 20.0
-"""Time for one request, its answer with it; a client that is slower is cut off."""
+"""Maximum duration of a request and its response (s); slower clients are disconnected."""
 
 CONNECTIONS = 32
-"""Requests that are answered at once; further ones wait until one of them ends."""
+"""Maximum number of requests that are handled concurrently; further ones wait."""
 
 WAITING = 512
-"""Connections that the operating system keeps waiting; the pages of all further listeners try again."""
+"""Number of connections that the operating system queues; the pages retry if the queue is full."""
 
 TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css", ".js": "text/javascript; charset=utf-8"}
 HEADERS = {
@@ -45,12 +45,12 @@ HEADERS = {
 
 
 class ListeningServer(ThreadingHTTPServer):
-    """Serves one test.
+    """HTTP server of one test.
 
     Args:
-        page: Folder of the pages; what lies in it now is served.
-        answers: Where answers go.
-        port: 0 for any that is free.
+        page: Folder of the pages; the files that exist now are served.
+        answers: Store of the answers.
+        port: Port number; 0 for any free port.
 
     Raises:
         ListeningError: the port is taken.
@@ -68,7 +68,7 @@ class ListeningServer(ThreadingHTTPServer):
         try:
             super().__init__((ADDRESS, port), Handler)
         except (OSError, OverflowError) as error:
-            raise ListeningError(f"port {port} cannot be had ({error}): name another, or 0 for any") from None
+            raise ListeningError(f"port {port} is not available ({error}); name another one, or 0 for any") from None
 
     @property
     def url(self) -> str:
@@ -76,7 +76,7 @@ class ListeningServer(ThreadingHTTPServer):
         return f"http://{ADDRESS}:{self.server_address[1]}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer in a thread, as soon as there is a place for one more; none is taken for longer than `SECONDS`."""
+        """Handle a request in a thread, when fewer than the maximum are running; each takes at most `SECONDS`."""
         while not self._places.acquire(timeout=0.1):
             if self._ends.is_set():
                 self.shutdown_request(request)
@@ -84,12 +84,12 @@ class ListeningServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def shutdown(self) -> None:
-        """Stop, whoever waits."""
+        """Stop the server, also if requests are waiting."""
         self._ends.set()
         super().shutdown()
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer, and cut the client off if it takes too long, however it does."""
+        """Handle a request, and disconnect a client that takes too long."""
         clock = threading.Timer(SECONDS, cut, [request])
         clock.daemon = True
         clock.start()
@@ -100,17 +100,17 @@ class ListeningServer(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Do nothing: a client that went away is no event."""
+        """Do nothing: clients may disconnect at any time."""
 
 
 def cut(connection: socket.socket) -> None:
-    """End a connection, whatever is being read from it or written to it."""
+    """Close a connection, also during a read or a write."""
     with suppress(OSError):
         connection.shutdown(socket.SHUT_RDWR)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request; the connection ends with it."""
+    """Handler of one request; the connection is closed afterwards."""
 
     server: ListeningServer
     server_version = "ostinato"
@@ -122,11 +122,11 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(self.page)
 
     def do_POST(self) -> None:
-        """Register a listener, or take an answer."""
+        """Register a listener, or store an answer."""
         self.answer(self.take)
 
     def answer(self, method: Any) -> None:
-        """Send what a method returns, or why there is nothing."""
+        """Send the response that a method returns, or its error."""
         try:
             self.check_host()
             status, kind, body = method()
@@ -146,13 +146,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def check_host(self) -> None:
-        """Refuse a name that another site gave this address, and requests of other sites' pages.
+        """Refuse requests with a foreign Host header (DNS rebinding) and requests from other sites' pages.
 
-        Any port is right: a tunnel's is not the server's.
+        Any port is accepted, because the port of a tunnel differs from the server's.
         """
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or not self.is_ours(hosts[0]):
-            raise AnswerError("this server answers to 127.0.0.1 and localhost alone", HTTPStatus.MISDIRECTED_REQUEST)
+            raise AnswerError(
+                "this server accepts requests for 127.0.0.1 and localhost only", HTTPStatus.MISDIRECTED_REQUEST
+            )
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{hosts[0]}":
             raise AnswerError("not from a page of this test", HTTPStatus.FORBIDDEN)
@@ -161,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
 
     @staticmethod
     def is_ours(host: str) -> bool:
-        """Say whether a Host header names this machine's loopback."""
+        """Return whether a Host header names the loopback interface."""
         try:
             parts = urlsplit(f"//{host}")
             return parts.hostname in HOSTS and parts.netloc == host and (parts.port or 80) > 0 and "@" not in host
@@ -176,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
         return HTTPStatus.OK, TYPES[file.suffix], file.read_bytes()
 
     def take(self) -> tuple[HTTPStatus, str, bytes]:
-        """Store what was posted; say so when it is on the disk."""
+        """Store the posted record; respond when it is on the disk."""
         if self.path not in ("/listeners", "/answers"):
             raise AnswerError("no such address", HTTPStatus.NOT_FOUND)
         value, answers = parsed(self.body()), self.server.answers
@@ -190,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
         return HTTPStatus.OK, "application/json", json.dumps(record).encode()
 
     def body(self) -> bytes:
-        """Return the body of a post, JSON by its own word, which no page of another site may send unasked."""
+        """Return the body of a POST request of content type JSON, which other sites may not send unasked."""
         if self.headers.get_content_type() != "application/json":
             raise AnswerError("not application/json", HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
         lengths = self.headers.get_all("Content-Length") or []
@@ -206,15 +208,15 @@ class Handler(BaseHTTPRequestHandler):
         return data
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing: answers are in their file."""
+        """Do nothing: the answers are in their file."""
 
 
 @contextmanager
 def serving(folder: Path, port: int) -> Iterator[ListeningServer]:
-    """Serve a test in a thread of its own while the context lasts.
+    """Context manager that serves a test in a separate thread.
 
     Raises:
-        ListeningError: there is no test, another process serves it, or the port is taken.
+        ListeningError: there is no test, another process serves it, or the port is in use.
     """
     with Answers(load_plan(folder), folder / ANSWERS) as answers:
         server = ListeningServer(folder / "page", answers, port)
@@ -228,6 +230,6 @@ def serving(folder: Path, port: int) -> Iterator[ListeningServer]:
 
 
 def wait() -> None:
-    """Wait until somebody presses Ctrl-C."""
+    """Wait for Ctrl-C."""
     while True:
         time.sleep(3600)

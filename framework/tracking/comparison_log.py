@@ -61,7 +61,7 @@ def _log(comparison: Comparison, folder: Path, group: str, project: str) -> None
         shutil.rmtree(earlier)
     for column in comparison.runs:
         for evaluation in column.evaluations:
-            # Each would say where it is; the comparison's own line says it for all.
+            # Avoids a message with the address for each part; the comparison prints one for all.
             with contextlib.redirect_stdout(io.StringIO()):
                 log_evaluation(evaluation, project)
     log = LateLog(

@@ -95,7 +95,7 @@ class CSVLog(Logger):
                 while line:
                     line = line[file.write(line) :]
             except OSError:
-                # The line may be there in part; cutting it off needs no room.
+                # An incomplete line may have been written; truncating the file needs no disk space.
                 os.truncate(self.path, begin)
                 raise
 
@@ -126,13 +126,13 @@ class CSVLog(Logger):
         aside = self.path.with_name("metrics.damaged.csv")
         os.replace(self.path, aside)
         self._columns = None
-        print(f"warning: {error.damage}: set aside as {aside.name}, and a new one begun", file=sys.stderr)
+        print(f"warning: {error.damage}: renamed to {aside.name}, and a new file started", file=sys.stderr)
 
     def rows(self) -> list[dict[str, str]]:
         """Return all rows as text by column; missing values are empty.
 
         Raises:
-            DamagedFileError: the file is no table of a run.
+            DamagedFileError: the file is not a table of metrics.
         """
         return read_metrics(self.path)
 

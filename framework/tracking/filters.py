@@ -1,4 +1,4 @@
-"""Pictures of what first layers have learnt: their filters, and how they share out the frequencies."""
+"""Pictures of the filters that first layers have learnt, and of their peak frequencies."""
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ def filter_picture(bank: FilterBank) -> Image.Image:
 
     Returns:
         An RGB picture of `SIZE`: the impulse responses, the magnitude responses (dB re each filter's peak), and the
-        peak frequencies beside as many frequencies evenly spaced on the mel scale.
+        peak frequencies next to the same number of frequencies evenly spaced on the mel scale.
     """
     figure = Figure(figsize=(SIZE[0] / 100, SIZE[1] / 100), dpi=100, layout="constrained")
     canvas = FigureCanvasAgg(figure)

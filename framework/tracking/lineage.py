@@ -58,7 +58,7 @@ def log_evaluation(evaluation: Evaluation, project: str = "ostinato") -> None:
         for metric in evaluation.metrics
         if evaluation.interval(metric).count
     }
-    # A second offline part of a run replaces the summary of the first when both are uploaded: say all of it again.
+    # The summary of a second offline part of a run replaces that of the first at the upload, so it must be complete.
     log.send(lambda run: run.summary.update(last_values(folder.path) | found))
     log.finish()
     log.mark(marker, content)

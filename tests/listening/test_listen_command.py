@@ -65,12 +65,12 @@ def test_a_later_comparison_has_them_and_leaves_out_what_was_not_heard(heard, tm
     assert again.scores["mos"]["full"].interval.mean == pytest.approx(8 / 3)
     other = with_listening(compare(runs, "without_mel"), folder)
     assert "ab" not in other.metrics, "nobody was asked about this baseline"
-    assert "preferred to full: no score here, where differences are to without_mel" in other.remarks
+    assert "preferred to full: no score, because the baseline of this comparison is without_mel" in other.remarks
     assert other.scores["mos"]["full"].difference.mean == pytest.approx(8 / 3 - 1)
     further = store(tmp_path, "without_mel", "cccccc", 0, 1.8, clips=CLIPS[:2], audio=False, step=8000)
     found = with_listening(compare([*runs[:3], further]), folder)
     assert "without_mel" not in found.scores["mos"]
-    assert "MOS: without_mel was heard as of other steps, or not at all: no score" in found.remarks
+    assert "MOS: no score of without_mel, which was rated at other steps or not at all" in found.remarks
 
 
 def test_results_of_an_earlier_version_are_read_without_their_intervals(heard, tmp_path):
@@ -85,7 +85,7 @@ def test_results_of_an_earlier_version_are_read_without_their_intervals(heard, t
     assert found.scores["mos"]["full"].interval.mean == pytest.approx(8 / 3)
     assert math.isnan(found.scores["mos"]["full"].interval.low)
     assert math.isnan(found.scores["ab"]["without_mel"].p)
-    assert any("took ratings of one listener for independent" in remark for remark in found.remarks)
+    assert any("treated the ratings of one listener as independent" in remark for remark in found.remarks)
 
 
 def test_the_record_of_wandb_has_them_too(heard):
@@ -111,8 +111,8 @@ def test_the_record_of_wandb_has_them_too(heard):
         (["{folder}", "--results", "--import", "none.json"], "none.json cannot be read (No such file or directory)"),
         (["{folder}", "--clips", "0"], "--clips is 1 or more"),
         (["{folder}", "--kind", "abx"], "invalid choice: 'abx'"),
-        (["{folder}", "--kind", "mos", "--clips", "1"], "rename that folder to begin anew"),
-        (["{folder}", "--kind", "mos", "--port", "99999"], "port 99999 cannot be had"),
+        (["{folder}", "--kind", "mos", "--clips", "1"], "rename it to start a new test"),
+        (["{folder}", "--kind", "mos", "--port", "99999"], "port 99999 is not available"),
     ],
 )
 def test_a_mistake_is_one_line(heard, arguments, message, capsys, monkeypatch, tmp_path):

@@ -150,7 +150,9 @@ def test_one_clip_and_one_listener_say_what_they_cannot_tell(tmp_path):
     values = [1, 2, 3, 1, 2]
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (result.figures[0].interval.low, result.figures[0].interval.high) == pytest.approx(tuple(expected))
-    assert "of one clip: the intervals are over listeners and say nothing of other clips" in result.remarks
+    assert (
+        "a single clip was rated: intervals are over listeners and do not generalise to other clips" in result.remarks
+    )
     folder = comparison(tmp_path / "two")
     answer(make_test(folder, "mos", None, 0, False), 1, lambda listener, clip, column, columns: 1 + len(clip) % 5)
     (result,) = results_of(folder)

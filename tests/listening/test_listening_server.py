@@ -194,7 +194,7 @@ def test_listeners_and_changes_of_mind_have_an_end(folder, tmp_path):
             answers.add(good(plan, "0" * 32, 0, 5))
         assert error.value.status == 429
         assert len((tmp_path / ANSWERS).read_bytes()) < 100_000
-        with pytest.raises(ListeningError, match="being added to by another process"):
+        with pytest.raises(ListeningError, match="being written by another process"):
             Answers(plan, tmp_path / ANSWERS)
 
 
@@ -223,7 +223,7 @@ def test_saved_answers_are_taken_in_whole_or_not_at_all(tmp_path):
     bad += [saved | {"answers": [saved["answers"][0], {"trial": "x", "ratings": {}}]}]
     for value in bad:
         file.write_text(json.dumps(value))
-        with pytest.raises(ListeningError, match=r"one\.json holds no answers"):
+        with pytest.raises(ListeningError, match=r"one\.json contains no answers"):
             list(import_answers(here, [file]))
     assert not (folder / ANSWERS).read_bytes()
     file.write_text(json.dumps(saved))

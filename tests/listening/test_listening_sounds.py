@@ -112,13 +112,13 @@ def test_the_same_test_is_found_again_and_another_does_not_take_its_answers(fold
     first = load_plan(ab)
     assert load_plan(make_test(folder, "ab", 2, 0, False)).id != first.id
     answer(ab, 1, lambda listener, clip, column, columns: 0)
-    with pytest.raises(ListeningError, match="rename that folder"):
+    with pytest.raises(ListeningError, match="rename it to start a new test"):
         make_test(folder, "ab", None, 0, False)
 
 
 def test_what_cannot_be_tested_is_refused_in_one_line(tmp_path):
     own = comparison(tmp_path, columns=["ground truth", "full", "other"])
-    with pytest.raises(ListeningError, match="make audio of their own: give --kind mos or ab"):
+    with pytest.raises(ListeningError, match="do not reconstruct a clip; use --kind mos or ab"):
         make_test(own, "mushra", None, 0, False)
-    with pytest.raises(ListeningError, match="holds no comparison"):
+    with pytest.raises(ListeningError, match="contains no comparison"):
         make_test(tmp_path, "mos", None, 0, False)

@@ -109,4 +109,4 @@ def test_a_damaged_log_is_set_aside(tmp_path, capsys, damaged):
     assert (tmp_path / "metrics.damaged.csv").read_bytes() == damaged
     said = capsys.readouterr().err
     assert "metrics.csv is damaged (" in said
-    assert "set aside as metrics.damaged.csv" in said
+    assert "renamed to metrics.damaged.csv" in said
