@@ -342,7 +342,7 @@ def difference_of(ours: Score, baseline: Score, recordings: Sequence[str]) -> Di
 def remarks(columns: Sequence[Column], metrics: dict[str, dict[str, Any]]) -> list[str]:
     """Return what has to be known to read the numbers right: what is missing, of how many clips and seeds."""
     runs = [column for column in columns if not column.reference]
-    notes = []
+    notes = remarks_on_choice(runs)
     if len({tuple(column.seeds) for column in runs}) > 1:
         notes.append("seeds differ: " + ", ".join(f"{c.name} {', '.join(map(str, c.seeds))}" for c in runs))
     single = [column.name for column in runs if len(column.seeds) < 2]
@@ -364,6 +364,17 @@ def remarks(columns: Sequence[Column], metrics: dict[str, dict[str, Any]]) -> li
     if differ := [c.name for c in runs if not _alike(_griffin_lim(c), _griffin_lim(runs[0]))]:
         notes.append(f"Griffin-Lim is from the mels of {runs[0].name}; those of {', '.join(differ)} are others")
     return list(dict.fromkeys(notes))
+
+
+def remarks_on_choice(runs: Sequence[Column]) -> list[str]:
+    """Return a remark if the clips that a comparison reports on also chose a checkpoint, or were watched in training."""
+    evaluations = [evaluation for column in runs for evaluation in column.evaluations]
+    if any(evaluation.data.get("split") != "validation" for evaluation in evaluations):
+        return []
+    chosen = [c.name for c in runs if any(Path(e.checkpoint).stem.startswith("best") for e in c.evaluations)]
+    if chosen:
+        return [f"the checkpoint of {', '.join(chosen)} was chosen on these clips: report on `--split test`"]
+    return ["validation clips, which every training watched: report on `--split test` where the data have test clips"]
 
 
 def audio_of(comparison: Comparison, clip: str) -> dict[str, Path]:

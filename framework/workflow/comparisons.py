@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from framework.errors import InvalidValueError
+from framework.errors import InvalidValueError, OstinatoError
 from framework.evaluation import comparison
 from framework.evaluation.columns import run_folder_of, short
 from framework.evaluation.comparison import Comparison
@@ -17,7 +17,7 @@ from framework.evaluation.metrics.shelf import metrics_named
 from framework.runs.finding import RUNS
 from framework.runs.finished import checkpoint_step
 from framework.runs.provenance import few
-from framework.workflow.evaluations import evaluate
+from framework.workflow.evaluations import default_split, evaluate
 from framework.workflow.plan import Plan, resolve
 from framework.workflow.runs import ReleasedRun, Run, run_named
 
@@ -47,7 +47,7 @@ def compare(
     baseline: str = "",
     metrics: Sequence[str] = (),
     *,
-    split: str = "validation",
+    split: str = "",
     clips: int | None = None,
     root: str | Path = RUNS,
     name: str = "",
@@ -59,7 +59,7 @@ def compare(
             mean the runs with their values.
         baseline: Name, experiment, signature or folder of the run that differences are taken to; else the first.
         metrics: Names of metrics, in this order; by default all that there are.
-        split: Held-out clips: `validation` or `test`.
+        split: Held-out clips: `validation` or `test`; by default `test` where the data have test clips.
         clips: Number of clips; by default as many as were evaluated before.
         root: Folder of all runs, in which names are looked up.
         name: What the comparison is called; by default the names of the runs.
@@ -104,17 +104,18 @@ def target_of(what: Any, root: str | Path = RUNS, label: str = "") -> Target:
 
 
 def evaluated(
-    targets: Sequence[Target], split: str = "validation", clips: int | None = None, metrics: Sequence[str] = ()
+    targets: Sequence[Target], split: str = "", clips: int | None = None, metrics: Sequence[str] = ()
 ) -> list[Evaluation]:
     """Return an evaluation of each target: those that serve as they are, the others are made.
 
     Args:
         targets: What is compared.
-        split: Held-out clips: `validation` or `test`.
+        split: Held-out clips: `validation` or `test`; by default `test` where the data have test clips.
         clips: Number of clips; by default as many as were evaluated before.
         metrics: Names of metrics that each has to have.
     """
     metrics = present_names(metrics)
+    split = split or common_split(targets, clips)
     known = [stored_evaluation(target, split, clips) for target in targets]
     number = clips or next((len(found.clips) for found in known if found), None)
     found = []
@@ -137,6 +138,30 @@ def evaluated(
             )
         found.append(one)
     return found
+
+
+def common_split(targets: Sequence[Target], clips: int | None = None) -> str:
+    """Return the split on which targets are compared if none is named.
+
+    It is that of the evaluations among them; else `test` where a target has an evaluation of it, or where the data of
+    the first target have test clips.
+    """
+    for target in targets:
+        if isinstance(target.what, Evaluation):
+            return str(target.what.data.get("split", "validation"))
+    if not targets or any(stored_evaluation(target, "test", clips) for target in targets):
+        return "test"
+    try:
+        first = targets[0].what
+        plan = replace(first) if isinstance(first, Plan) else resolve(first)
+        plan.prepare_data()
+        return default_split(plan.data)
+    except (OstinatoError, OSError) as error:
+        if not all(stored_evaluation(target, "validation", clips) for target in targets):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        print(f"warning: compared on validation clips, since the data cannot be opened ({reason})", file=sys.stderr)
+        return "validation"
 
 
 def present_names(metrics: Sequence[str]) -> list[str]:

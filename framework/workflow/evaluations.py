@@ -56,7 +56,7 @@ def evaluate(
     *,
     ckpt: str | int | None = None,
     data: Any = None,
-    split: str = "validation",
+    split: str = "",
     clips: int | None = None,
     metrics: Sequence[str] = (),
     embedder: str | None = None,
@@ -69,8 +69,8 @@ def evaluate(
             the run with these values.
         ckpt: Checkpoint of the run: `last`, `best` or a step; by default what it was opened with.
         data: Other data than the run's own.
-        split: Held-out clips: `validation` or `test`.
-        clips: Number of clips; by default as many as in validation.
+        split: Held-out clips: `validation` or `test`; by default `test` where the data have test clips.
+        clips: Number of clips; by default all test clips, or as many as in validation.
         metrics: Names of metrics; by default all of them.
         embedder: Import path of the embedding of the Frechet and kernel distances; by default log-mel statistics.
         name: Name of the evaluation's folder.
@@ -85,12 +85,30 @@ def evaluate(
     return measured(opened_evaluation(trained, split, name), clips, metrics, embedder)
 
 
-def opened_evaluation(trained: Trained, split: str = "validation", name: str = "") -> Opened:
+def default_split(data: Any) -> str:
+    """Return the split to report on: `test` where the data have test clips, else `validation`.
+
+    Training watches the validation clips and chooses `best.ckpt` by them, which makes a system look better on them than
+    on others.
+
+    Args:
+        data: A data module that is prepared.
+    """
+    return "test" if len(data.held_out("test")) else "validation"
+
+
+def opened_evaluation(trained: Trained, split: str = "", name: str = "") -> Opened:
     """Return what is evaluated: a run in its own folder, or a single file of weights under a signature of its own.
+
+    Args:
+        trained: The system with its weights; its data are prepared.
+        split: `validation` or `test`; by default the split that `default_split` returns.
+        name: Name of the evaluation's folder.
 
     Raises:
         RunError: the run's data are others now, and nothing says which else to evaluate on.
     """
+    split = split or default_split(trained.data)
     run = None if isinstance(trained.run, ReleasedRun) else trained.run
     return opened_file(trained, split, name) if run is None else opened_run(trained, run, split, name)
 

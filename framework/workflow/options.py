@@ -11,6 +11,8 @@ PORT = 8420
 """Port of the server of a listening test."""
 BENCH_OUTPUT = "runs/bench"
 """Folder of the results of `bench`."""
+SPLIT_HELP = "Held-out clips: validation or test; by default test where the data have test clips."
+"""Help of `--split`."""
 TEST_KINDS = ("mushra", "mushra_1s", "mos", "dcr", "ab")
 """Kinds of listening tests."""
 TEST_PAIRS = ("baseline", "all")
@@ -73,9 +75,12 @@ def fit_options(parser: Any) -> None:
 
 def evaluate_options(parser: Any) -> None:
     """Add the options of `evaluate`."""
-    parser.add_argument("--split", type=str, default="validation", help="Held-out clips: validation or test.")
+    parser.add_argument("--split", type=str, default="", help=SPLIT_HELP)
     parser.add_argument(
-        "--clips", type=int | None, default=None, help="Number of clips; by default as many as in validation."
+        "--clips",
+        type=int | None,
+        default=None,
+        help="Number of clips; by default all test clips, or as many as in validation.",
     )
     parser.add_argument("--metrics", type=str, nargs="+", default=[], help="Names of metrics; by default all of them.")
     parser.add_argument(
@@ -149,7 +154,7 @@ def compare_options(parser: Any) -> None:
     parser.add_argument("--metrics", nargs="+", default=[], help="Metrics to show, in this order (default: all).")
     output_option(parser, "Output folder (default: RUNS/comparisons/NAME, which is always replaced).", default=None)
     parser.add_argument("--runs", default="runs", help="Folder of all runs.")
-    parser.add_argument("--split", default="validation", help="Held-out clips: validation or test.")
+    parser.add_argument("--split", default="", help=SPLIT_HELP)
     parser.add_argument(
         "--clips", type=int, default=None, help="Number of clips (default: as many as were evaluated before)."
     )

@@ -198,10 +198,10 @@ def complaint(capsys, *arguments):
 def test_a_run_is_evaluated_by_name_and_by_folder_alike(there, capsys):
     assert main(["fit", "griffin_lim_linear", "--data", "in", "--trainer.accelerator", "cpu"]) == 0
     (run,) = there.glob("runs/*/*")
-    assert main(["evaluate", "griffin_lim_linear", "--data", "in", *FEW]) == 0
+    assert main(["evaluate", "griffin_lim_linear", "--data", "in", "--split", "validation", *FEW]) == 0
     by_name = load_evaluation(run / "evaluation" / "validation")
     assert "log-mel L1" in capsys.readouterr().out
-    assert main(["evaluate", str(run), *FEW]) == 0
+    assert main(["evaluate", str(run), "--split", "validation", *FEW]) == 0
     by_folder = load_evaluation(run / "evaluation" / "validation")
     assert by_folder.metrics == by_name.metrics
     assert (by_folder.run, by_folder.family) == (run.name, by_name.family)
@@ -260,17 +260,17 @@ def test_checkpoints_of_a_run(there, capsys):
     assert "is not finished" in capsys.readouterr().err
     assert main(["evaluate", str(folder.checkpoints / "best.ckpt"), *FEW]) == 0
     evaluations = folder.path / "evaluation"
-    found = [load_evaluation(evaluations / name) for name in ("validation", "validation_best")]
+    found = [load_evaluation(evaluations / name) for name in ("test", "test_best")]
     assert found[0].metrics == found[1].metrics
     assert [evaluation.step for evaluation in found] == [12, 12]
     assert found[1].checkpoint.endswith("best.ckpt")
     assert found[0].cost["parameters"] > 0
     # What a comparison asks for besides costs nothing of what is known.
     capsys.readouterr()
-    assert main(["compare", str(folder.path), str(evaluations / "validation_best"), "--metrics", "si_sdr"]) == 0
-    assert {*found[0].metrics, "si_sdr"} <= load_evaluation(evaluations / "validation").metrics.keys()
+    assert main(["compare", str(folder.path), str(evaluations / "test_best"), "--metrics", "si_sdr"]) == 0
+    assert {*found[0].metrics, "si_sdr"} <= load_evaluation(evaluations / "test").metrics.keys()
     moved = there / "moved.ckpt"
     (folder.checkpoints / "best.ckpt").rename(moved)
     assert "is not inside a run folder" in complaint(capsys, moved, *FEW)
     assert main(["evaluate", "hifigan_bach", *small, "--ckpt_path", str(moved), *FEW]) == 0
-    assert len(list(there.glob("runs/hifigan*/*/evaluation/validation/values.json"))) == 2
+    assert len(list(there.glob("runs/hifigan*/*/evaluation/test/values.json"))) == 2

@@ -85,10 +85,15 @@ def test_a_run_is_opened_evaluated_and_compared(run, there):
     opened = ost.open_run("hifigan_bach")
     assert (opened.path, opened.checkpoints["last.ckpt"], opened.seed) == (run.path, 4, 1234)
     assert [row["step"] for row in opened.rows() if not math.isnan(row["validation/log_mel_error"])] == [2, 4]
-    evaluation = ost.evaluate(opened, metrics=["log_mel_error"])
-    (row,) = evaluation.rows()
+    watched = ost.evaluate(opened, metrics=["log_mel_error"], split="validation")
+    (row,) = watched.rows()
+    assert "every training watched" in " ".join(ost.compare([watched]).remarks)
     summary = [clip["system"]["log_mel_error"] for clip in opened.summary["clips"].values()]
     assert row["mean"] == pytest.approx(sum(summary) / len(summary), abs=1e-6)
+    evaluation = ost.evaluate(opened, metrics=["log_mel_error"])
+    assert evaluation.data["split"] == "test"
+    assert not set(evaluation.clips) & set(watched.clips)
+    (row,) = evaluation.rows()
     other = ost.train("hifigan_bach", data="takes", seed=7, **SMALL)
     comparison = ost.compare([evaluation, other, run.path], metrics=["log_mel_error"])
     assert [column.seeds for column in comparison.runs] == [[7, 1234]]

@@ -100,10 +100,10 @@ def test_a_checkpoint_is_chosen_by_name_or_step_and_printed(run, capsys):
 
 def test_the_chosen_checkpoint_is_stored_with_the_result(run, capsys):
     said(capsys, "evaluate", *NAMED, "--ckpt", "best", "--metrics", "log_mel_error")
-    stored = json.loads((run / "evaluation" / "validation_best" / "values.json").read_text())
+    stored = json.loads((run / "evaluation" / "test_best" / "values.json").read_text())
     assert (stored["checkpoint"], stored["step"], stored["run"]) == (f"{run}/checkpoints/best.ckpt", 4, run.name)
     said(capsys, "evaluate", run, "--ckpt", "4", "--metrics", "log_mel_error")
-    by_step = json.loads((run / "evaluation" / "validation_step_4" / "values.json").read_text())
+    by_step = json.loads((run / "evaluation" / "test_step_4" / "values.json").read_text())
     assert by_step["metrics"] == stored["metrics"]
     said(capsys, "release", run, "--ckpt", "best", "--output", "best.safetensors")
     facts = open_run("best.safetensors").config["release"]
