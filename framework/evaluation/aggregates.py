@@ -135,7 +135,9 @@ def _resampled(
     if min(len(ours), len(baseline)) < 2:
         return math.nan, math.nan
     random = np.random.default_rng(_SEED)
-    found = [statistic(random.choice(ours, len(ours)), random.choice(baseline, len(baseline))) for _ in range(RESAMPLES)]
+    found = [
+        statistic(random.choice(ours, len(ours)), random.choice(baseline, len(baseline))) for _ in range(RESAMPLES)
+    ]
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

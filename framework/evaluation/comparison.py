@@ -367,7 +367,7 @@ def remarks(columns: Sequence[Column], metrics: dict[str, dict[str, Any]]) -> li
 
 
 def remarks_on_choice(runs: Sequence[Column]) -> list[str]:
-    """Return a remark if the clips that a comparison reports on also chose a checkpoint, or were watched in training."""
+    """Return a remark if a comparison reports on clips that chose a checkpoint or that training watched."""
     evaluations = [evaluation for column in runs for evaluation in column.evaluations]
     if any(evaluation.data.get("split") != "validation" for evaluation in evaluations):
         return []

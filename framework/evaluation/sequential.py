@@ -104,15 +104,13 @@ def confidence_sequence(
     return Interval(mean, mean - reach, mean + reach, len(values))
 
 
-def verdict(
-    table: ArrayLike, alpha: float = 0.05, smallest: float | None = None, better: str = "lower"
-) -> Verdict:
+def verdict(table: ArrayLike, alpha: float = 0.05, smallest: float | None = None, better: str = "lower") -> Verdict:
     """Return what the trainings so far show of two methods.
 
     A difference is decided when two conditions hold: the e-value over trainings reaches 1 / alpha, so that one may look
-    after every training; and the interval over trainings and recordings (`crossed`), at the level 1 - alpha / 2, excludes
-    0, so that the statement is not about these recordings alone. The recordings stay the same, so that looking at this
-    interval after every training adds little to its error; half of alpha makes up for it (`docs/statistics.md`).
+    after every training; and the interval over trainings and recordings (`crossed`), at the level 1 - alpha / 2,
+    excludes 0, so that the statement is not about these recordings alone. The recordings stay the same, so that looking
+    at this interval after every training adds little to its error; half of alpha makes up for it.
 
     Args:
         table: Differences, ours minus the baseline, `(pairs of trainings, recordings)`.
