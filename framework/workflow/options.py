@@ -87,7 +87,8 @@ def evaluate_options(parser: Any) -> None:
         "--embedder",
         type=str | None,
         default=None,
-        help="Import path of the embedding of the Frechet and kernel distances; by default log-mel statistics.",
+        help="Embedding of the Frechet and kernel distances: musicnn, crepe, basic_pitch, or an import path; by "
+        "default log-mel statistics.",
     )
     parser.add_argument("--name", type=str | None, default=None, help="Name of the evaluation's folder.")
 

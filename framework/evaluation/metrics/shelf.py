@@ -6,7 +6,8 @@ from typing import Any
 
 from framework.errors import OstinatoError
 from framework.evaluation.metrics import cepstral, pitch, signal, spectral, speech
-from framework.evaluation.metrics.distribution import FORMER_NAMES, set_metrics
+from framework.evaluation.metrics.distribution import FORMER_NAMES, Embedder, set_metrics
+from framework.evaluation.metrics.embeddings import EMBEDDINGS
 from framework.evaluation.metrics.metric import Metric, RegenerationMetric, SetMetric
 from framework.evaluation.metrics.novelty import Training, own_audio_metrics
 from framework.evaluation.metrics.regeneration import regeneration_metrics
@@ -37,20 +38,39 @@ def metrics_named(
     Args:
         names: The names of metrics, former ones too; one with a dot is the import path of a `Metric` or `SetMetric` of
             one's own.
-        embedder: Import path of the `Embedder` of the distances between distributions; None for the built-in one.
+        embedder: The embedding of the distances between distributions: a name in `EMBEDDINGS`, or the import path of an
+            `Embedder`; None for log-mel statistics.
         training: What gives the clips that a system was trained on, for the distance to them.
         traits: The traits of the examples of the system that is measured.
         segment: Samples of an example that it was trained on.
 
     Raises:
         UnknownMetricError: naming the nearest, or what could not be imported.
+        MissingPackageError: the package of the embedding is not installed.
     """
-    of_sets = set_metrics() if embedder is None else set_metrics(imported(embedder), embedder)
+    of_sets = set_metrics() if embedder is None else set_metrics(*embedding_named(embedder))
     of_clips = (metric for family in FAMILIES for metric in family.METRICS)
     by_default: list[AnyMetric] = [*of_clips, *of_sets, *own_audio_metrics(training), *traits]
     known = {metric.name: metric for metric in (*by_default, *regeneration_metrics(segment))}
     names = [FORMER_NAMES.get(name, name) for name in names] or [metric.name for metric in traits or by_default]
     return list({name: own_metric(name) if "." in name else _known(name, known) for name in names}.values())
+
+
+def embedding_named(name: str) -> tuple[Embedder, str]:
+    """Return an embedding and its title, by its name or its import path.
+
+    Raises:
+        UnknownMetricError: there is none.
+        MissingPackageError: its package is not installed.
+    """
+    if "." in name:
+        return imported(name), name
+    if name not in EMBEDDINGS:
+        raise UnknownMetricError(
+            f"no embedding {name!r}: {nearest(name, EMBEDDINGS)}; or give package.module.NAME for your own"
+        )
+    EMBEDDINGS[name].check()
+    return EMBEDDINGS[name].embed, EMBEDDINGS[name].title
 
 
 def own_metric(path: str) -> Metric | SetMetric:
