@@ -7,7 +7,7 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitDiscriminator
 from framework.generators.vocos import Vocos
-from framework.losses.stft import MultiResolutionSTFTLoss
+from framework.losses.stft import MultiResolutionSTFTLoss, quarter_hops
 
 
 class VocosBach(Vocos):
@@ -33,8 +33,7 @@ class VocosBach(Vocos):
     val_check_interval = 1_250
 
     def build_losses(self) -> dict[str, nn.Module]:
-        lengths = (640, 1024, 3072)
-        return super().build_losses() | {"stft": MultiResolutionSTFTLoss([(n, n // 4, n) for n in lengths])}
+        return super().build_losses() | {"stft": MultiResolutionSTFTLoss(quarter_hops(640, 1024, 3072))}
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         periods = MultiPeriodDiscriminator(periods=(3, 7, 11), channels=(8, 32, 64, 64), first_map=1)

@@ -13,6 +13,11 @@ from framework.checks import checked
 from framework.errors import InvalidValueError
 
 
+def quarter_hops(*lengths: int) -> list[tuple[int, int, int]]:
+    """Return resolutions with windows of these lengths (samples) and hops of a quarter of them."""
+    return [(length, length // 4, length) for length in lengths]
+
+
 class MultiResolutionSTFTLoss(nn.Module):
     """Spectral convergence plus L1 distance of log magnitudes, averaged over resolutions (equations 2 to 6).
 
