@@ -88,7 +88,7 @@ def test_who_misses_the_hidden_reference_of_mushra_1s_is_excluded(folder):
 def test_systems_without_a_reference_are_refused(tmp_path):
     own = comparison(tmp_path, columns=["ground truth", "full", "other"])
     for kind in ("dcr", "mushra_1s"):
-        with pytest.raises(ListeningError, match="give --kind mos or ab"):
+        with pytest.raises(ListeningError, match="use --kind mos or ab"):
             make_test(own, kind, None, 0, False)
 
 
