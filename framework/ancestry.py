@@ -8,6 +8,7 @@ hyperparameters is the same system with other values. Inheritance combines syste
 sets nothing itself, and is neither `WithoutMPD` nor `WithCQT`.
 """
 
+import copyreg
 import functools
 import hashlib
 import sys
@@ -16,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from framework.aliases import first_name, members_of, with_first_names
+from framework.errors import InvalidTypeError
 
 LIBRARIES = ("builtins", "abc", "typing", "torch", "lightning", "pytorch_lightning", "lightning_fabric")
 """Packages whose base classes every system has; what they define does not tell two systems apart."""
@@ -98,12 +100,22 @@ def is_library(cls: type) -> bool:
 
 def _digest(cls: type) -> str:
     members = with_first_names(cls, behaviour(cls))
-    text = "\n".join(f"{name} {' '.join(_described(value))}" for name, value in sorted(members.items()))
+    try:
+        text = "\n".join(f"{name} {' '.join(_described(value))}" for name, value in sorted(members.items()))
+    except TypeError as error:
+        raise InvalidTypeError(
+            f"{cls.__module__}:{cls.__qualname__} cannot be told from other classes of this name, as a method or a "
+            f"constant of it holds what cannot be stored ({error}): define the class at the top of a module"
+        ) from None
     return hashlib.sha256(text.encode()).hexdigest()[:10]
 
 
 def _described(value: Any, seen: tuple[int, ...] = ()) -> Iterator[str]:
-    """Yield what a method does or a constant is, as text that is the same in every process."""
+    """Yield what a method does or a constant is, as text that is the same in every process.
+
+    Raises:
+        TypeError: a value cannot be described, such as a lock.
+    """
     if isinstance(value, type):
         yield f"{first_name(value.__module__)}:{value.__qualname__}"
     elif value is None or isinstance(value, (bool, int, float, complex, str, bytes)):
@@ -111,12 +123,12 @@ def _described(value: Any, seen: tuple[int, ...] = ()) -> Iterator[str]:
     else:
         yield type(value).__name__
         if id(value) not in seen:
-            for part in _parts(value):
+            for part in _parts(value, (*seen, id(value))):
                 yield from _described(part, (*seen, id(value)))
 
 
-def _parts(value: Any) -> Sequence[Any]:
-    """Return the values that a value consists of, as far as they are known."""
+def _parts(value: Any, seen: tuple[int, ...]) -> Sequence[Any]:
+    """Return the values that a value consists of; those of an object are what pickle would store."""
     if isinstance(value, (classmethod, staticmethod)):
         return [value.__func__]
     if isinstance(value, property):
@@ -126,12 +138,45 @@ def _parts(value: Any) -> Sequence[Any]:
     if isinstance(value, (functools.partial, functools.partialmethod)):
         return [value.func, value.args, value.keywords]
     if isinstance(value, types.FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        return [value.__code__, value.__defaults__, value.__kwdefaults__, cells]
+        return [value.__code__, value.__defaults__, value.__kwdefaults__, [*map(_content, value.__closure__ or ())]]
     if isinstance(value, types.CodeType):
         return [value.co_code, value.co_names, value.co_consts]
+    if isinstance(value, types.ModuleType):
+        return [first_name(value.__name__)]
     if isinstance(value, Mapping):
         return [*value, *value.values()]
     if isinstance(value, (set, frozenset)):
-        return sorted(map(repr, value))
-    return value if isinstance(value, (list, tuple)) else []
+        return sorted(" ".join(_described(item, seen)) for item in value)
+    if isinstance(value, (list, tuple)):
+        return value
+    return _content_of_tensor(value) if _is_tensor(value) else _stored(value)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # The variable has no value yet.
+        return None
+
+
+def _is_tensor(value: Any) -> bool:
+    # Torch takes seconds to import; without it there is no tensor.
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def _content_of_tensor(value: Any) -> Sequence[Any]:
+    samples = value.detach().cpu().contiguous().reshape(-1)
+    content = samples.view(sys.modules["torch"].uint8).numpy().tobytes()
+    return [str(value.dtype), tuple(value.shape), hashlib.sha256(content).hexdigest()]
+
+
+def _stored(value: Any) -> Sequence[Any]:
+    own = copyreg.dispatch_table.get(type(value))
+    reduced = own(value) if own else value.__reduce_ex__(2)
+    if isinstance(reduced, str):
+        return [reduced]
+    function, arguments, *more = reduced
+    state, items, pairs = [*more, None, None, None][:3]
+    name = f"{function.__module__}:{getattr(function, '__qualname__', type(function).__qualname__)}"
+    return [name, arguments, state, list(items or ()), list(pairs or ())]

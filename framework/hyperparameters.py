@@ -107,9 +107,16 @@ class Hyperparameters:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            raise HyperparameterError(
+                f"{cls.__qualname__} defines __init__, which is generated from the hyperparameters: build parts in "
+                f"`build`, and declare values as annotated attributes ({_where(cls)})"
+            )
         renamed = members_of(cls)
         _take_former_names(cls, renamed)
         inherited = _inherited(cls)
+        for name, parameter in inherited.items():
+            _check(cls, name, parameter)
         own = _annotated(cls) | _overridden(cls, inherited)
         for name, parameter in own.items():
             _check(cls, name, parameter)
@@ -174,7 +181,11 @@ class Hyperparameters:
     @classmethod
     def origin(cls, name: str) -> type:
         """Return the class that gave hyperparameter `name` its value."""
-        return next(base for base in cls.__mro__ if name in vars(base).get("_own_hyperparameters", {}))
+        return next(
+            base
+            for base in cls.__mro__
+            if name in vars(base).get("_own_hyperparameters", {}) or (is_mixin(base) and name in vars(base))
+        )
 
     @classmethod
     def system(cls) -> type:
@@ -235,7 +246,7 @@ def nearest(name: str, known: typing.Iterable[str]) -> str:
 
 def _take_former_names(cls: type, renamed: Mapping[str, str]) -> None:
     """Move members that a class defines under former names to their names of today."""
-    mixins = [base for base in cls.__mro__ if not issubclass(base, Hyperparameters) and not is_library(base)]
+    mixins = [base for base in cls.__mro__ if is_mixin(base)]
     for owner in (cls, *mixins):
         for former in [name for name in renamed if name in vars(owner) and renamed[name] not in vars(owner)]:
             announce(f"{owner.__name__}.{former}", renamed[former])
@@ -254,11 +265,22 @@ def _give_former_names(cls: type, renamed: Mapping[str, str]) -> None:
 
 
 def _inherited(cls: type) -> dict[str, Hyperparameter]:
-    """Collect what each base itself says in method-resolution order, so that diamonds combine (unlike dataclasses)."""
+    """Collect what each base itself says in method-resolution order, so that diamonds combine (unlike dataclasses).
+
+    A mixin, which is an ordinary class, overrides hyperparameters of the classes behind it by its attributes.
+    """
     collected: dict[str, Hyperparameter] = {}
     for base in reversed(cls.__mro__[1:]):
         collected |= vars(base).get("_own_hyperparameters", {})
+        if is_mixin(base):
+            mixed = {name: value for name, value in vars(base).items() if name in collected and not is_method(value)}
+            collected |= {name: replace(collected[name], default=value) for name, value in mixed.items()}
     return collected
+
+
+def is_mixin(cls: type) -> bool:
+    """Return whether a base of a system is an ordinary class of the project or the user."""
+    return not issubclass(cls, Hyperparameters) and not is_library(cls)
 
 
 def _annotated(cls: type) -> dict[str, Hyperparameter]:

@@ -144,7 +144,22 @@ def settings_in_identity(trainer: Mapping[str, Any]) -> dict[str, Any]:
     if callbacks:
         settings["callbacks"] = callbacks
         settings |= {name: trainer[name] for name in WITH_CALLBACKS if trainer.get(name) is not None}
-    return settings
+    plugins = [plugin for plugin in map(described_plugin, listed(trainer.get("plugins"))) if plugin]
+    return settings | ({"plugins": plugins} if plugins else {})
+
+
+def described_plugin(configured: Any) -> Any:
+    """Return what stands for a plugin in the identity; None for one that cannot change a result.
+
+    Clusters and checkpoint files leave results as they are; precision and everything unknown may change them.
+    """
+    configured = {"class_path": configured} if isinstance(configured, str) else configured
+    if not isinstance(configured, Mapping):
+        cls = type(configured)
+        configured = {"class_path": f"{cls.__module__}.{cls.__qualname__}"}
+    else:
+        cls = _class_of(configured)
+    return None if {"ClusterEnvironment", "CheckpointIO"} & {base.__name__ for base in cls.__mro__} else configured
 
 
 def listed(value: Any) -> list[Any]:

@@ -1,13 +1,21 @@
 """Which classes make a system what it is: combined overrides are told apart, and values do not count."""
 
+import copy
+import dataclasses
 import functools
 import itertools
+import re
+import threading
+from pathlib import Path
 from typing import ClassVar
 
 import lightning as L
+import numpy as np
 import pytest
+import torch
 
 from framework.ancestry import path_of
+from framework.errors import InvalidTypeError
 from framework.hyperparameters import Hyperparameters
 from framework.runs.identity import class_of, is_code_of, structure_of, system_of
 
@@ -167,6 +175,47 @@ def test_classes_that_share_a_name_are_told_apart_by_their_code():
     assert path_of(made(1)) == path_of(made(1))
     assert len({path_of(made(1)), path_of(made(2)), path_of(made("1"))}) == 3
     assert path_of(Base.variant(losses=lambda self: 1)) != path_of(Base.variant(losses=lambda self: 2))
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    width: int = 1
+
+
+class Slotted:
+    __slots__ = ("width",)
+
+    def __init__(self, width):
+        self.width = width
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (torch.nn.L1Loss(), torch.nn.L1Loss(reduction="sum")),
+        (torch.nn.Linear(2, 2, dtype=torch.bfloat16), torch.nn.Linear(2, 2, dtype=torch.bfloat16)),
+        (torch.tensor(1.0), torch.tensor(2.0), torch.tensor(1.0, dtype=torch.float64), torch.ones(1)),
+        (np.ones(2), np.zeros(2)),
+        (Settings(1), Settings(2)),
+        (Slotted(1), Slotted(2)),
+        (Path("a"), Path("b")),
+        (range(3), range(4)),
+        (functools.partial(max, 1), functools.partial(max, 2)),
+        ([Settings(1)], [Settings(2)]),
+        ({Settings(1)}, {Settings(2)}),
+        (re.compile("a"), re.compile("b")),
+    ],
+    ids=lambda values: type(values[0]).__name__,
+)
+def test_values_that_a_class_of_a_function_uses_tell_it_apart(values):
+    names = [path_of(made(value)) for value in values]
+    assert len(set(names)) == len(values)
+    assert names == [path_of(made(copy.deepcopy(value))) for value in values]
+
+
+def test_a_class_that_cannot_be_told_apart_is_refused():
+    with pytest.raises(InvalidTypeError, match=r"Made cannot be told .*lock.*define the class at the top"):
+        path_of(made(threading.Lock()))
 
 
 def test_a_stored_identity_is_found_in_the_code_again():

@@ -49,6 +49,30 @@ def test_values_resolve_in_method_resolution_order():
     assert Both.origin("rates") is Base
 
 
+class Narrow:
+    channels = 8
+
+
+class MixedIn(Narrow, Base):
+    pass
+
+
+def test_an_ordinary_mixin_overrides_values():
+    assert (MixedIn.hyperparameters["channels"].default, MixedIn().channels, Base().channels) == (8, 8, 512)
+    assert MixedIn.origin("channels") is Narrow
+    assert MixedIn.changes() == {"channels": (512, 8)}
+    with pytest.raises(HyperparameterError, match="channels = 0"):
+        type("Wrong", (type("Empty", (), {"channels": 0}), Base), {"__module__": __name__})
+
+
+def test_a_constructor_of_ones_own_is_refused():
+    with pytest.raises(HyperparameterError, match=r"defines __init__, .*build parts in `build`"):
+
+        class Own(Base):
+            def __init__(self):
+                super().__init__()
+
+
 def test_signature_is_true_and_hyperparameters_are_saved_plain():
     assert list(inspect.signature(Small).parameters) == ["channels", "rates", "decay", "mode", "workers"]
     assert dict(Small(channels=3).hparams) == {"channels": 3, "rates": (8, 8), "decay": None, "mode": "a", "workers": 0}

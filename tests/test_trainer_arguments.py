@@ -24,6 +24,13 @@ def test_no_argument_of_the_trainer_is_forgotten():
     assert set(ARGUMENTS) == set(DEFAULTS)
 
 
+def test_a_plugin_that_changes_numbers_is_in_the_identity():
+    precision = "lightning.pytorch.plugins.DoublePrecision"
+    assert settings_in_identity({"plugins": precision}) == {"plugins": [{"class_path": precision}]}
+    for harmless in ("environments.SLURMEnvironment", "io.AsyncCheckpointIO"):
+        assert settings_in_identity({"plugins": f"lightning.pytorch.plugins.{harmless}"}) == {}
+
+
 @pytest.mark.parametrize(("name", "instead"), REFUSED.items())
 def test_an_argument_that_is_refused_names_what_to_use(name, instead):
     check_arguments({name: DEFAULTS[name]}, DEFAULTS)
@@ -40,6 +47,7 @@ def test_an_argument_that_is_refused_names_what_to_use(name, instead):
         (["--trainer.accumulate_grad_batches", "2"], "set --model.accumulate_grad_batches"),
         (["--trainer.check_val_every_n_epoch", "2"], "set --trainer.val_check_interval"),
         (["--trainer.strategy", "ddpp"], "trainer.strategy = 'ddpp' is not one of auto, ddp, single_device: did you"),
+        (["--trainer.max_steps", "0"], "trainer.max_steps = 0: a training makes at least 1 step"),
         (["--trainer.callbacks", "BatchSizeFinder"], "callback BatchSizeFinder: .* set --data.batch_size"),
         (["--trainer.callbacks", "DeviceStatsMonitor", "--trainer.limit_val_batches", "0.1"], "Lightning: "),
     ],

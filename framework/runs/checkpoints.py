@@ -220,7 +220,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if is_released(path):
         return as_checkpoint(path)
     if path.is_dir():
-        raise CheckpointError(f"{path} is a folder: name a checkpoint in it, as {path / 'checkpoints' / LAST}")
+        inside = next(iter([*sorted(path.glob(f"**/{LAST}")), *sorted(path.glob("**/*.ckpt"))]), None)
+        remedy = f"name a checkpoint in it, as {inside}" if inside else "there is no checkpoint in it: name a file"
+        raise CheckpointError(f"{path} is a folder: {remedy}")
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     try:
@@ -242,6 +244,8 @@ def read_tensors(path: str | Path) -> Any:
 
 def reason_of(error: Exception) -> str:
     """Return a short reason why PyTorch cannot read a file, in place of its long message."""
+    if isinstance(error, LookupError):
+        return "not in PyTorch's format"
     said = (str(error) or type(error).__name__).splitlines()[0]
     return "not of tensors alone" if said.startswith("Weights only load failed") else said[:120]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.runs.finished import LAST, checkpoint_step
-from framework.runs.folder import RunError, RunFolder, State, folder_names
+from framework.runs.folder import RunError, RunFolder, State, check_root, folder_names
 from framework.runs.identity import same_but_data, signature
 from framework.runs.stored_files import TAIL, DamagedFileError, read_metrics
 
@@ -38,7 +38,12 @@ def runs_in(root: str | Path) -> Iterator[None]:
 
 
 def run_folders(root: str | Path, system: str = "*") -> list[RunFolder]:
-    """Return the folders of all runs, or of those of one system, without runs that were set aside."""
+    """Return the folders of all runs, or of those of one system, without runs that were set aside.
+
+    Raises:
+        RunError: the folder of all runs is a file.
+    """
+    check_root(root)
     found = (RunFolder(config.parent) for config in sorted(Path(root).glob(f"{system}/*/config.yaml")))
     return [folder for folder in found if not folder.is_set_aside]
 

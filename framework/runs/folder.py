@@ -233,9 +233,23 @@ def run_folder(root: str | Path, system: type, signature: str) -> RunFolder:
         root: Folder of all runs.
         system: The class that the run's system is made of, which names the folder (see `folder_names`).
         signature: Short hash of the run's identity.
+
+    Raises:
+        RunError: the folder of all runs is a file.
     """
+    check_root(root)
     paths = [Path(root) / name / signature for name in folder_names(system)]
     return RunFolder(next((path for path in paths if (path / "config.yaml").exists()), paths[0]))
+
+
+def check_root(root: str | Path) -> None:
+    """Refuse a folder of all runs that is a file.
+
+    Raises:
+        RunError: naming it.
+    """
+    if Path(root).is_file():
+        raise RunError(f"--runs {root}: is a file; name a folder")
 
 
 def folder_names(system: type) -> list[str]:

@@ -190,8 +190,10 @@ def measured(
     """Evaluate, on the GPU where there is one.
 
     Raises:
-        EvaluationError: it is being evaluated by another process.
+        EvaluationError: it is being evaluated by another process, or the number of clips is under 1.
     """
+    if clips is not None and clips < 1:
+        raise EvaluationError(f"clips = {clips}: must be at least 1; leave --clips out for all")
     system, data = opened.trained.system, opened.trained.data
     training = partial(training_clips, system, data)
     chosen = metrics_named(list(metrics), embedder, training, system.traits, getattr(data, "segment", 0))

@@ -41,7 +41,7 @@ from framework.runs.finished import FINISHED
 from framework.runs.folder import RunError, RunFolder
 from framework.runs.guards import Liveness, SkippedSteps, Watchdog
 from framework.runs.identity import family, signature
-from framework.runs.provenance import change_since, provenance, sources_of
+from framework.runs.provenance import change_since, few, provenance, sources_of
 from framework.runs.ranks import end_with_first_process, use_rank_launcher
 from framework.runs.resuming import of_this_run, started_from
 from framework.runs.signals import StopSignals
@@ -222,6 +222,8 @@ def train_run(
     Return the exit status of a run that was stopped before its end.
     """
     checkpoint = newest_checkpoint(folder.checkpoints)
+    if plan.system.has_weights and plan.trainer["max_steps"] == 0:
+        raise TrainerError("trainer.max_steps = 0: a training makes at least 1 step; -1 sets no limit")
     if checkpoint is None and plan.system.has_weights:
         check_not_lost(folder)
     if checkpoint is None and not plan.overfit_one_clip:
@@ -307,6 +309,7 @@ def conclude(plan: Plan, folder: RunFolder, trainer: L.Trainer, data: Any, began
     summary: dict[str, Any] = {"state": FINISHED, "ended_by": end, "steps": trainer.global_step}
     if plan.system.has_weights:
         size = folder.end(trainer.global_step)
+        check_finite(plan.system, trainer.global_step)
         summary |= {"planned": trainer.max_steps, "checkpoint_bytes": size}
     summary |= {"minutes": round((time.monotonic() - began) / 60, 1), "bad_clips": data.bad_clips.counts}
     held_out = data.val_dataloader()
@@ -318,6 +321,20 @@ def conclude(plan: Plan, folder: RunFolder, trainer: L.Trainer, data: Any, began
     except WriteError as error:
         raise RunError(f"{error}; the run is not finished before the same command has written it") from error
     return None
+
+
+def check_finite(system: Any, step: int) -> None:
+    """Refuse to take a run for finished that has diverged.
+
+    Raises:
+        RunError: weights are NaN or infinite.
+    """
+    lost = [name for name, value in system.named_parameters() if not value.isfinite().all()]
+    if lost:
+        raise RunError(
+            f"the training has diverged: at step {step}, {len(lost)} parameters hold NaN or infinite numbers "
+            f"({few(lost)}); lower --model.learning_rate"
+        )
 
 
 def check_saved(trainer: L.Trainer, folder: RunFolder) -> None:

@@ -201,6 +201,8 @@ def test_a_run_is_evaluated_by_name_and_by_folder_alike(there, capsys):
     assert main(["evaluate", "griffin_lim_linear", "--data", "in", "--split", "validation", *FEW]) == 0
     by_name = load_evaluation(run / "evaluation" / "validation")
     assert "log-mel L1" in capsys.readouterr().out
+    assert "clips = -1: must be at least 1" in complaint(capsys, run, "--clips", "-1")
+    assert "is a file; name a folder" in complaint(capsys, "griffin_lim_linear", "--data", "in", "--runs", __file__)
     assert main(["evaluate", str(run), "--split", "validation", *FEW]) == 0
     by_folder = load_evaluation(run / "evaluation" / "validation")
     assert by_folder.metrics == by_name.metrics

@@ -121,6 +121,14 @@ def test_a_finished_run_says_how_it_ended_and_is_trained_again_as_far_as_it_is_l
     assert "or add --rerun" in run.said
 
 
+def test_a_run_whose_weights_are_not_finite_has_diverged(tmp_path):
+    run = Run(tmp_path / "diverged", "--trainer.max_steps=2", "--model.learning_rate=1e300", "--model.warmup_steps=0")
+    assert run.start().wait(120) == 2
+    assert "the training has diverged: at step 2, " in run.said
+    assert "lower --model.learning_rate" in run.said
+    assert folder_of(run).summary() is None
+
+
 def test_a_run_that_an_earlier_version_took_for_finished_goes_on(finished, tmp_path):
     run = Run(tmp_path / "stopped", *LENGTH)
     run.stop_at(2, lambda process: process.process.terminate())
