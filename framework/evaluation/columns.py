@@ -1,4 +1,4 @@
-"""The columns of a comparison: which evaluations are seeds of one run, what the run is called, changes and costs."""
+"""The columns of a comparison: evaluations grouped by run, with names, changed hyperparameters and costs."""
 
 from collections import ChainMap, Counter
 from collections.abc import Mapping, Sequence
@@ -14,11 +14,11 @@ from framework.runs.identity import canonical, model_of_today
 
 TRUTH, GRIFFIN_LIM = "ground truth", "Griffin-Lim"
 SYSTEM = {"system", "combined.system"}
-"""Parts of an identity that say of which classes a system is made."""
+"""Entries of an identity that name the classes of a system."""
 
 
 class ComparisonError(OstinatoError, ValueError):
-    """Runs cannot be compared; the message says which and why, in one line."""
+    """Runs cannot be compared."""
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,20 @@ class Column:
         return [] if self.reference else [evaluation.step for evaluation in self.evaluations]
 
     def values(self, evaluation: Evaluation, metric: str) -> list[float | None]:
-        """Return the values of one of the evaluations, a clip each; none where it was not measured."""
+        """Return the values of one evaluation, one per clip; empty if the metric was not measured."""
         if self.reference:
             return evaluation.columns.get(self.reference, {}).get(metric, [])
         return evaluation.metrics.get(metric, {}).get("values", [])
 
     def audio(self, clip: str) -> Path:
-        """Return the file of a clip, of the first seed."""
+        """Return the audio file of a clip, from the first seed."""
         return self.evaluations[0].audio(clip) / f"{self.reference or 'generated'}.wav"
 
 
 def columns_of(
     evaluations: Sequence[Evaluation], baseline: str = "", given: Mapping[str, str] | None = None
 ) -> tuple[list[Column], Column]:
-    """Return ground truth, the baseline, the other runs and Griffin-Lim; and the baseline by itself.
+    """Return all columns (ground truth, the baseline, the other runs and Griffin-Lim), and the baseline's column.
 
     Raises:
         ComparisonError: there is no such baseline, it is ambiguous, or seeds of a run are at different steps.
@@ -83,7 +83,7 @@ def columns_of(
         for name, group, own in zip(names, seeds, values, strict=True)
     ]
     first = columns.pop(chosen)
-    # Any evaluation has the same ground truth; Griffin-Lim follows from the mels, of which the baseline's count.
+    # All evaluations have the same ground truth. Griffin-Lim depends on the mel front end; the baseline's is used.
     references = [
         Column(TRUTH, first.evaluations[:1], "truth"),
         Column(GRIFFIN_LIM, first.evaluations[:1], "griffin_lim"),
@@ -92,16 +92,16 @@ def columns_of(
 
 
 def check_seeds(group: Sequence[Evaluation]) -> None:
-    """Refuse to average what is not seeds of the same training.
+    """Check that evaluations are seeds of the same training at the same step.
 
     Raises:
-        ComparisonError: one is not as far as another.
+        ComparisonError: the steps differ.
     """
     steps = {e.step for e in group if Path(e.checkpoint).stem != "best"}
     if len(steps) > 1:
         reached = " and ".join(f"{step:,}" for step in sorted(steps))
         raise ComparisonError(
-            f"seeds of {label(group[0])} are at steps {reached} and cannot be averaged: finish them with "
+            f"seeds of {label(group[0])} are at steps {reached} and cannot be averaged; finish them with "
             "`ostinato fit`, or leave out what is unfinished"
         )
 
@@ -112,7 +112,7 @@ def run_folder_of(evaluation: Evaluation) -> RunFolder:
 
 
 def label(evaluation: Evaluation) -> str:
-    """Return what an evaluation is called in a message."""
+    """Return the name of an evaluation in messages."""
     return f"{short(evaluation)} ({evaluation.run})"
 
 
@@ -122,9 +122,9 @@ def short(evaluation: Evaluation) -> str:
 
 
 def hyperparameters(evaluation: Evaluation) -> ChainMap[str, Any] | None:
-    """Return all values of a run that can change its result, by dotted name, but the seed; None if not known.
+    """Return all values of a run that can change its result, except the seed, by dotted name; None if not known.
 
-    Behind these stand all values of the model: one that is silent in the identity can still be looked up.
+    All other values of the model follow them, including those that are not part of the identity.
     """
     try:
         config = run_folder_of(evaluation).stored_config() or {}
@@ -147,7 +147,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def changes(baseline: ChainMap[str, Any] | None, own: ChainMap[str, Any] | None) -> dict[str, tuple[Any, Any]] | None:
-    """Return in what a run differs from the baseline, `{name: (baseline's, own)}`; absent values are None."""
+    """Return the changed values of a run as `{name: (baseline's value, own value)}`; absent values are None."""
     if baseline is None or own is None:
         return None
     return {
@@ -160,7 +160,7 @@ def changes(baseline: ChainMap[str, Any] | None, own: ChainMap[str, Any] | None)
 def names_of(
     groups: Sequence[Sequence[Evaluation]], values: Sequence[ChainMap[str, Any] | None], given: Mapping[str, str]
 ) -> list[str]:
-    """Return a name for each run: the one given, or its experiment's with what sets it apart from others of that."""
+    """Return a name for each run: the given one, or the experiment's name with the values that differ between runs."""
     experiments = [short(group[0]) for group in groups]
     kinds = {group[0].folder.name for group in groups}
     names = []
@@ -176,10 +176,10 @@ def names_of(
 
 
 def find(baseline: str, names: Sequence[str], groups: Sequence[Sequence[Evaluation]]) -> int:
-    """Return the number of the run that is meant; the first where none is named.
+    """Return the index of the run that `baseline` names; 0 if it is empty.
 
     Raises:
-        ComparisonError: none, or several, are.
+        ComparisonError: no run, or several runs, match.
     """
     if not baseline:
         return 0
@@ -203,7 +203,7 @@ def find(baseline: str, names: Sequence[str], groups: Sequence[Sequence[Evaluati
 
 
 def cost(group: Sequence[Evaluation]) -> dict[str, Any]:
-    """Return what a run costs, the mean over its seeds."""
+    """Return the costs of a run, averaged over its seeds."""
     found = {
         name: _mean([e.cost.get(name) for e in group])
         for name in ("parameters", "real_time_factor", "seconds_per_step", "peak_memory")
@@ -213,7 +213,7 @@ def cost(group: Sequence[Evaluation]) -> dict[str, Any]:
 
 
 def device_hours(evaluation: Evaluation) -> float | None:
-    """Return how long the training kept its devices busy, hours times devices: steps by the median time of one."""
+    """Return the device hours of the training: number of steps times the median step time times devices."""
     seconds = evaluation.cost.get("seconds_per_step")
     if seconds is None:
         return None
@@ -229,7 +229,7 @@ def device_hours(evaluation: Evaluation) -> float | None:
 
 
 def _system_name(values: ChainMap[str, Any] | None) -> str:
-    """Return the names of the classes that a run's system is made of."""
+    """Return the names of the classes of a run's system."""
     paths = _value(values, "combined.system") or [str(_value(values, "system"))]
     return "+".join(path.rpartition(":")[2] for path in paths)
 

@@ -1,4 +1,4 @@
-"""A comparison in words and numbers: for the terminal, as Markdown, and as `comparison.json` for programs."""
+"""Formats a comparison: for the terminal, as Markdown, and as `comparison.json`."""
 
 import json
 import math
@@ -23,7 +23,7 @@ COSTS = {
 
 
 def comparison_table(comparison: Comparison) -> str:
-    """Return the comparison for a terminal: a block a metric, a row a column."""
+    """Return the comparison for a terminal: one block for each metric, with a row for each column."""
     lines = [summary(comparison)]
     width = max(len(name(comparison, column)) for column in comparison.columns)
     for metric, described in comparison.metrics.items():
@@ -83,7 +83,7 @@ def comparison_json(comparison: Comparison) -> str:
 
 
 def summary(comparison: Comparison) -> str:
-    """Return what is compared, in one line."""
+    """Return one line with the runs, the clips and the baseline."""
     data, runs = comparison.data, comparison.runs
     counted = f"{len(runs)} run{'s' if len(runs) > 1 else ''}"
     return (
@@ -100,7 +100,7 @@ def name(comparison: Comparison, column: Column) -> str:
 
 
 def title(described: dict[str, Any]) -> str:
-    """Return a metric's title with its unit and an arrow to the better side."""
+    """Return a metric's title with its unit and an arrow that shows whether higher or lower is better."""
     unit = f" ({described['unit']})" if described["unit"] else ""
     return f"{described['title']}{unit} {ARROWS[described['better']]}"
 
@@ -116,13 +116,13 @@ def deviation(score: Score) -> str:
 
 
 def difference(score: Score) -> str:
-    """Return a difference with its interval, its corrected p and a mark where that is small; empty for none."""
+    """Return a difference with its interval, its corrected p and a mark if significant; empty if there is none."""
     mark = MARK if score.significant else ""
     return " ".join(filter(None, [plain_difference(score), probability(score) + mark, method(score)]))
 
 
 def method(score: Score) -> str:
-    """Return the interval of the difference between methods, its corrected p and mark; empty where it is not known."""
+    """Return the interval of the difference between methods, its corrected p and mark; empty if it is not known."""
     found = score.method
     if found is None or math.isnan(found.mean) or math.isnan(score.method_p):
         return ""
@@ -131,7 +131,7 @@ def method(score: Score) -> str:
 
 
 def plain_difference(score: Score) -> str:
-    """Return a difference with its interval; empty for none."""
+    """Return a difference with its interval; empty if there is none."""
     found = score.difference
     if found is None or not found.count or math.isnan(found.mean):
         return ""
@@ -140,12 +140,12 @@ def plain_difference(score: Score) -> str:
 
 
 def probability(score: Score) -> str:
-    """Return the corrected p of a difference; empty where nothing is tested."""
+    """Return the corrected p of a difference; empty if it was not tested."""
     return "" if math.isnan(score.p) else f"p {score.p:.2g}"
 
 
 def signed(value: float) -> str:
-    """Return a difference with its sign; a change too small to be shown is 0 without one."""
+    """Format a difference with its sign; differences that round to 0 have no sign."""
     text = number(value)
     return text.lstrip("-") if not float(text) else text if text.startswith("-") else f"+{text}"
 
@@ -156,21 +156,21 @@ def changed_names(comparison: Comparison) -> list[str]:
 
 
 def value(column: Column, name: str) -> str:
-    """Return a run's value of what it changes; empty where it has the baseline's."""
+    """Return a run's value of a changed hyperparameter; empty if it equals the baseline's."""
     if column.changes is None:
         return "?"
     return plain(column.changes[name][1]) if name in column.changes else ""
 
 
 def plain(setting: Any) -> str:
-    """Return a hyperparameter's value for a reader; of a class its name."""
+    """Format a hyperparameter's value; classes are shown by name."""
     if isinstance(setting, str) and ":" in setting:
         return setting.rpartition(":")[2]
     return str(setting)
 
 
 def cost(column: Column, name: str) -> str:
-    """Return a cost for a reader; a dash where it is not known."""
+    """Format a cost; a dash if it is not known."""
     found = column.cost.get(name)
     if found is None:
         return "-"

@@ -1,4 +1,4 @@
-"""What generating costs: time for each second of audio, and memory."""
+"""Measures the cost of generation: time per second of audio, and memory."""
 
 import contextlib
 import time
@@ -9,7 +9,7 @@ import torch
 
 
 class CostMeter:
-    """Measures the generation of clips, one after the other.
+    """Measures the time and the peak memory of generating clips.
 
     Args:
         device: Where they are generated.
@@ -23,7 +23,7 @@ class CostMeter:
 
     @contextlib.contextmanager
     def clip(self, samples: int) -> Iterator[None]:
-        """Measure what is done inside, which generates so many samples."""
+        """Context manager that measures the generation of `samples` samples."""
         known = self._forget_peak()
         self._wait()
         began = time.perf_counter()
@@ -35,9 +35,9 @@ class CostMeter:
 
     @property
     def real_time_factor(self) -> float | None:
-        """Seconds that a second of audio takes to generate: under 1 is faster than it is heard.
+        """Real-time factor: seconds of computation per second of audio; below 1 is faster than real time.
 
-        The first clip, which allocates and compiles, is left out where there are others.
+        The first clip, which includes allocation and compilation, is left out if there are others.
         """
         spans = self._spans[1:] or self._spans
         return sum(s for s, _ in spans) * self.sample_rate / sum(n for _, n in spans) if spans else None
@@ -47,7 +47,7 @@ class CostMeter:
             torch.cuda.synchronize(self.device)
 
     def _forget_peak(self) -> bool:
-        """Begin to look for the peak; return whether it can be known."""
+        """Reset the peak; return whether it can be measured."""
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self.device)
             return True
@@ -58,7 +58,7 @@ class CostMeter:
         return True
 
     def _peak(self) -> int:
-        """Return the peak: of a GPU the memory that torch has allocated there, else Linux's of the whole process."""
+        """Return the peak memory: PyTorch's allocations on a GPU, otherwise the peak of the whole process (Linux)."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device)
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -1,4 +1,4 @@
-"""Evaluating a run: each held-out clip is generated, measured by many metrics, and kept to be heard."""
+"""Evaluates a run: generates each held-out clip, computes the metrics and stores the audio."""
 
 import math
 import os
@@ -28,7 +28,7 @@ from framework.traits import Trait
 NOT_FINITE = "NaN or infinite samples"
 
 UNITS = {"bits_per_sample": "bits"}
-"""Of what systems measure themselves; the rest has none."""
+"""Descriptions of the metrics that systems compute themselves."""
 
 
 def evaluate(
@@ -38,10 +38,10 @@ def evaluate(
     folder: Path,
     subject: Subject,
 ) -> Evaluation:
-    """Generate each held-out clip, measure it, and keep audio and values in `folder`.
+    """Generate each held-out clip, compute its metrics, and store audio and values in `folder`.
 
-    A clip has the random numbers that it has in every validation, which are a function of the run's seed and the
-    clip's place. Generated audio with NaN or infinite samples has no value of any metric.
+    The random numbers of a clip are a function of the run's seed and the clip's index, as in every validation.
+    Generated audio with NaN or infinite samples has no value of any metric.
 
     Args:
         system: The system, on any device.
@@ -51,7 +51,7 @@ def evaluate(
         subject: What is evaluated.
 
     Raises:
-        EvaluationError: there is no clip, the true audio is not finite, or none of what is generated is.
+        EvaluationError: there are no clips, the true audio is not finite, or no generated clip is finite.
     """
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
@@ -85,7 +85,7 @@ def evaluate(
         "peak_memory": clips.meter.peak_memory,
     }
     found.save()
-    # Until here an earlier evaluation is whole.
+    # An earlier evaluation remains intact until here.
     (folder / FILE).unlink(missing_ok=True)
     shutil.rmtree(folder / "audio", ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,10 +97,10 @@ def evaluate(
 
 
 def check(found: Evaluation) -> None:
-    """Refuse an evaluation of nothing.
+    """Check that clips were evaluated.
 
     Raises:
-        EvaluationError: there was no clip, or none of what was generated is finite.
+        EvaluationError: there were no clips, or no generated clip is finite.
     """
     if not found.clips:
         raise EvaluationError(
@@ -108,11 +108,11 @@ def check(found: Evaluation) -> None:
             "choose another --split, or evaluate on other data by `ostinato evaluate RUN --data FOLDER`"
         )
     if len(found.notes.get("audio", ())) == len(found.clips):
-        raise EvaluationError(f"{found.checkpoint}: all {len(found.clips)} clips have {NOT_FINITE}: it has diverged")
+        raise EvaluationError(f"{found.checkpoint} has diverged: all {len(found.clips)} clips have {NOT_FINITE}")
 
 
 class _Pass:
-    """One pass over the clips, which fills an evaluation."""
+    """Generates and measures all clips, and fills an evaluation with the values."""
 
     def __init__(self, system: Any, found: Evaluation, metrics: Sequence[AnyMetric], shown: Progress) -> None:
         self.system, self.found, self.shown = system, found, shown
@@ -130,12 +130,12 @@ class _Pass:
             found.metrics[metric.name] = {"values": [], **described(metric)}
 
     def clip(self, number: int, batch: dict[str, Any]) -> None:
-        """Generate a clip, keep its audio and measure it."""
+        """Generate a clip, store its audio and compute its metrics."""
         system, found = self.system, self.found
         batch = {name: v.to(system.device) if isinstance(v, Tensor) else v for name, v in batch.items()}
         key, real = batch["key"][0], system.reference(batch).float()
         if not torch.isfinite(real).all():
-            raise EvaluationError(f"the held-out clip {key} has {NOT_FINITE}: repair it or take it out of the data")
+            raise EvaluationError(f"the held-out clip {key} has {NOT_FINITE}; repair it or remove it from the data")
         system.on_validation_batch_start(batch, number)
         self.shown.note(f"generating {key}")
         with self.meter.clip(real.shape[-1]):
@@ -154,16 +154,16 @@ class _Pass:
         found.recordings.append(batch["recording"][0] if "recording" in batch else recording_of(key))
 
     def by_griffin_lim(self, audio: Tensor) -> Tensor:
-        """Return audio `(1, 1, time)` that Griffin-Lim makes of the log-mel of audio."""
+        """Return Griffin-Lim's reconstruction `(1, 1, time)` from the log-mel of audio."""
         padded = nn.functional.pad(audio, (0, -audio.shape[-1] % self.system.preset.hop_length))
         return self.griffin_lim(self.system.front_end(padded))[..., : audio.shape[-1]]
 
     def by_system(self, key: str, audio: Tensor) -> Tensor:
-        """Return audio `(1, 1, time)` that the system makes of a clip's audio, or of a part of it."""
+        """Return the system's reconstruction `(1, 1, time)` of a clip or of a part of it."""
         return self.system.synthesize(self.system.batch_from_audio(audio) | {"key": [key]})
 
     def generated(self, key: str, batch: dict[str, Any]) -> Tensor:
-        """Return what is generated as audio, and take down what the example itself is like beside the true one."""
+        """Generate audio; measure the traits of the generated example and of the true one."""
         system, found = self.system, self.found
         made = system.generate(batch)
         columns = (
@@ -183,7 +183,7 @@ class _Pass:
         return system.cut(system.render(made, batch), batch)
 
     def measure_itself(self, key: str, batch: dict[str, Any]) -> None:
-        """Take down what the system measures of a clip, such as its likelihood."""
+        """Store the metrics that the system computes for a clip itself, such as its likelihood."""
         known = {trait.name for trait in self.traits}
         for name, value in self.system.measure(batch).items():
             if name.removesuffix("_real") in known:
@@ -194,7 +194,7 @@ class _Pass:
             self.found.metrics.setdefault(name, entry)["values"].append(number if math.isfinite(number) else None)
 
     def score(self, key: str, audio: dict[str, Tensor]) -> None:
-        """Measure the generated audio of a clip and the audio beside it."""
+        """Compute the metrics of a clip's generated audio and of Griffin-Lim's."""
         found, time = self.found, min(made.shape[-1] for made in audio.values())
         cut = {name: Clip(made[..., :time].float(), self.system.preset) for name, made in audio.items()}
         finite = bool(torch.isfinite(cut["generated"].audio).all())
@@ -216,7 +216,7 @@ class _Pass:
                     self.embedded.setdefault((of_set.name, name), {})[key] = of_set.embed(made).double().cpu()
 
     def score_regeneration(self, key: str, real: Tensor) -> None:
-        """Measure how the system, and Griffin-Lim beside it, regenerate a true clip or parts of it."""
+        """Compute the metrics of regeneration, of the system and of Griffin-Lim, on a true clip."""
         found, true = self.found, Clip(real, self.system.preset)
         for metric in self.of_regeneration:
             self.shown.note(f"{metric.title} of {key}")
@@ -225,7 +225,7 @@ class _Pass:
             values.append(self.value(metric, key, self.by_griffin_lim, true))
 
     def value(self, metric: Metric | RegenerationMetric, key: str, made: Any, true: Clip) -> float | None:
-        """Return a metric of a clip; None, with a note, where it has none."""
+        """Return the value of a metric for a clip; if there is none, return None and store the reason."""
         try:
             value = metric.measure(made, true)
         except OstinatoError as error:
@@ -237,7 +237,7 @@ class _Pass:
         return None
 
     def distances_of_sets(self) -> None:
-        """Measure the generated set and Griffin-Lim's against the true one, on the clips that are finite."""
+        """Compute the distances of the generated set, and of Griffin-Lim's, from the true set, over finite clips."""
         for metric in progress(self.of_sets, "measuring all clips together", unit="metrics"):
             columns = {name: clips for (m, name), clips in self.embedded.items() if m == metric.name}
             kept = list(columns["generated"])
@@ -260,32 +260,32 @@ def _distance(
 
 
 def _plain(found: Corrected) -> dict[str, float | None]:
-    """Return a distance as plain values, None for what is no number."""
+    """Return a distance as JSON values; NaN becomes None."""
     values = {"value": found.uncorrected, "corrected": found.mean, "low": found.low, "high": found.high}
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def described(metric: AnyMetric) -> dict[str, str]:
-    """Return what is kept of a metric beside its values."""
+    """Return the stored description of a metric."""
     return {name: getattr(metric, name) for name in ("title", "unit", "better", "source")}
 
 
 def inapplicable(metric: AnyMetric, system: Any) -> str | None:
-    """Return why a metric cannot be had of a system, or None."""
+    """Return the reason why a metric does not apply to a system, or None."""
     if isinstance(metric, Trait):
         return None
     if isinstance(metric, RegenerationMetric) and not system.reconstructs_input:
-        return f"{type(system).__name__} makes audio of its own: it regenerates no recording"
+        return f"{type(system).__name__} does not reconstruct recordings"
     if isinstance(metric, Metric) and metric.compares and not system.reconstructs_input:
-        return f"{type(system).__name__} makes audio of its own: there is no true clip to compare with"
+        return f"{type(system).__name__} does not reconstruct recordings: there is no true clip to compare with"
     if isinstance(metric, SetMetric):
-        again = f"{type(system).__name__} generates recordings again: this is of systems that make audio of their own"
+        again = f"{type(system).__name__} reconstructs recordings: this metric is for systems that do not"
         return again if metric.own and system.reconstructs_input else None
     return metric.lacking() if isinstance(metric, Metric) else None
 
 
 def device_name(device: torch.device) -> str:
-    """Return what generates: the name of the GPU, or `cpu` with its threads."""
+    """Return the device that generates: the name of the GPU, or `cpu` with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"

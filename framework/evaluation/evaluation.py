@@ -1,4 +1,4 @@
-"""The evaluation of one run as it is kept: what it made of the held-out clips, measured by many metrics.
+"""The stored evaluation of a run: generated audio of the held-out clips, and metrics.
 
 An evaluation is a folder, `<run>/evaluation/<name>/`, with the audio of each clip, `audio/<clip>/truth.wav`,
 `generated.wav` and `griffin_lim.wav`, and with `values.json`, which holds the fields of `Evaluation`.
@@ -27,7 +27,7 @@ FILE = "values.json"
 
 
 class EvaluationError(OstinatoError, ValueError):
-    """A run cannot be evaluated, or an evaluation not be read; the message names it and the remedy."""
+    """A run cannot be evaluated, or an evaluation cannot be read."""
 
 
 _TITLES = {"title": str, "unit": str, "better": str, "source": str}
@@ -48,7 +48,7 @@ KINDS: dict[str, Any] = {
     },
     "columns": {str: {str: _VALUES}},
 }
-"""Kinds of the entries of a `values.json`."""
+"""Types of the entries of `values.json`."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class Evaluation:
 
     @property
     def grouping(self) -> list[str]:
-        """The recording of each clip, by its name where it was not stored."""
+        """The recording of each clip; derived from the clip's name if it was not stored."""
         return self.recordings or [recording_of(clip) for clip in self.clips]
 
     def audio(self, clip: str) -> Path:
@@ -144,9 +144,9 @@ class Evaluation:
         return self.folder / "audio" / safe_name(clip)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a row for each metric: the mean over clips with its 95 % interval, and that of other audio beside it.
+        """Return a row for each metric: mean over clips with 95 % interval, also of ground truth and Griffin-Lim.
 
-        Distances between sets have their corrected value and its interval, where there are such.
+        For distances between sets, the values are corrected for their bias if possible.
         """
         found: list[dict[str, Any]] = []
         for name, metric in self.metrics.items():
@@ -181,7 +181,7 @@ class Evaluation:
 
 
 def _check_lengths(values: dict[str, Any]) -> None:
-    """Refuse lists that have not one value for each clip, and directions and sample rates that there are not."""
+    """Check that all lists have one value per clip, and that directions and the sample rate are valid."""
     for name, metric in values["metrics"].items():
         if len(metric["values"]) != len(values["clips"]):
             raise InvalidValueError(
@@ -201,19 +201,19 @@ def load_evaluation(path: str | Path) -> Evaluation:
     """Read an evaluation from its folder or its `values.json`.
 
     Raises:
-        EvaluationError: there is none, it is cut short, or it is of another version.
+        EvaluationError: the evaluation is missing, damaged or of another version.
     """
     path = Path(path)
     path = path if path.name == FILE else path / FILE
     if not path.is_file():
-        raise EvaluationError(f"{path.parent} holds no finished evaluation: run `ostinato evaluate` on it")
+        raise EvaluationError(f"{path.parent} contains no finished evaluation; run `ostinato evaluate` on it")
     try:
         values = parse_json(path.read_text())
         check_kinds(values, {"version": int})
         version = values.pop("version")
         known = {f.name for f in fields(Evaluation)} - {"folder"}
         if version != VERSION or values.keys() | {"recordings"} != known:
-            raise EvaluationError(f"{path} is of another version ({version}, here {VERSION}): evaluate again")
+            raise EvaluationError(f"{path} has version {version}, this program reads {VERSION}; evaluate again")
         check_kinds(values, KINDS)
         _check_lengths(values)
     except OSError as error:
@@ -221,7 +221,7 @@ def load_evaluation(path: str | Path) -> Evaluation:
     except EvaluationError:
         raise
     except ValueError as error:
-        raise EvaluationError(f"{path} is no evaluation ({error}): remove it and evaluate again") from None
+        raise EvaluationError(f"{path} is not a valid evaluation ({error}); remove it and evaluate again") from None
     values["distributions"] = with_present_names(values["distributions"])
     values.setdefault("recordings", [])
     values["missing"] = {FORMER_NAMES.get(name, name): why for name, why in values["missing"].items()}

@@ -1,7 +1,7 @@
-"""What the first layers of a network have learnt to hear: their filters, as they act on audio.
+"""Finds the filters that the first layers of a network have learnt, as impulse responses on audio.
 
-Nothing here knows a network by name: a system is run once on noise, and whichever learned convolution is given the
-waveform is one of those looked for.
+This works for any network: a system is run once on noise, and every learned convolution whose input is the waveform is
+reported.
 """
 
 import contextlib
@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 SEEN, MEASURED = 1 << 13, 1 << 16
-"""Samples of noise by which layers are found, and by which the response of a stack of them is measured."""
+"""Lengths (samples) of the noise that finds layers, and that measures the response of a stack of layers."""
 RESPONSE = 4096
-"""Length of the Fourier transform by which responses are drawn and measured (samples)."""
+"""Length of the Fourier transform of the responses (samples)."""
 
 LOWEST_RATE = 1 / 16
-"""A sequence with fewer values than this for a sample is no longer the waveform."""
+"""Sequences with fewer values per sample than this are not the waveform."""
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def mel_spaced(filters: int, sample_rate: float) -> Tensor:
 
 
 def filter_banks(system: Any, make_batch: Callable[[int | None], dict[str, Any]]) -> list[FilterBank]:
-    """Return the filters of each learned layer that sees audio, in the order in which it is reached.
+    """Return the filters of each learned layer whose input is audio, in the order of execution.
 
-    Layers that see one or two samples at a time, as WaveNet's first one, filter nothing yet: there, the response of the
-    first stack of dilated convolutions behind them is measured on noise.
+    Layers with kernels of one or two samples, such as WaveNet's first one, are no filters. For these, the response of
+    the first stack of dilated convolutions after them is measured on noise.
 
     Args:
         system: A system on the CPU.
@@ -83,7 +83,7 @@ def filter_banks(system: Any, make_batch: Callable[[int | None], dict[str, Any]]
     for index, call in enumerate(calls):
         if call.kernels is None or not call.filters or any(call.same_as(other) for other in calls[:index]):
             continue
-        # A module may have several kernels, as for the real and the imaginary part of a transform.
+        # A module may have several kernels, for example for the real and the imaginary part of a transform.
         number = sum(bank.partition(" ")[0] == call.name for bank in banks) + 1
         name = call.name if number == 1 else f"{call.name} {number}"
         banks[name] = FilterBank.sorted(name, call.kernels, system.preset.sample_rate * call.rate)
@@ -97,7 +97,7 @@ def filter_banks(system: Any, make_batch: Callable[[int | None], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Call:
-    """A learned convolution, or the look-up of a level, as it was reached.
+    """A learned convolution, or an embedding of quantisation levels, with its input.
 
     Args:
         name: The module that made it.
@@ -120,21 +120,20 @@ class Call:
 
     @property
     def filters(self) -> bool:
-        """Whether it sees enough samples at a time to tell frequencies apart."""
+        """Whether the kernel is long enough to resolve frequencies."""
         return self.rate > 0 and self.taps > 2
 
     def same_as(self, other: "Call") -> bool:
-        """Say whether another call applied the same filters: a network is reached twice, or its kernel is."""
+        """Return whether another call used the same kernel, because a network or a layer is applied twice."""
         if self.name != other.name or self.kernels is None or other.kernels is None:
             return False
         return self.kernels.shape == other.kernels.shape and torch.equal(self.kernels, other.kernels)
 
 
 def calls_of(system: Any, make_batch: Callable[[int | None], dict[str, Any]]) -> list[Call]:
-    """Return the calls with the rates at which they see audio: what more audio adds to their input.
+    """Return the calls with the sample rates of their inputs, measured with two lengths of audio.
 
-    A single length would not tell exactly, because layers pad; but a network with a fully connected layer takes
-    segments alone.
+    A single length is inexact because layers pad, but a network with a fully connected layer accepts one length only.
     """
     try:
         calls, longer = (reached(system, make_batch(time)) for time in (SEEN, 2 * SEEN))
@@ -150,14 +149,14 @@ def calls_of(system: Any, make_batch: Callable[[int | None], dict[str, Any]]) ->
 
 
 def nearest_rate(rate: float) -> float:
-    """Return the whole multiple or part of the sample rate; 0 for a sequence that is a contour, a value a frame."""
+    """Round a rate to an integer multiple or fraction of the sample rate; 0 for sequences at the frame rate."""
     if rate < LOWEST_RATE:
         return 0.0
     return float(round(rate)) if rate > 0.75 else 1 / round(1 / rate)
 
 
 def reached(system: Any, batch: dict[str, Any]) -> list[Call]:
-    """Return the learned convolutions that a batch of one clip passes, in order."""
+    """Return the learned convolutions that are executed for a batch of one clip, in order."""
     observer = Observer(batch["audio"])
     hooks = []
     for name, module in system.named_modules():
@@ -166,7 +165,7 @@ def reached(system: Any, batch: dict[str, Any]) -> list[Call]:
     try:
         with observer:
             system.training_losses(batch)
-            # They may not take part in the first steps.
+            # Discriminators may be inactive in the first steps.
             for discriminator in getattr(system, "discriminators", nn.ModuleDict()).values():
                 discriminator(batch["audio"])
     finally:
@@ -176,7 +175,7 @@ def reached(system: Any, batch: dict[str, Any]) -> list[Call]:
 
 
 class Observer(TorchFunctionMode):
-    """Takes note of each learned convolution that is computed, whether by a module of torch's or by a library."""
+    """Records each learned convolution that is computed, by PyTorch's modules or functions."""
 
     def __init__(self, audio: Tensor) -> None:
         super().__init__()
@@ -185,11 +184,11 @@ class Observer(TorchFunctionMode):
         self.calls: list[Call] = []
 
     def enter(self, name: str) -> None:
-        """Take note of the module that is entered."""
+        """Record that a module is entered."""
         self.inside.append(name)
 
     def leave(self) -> None:
-        """Take note that it is left."""
+        """Record that a module is left."""
         self.inside.pop()
 
     def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -198,37 +197,37 @@ class Observer(TorchFunctionMode):
             names = ("input", "weight", "bias", "stride", "padding", "dilation")
             self.convolution(output, **(dict(zip(names, args, strict=False)) | (kwargs or {})))
         elif function is nn.functional.embedding and self.is_full_rate(args[0]):
-            # Levels in place of their one-hot channels.
+            # Indices of levels instead of one-hot channels.
             self.calls.append(Call(self.inside[-1], self.audio.shape[-1]))
         return output
 
     def convolution(self, output: Tensor, input: Tensor, weight: Tensor, dilation: Any = 1, **others: Any) -> None:
-        """Take note of one whose kernel is learnt."""
+        """Record a convolution if its kernel is learnt."""
         if not weight.requires_grad:
             return
         samples = self.samples(input, weight)
-        # Torch's convolution is a correlation: the impulse response is the kernel backwards.
+        # PyTorch's convolution is a correlation: the impulse response is the reversed kernel.
         kernels = weight.detach().flatten(1).flip(-1) if samples else None
         dilation = dilation if isinstance(dilation, int) else dilation[0]
         full_rate = output.dim() == 3 and self.is_full_rate(output)
         self.calls.append(Call(self.inside[-1], samples, kernels, weight.shape[-1], dilation, full_rate))
 
     def is_full_rate(self, sequence: Tensor) -> bool:
-        """Say whether a sequence is about as long as the audio."""
+        """Return whether a sequence is about as long as the audio."""
         return abs(sequence.shape[-1] / self.audio.shape[-1] - 1) < 0.2
 
     def samples(self, inputs: Tensor, weight: Tensor) -> int:
-        """Return the length of the sequence that a convolution is given, alone or folded; 0 if it is given others."""
+        """Return the length of a convolution's input if it is the (possibly folded) waveform; otherwise 0."""
         if inputs.shape[1] != 1 or inputs.dim() == 3:
             return inputs.shape[-1] if inputs.shape[1] == 1 else 0
-        # Audio folded into columns of a period's length is seen along the rows.
+        # Audio that is folded into rows of one period is convolved along the columns.
         folded = weight.shape[2] == 1 and inputs.shape[2] > 1
         begins = inputs.mT.flatten(1)[:, : self.audio.shape[-1]]
         return inputs.shape[-1] if folded and torch.equal(begins, self.audio.flatten(1)) else 0
 
 
 def first_stack(calls: list[Call]) -> list[Call]:
-    """Return the first stack of convolutions with growing dilations: what comes before they begin anew."""
+    """Return the first stack of convolutions with growing dilations, up to the first one with a smaller dilation."""
     stack: list[Call] = []
     for call in calls:
         if call.taps > 1 and call.full_rate and not call.rate:
@@ -240,10 +239,10 @@ def first_stack(calls: list[Call]) -> list[Call]:
 
 @torch.no_grad()
 def measured(system: Any, stack: list[Call], batch: dict[str, Any]) -> FilterBank:
-    """Return the linear part of what a stack makes of noise: the cross-spectrum of both over the spectrum of the noise.
+    """Return the linear response of a stack to noise: the cross-spectrum divided by the spectrum of the noise.
 
-    What correlates with Gaussian noise behind a nonlinear system is the system's filter up to a factor (Bussgang,
-    1952); the ear's filters are measured so (de Boer and de Jongh, 1978).
+    For Gaussian noise, the cross-correlation with the output of a static nonlinearity is proportional to the linear
+    filter before it (Bussgang, 1952). Auditory filters are measured in this way (de Boer and de Jongh, 1978).
     """
     output = output_of(system, stack[-1].name, batch)
     time = min(output.shape[-1], batch["audio"].shape[-1])
@@ -251,7 +250,7 @@ def measured(system: Any, stack: list[Call], batch: dict[str, Any]) -> FilterBan
     power = noise.abs().square().mean(-1)
     response = torch.stack([(channel * noise.conj()).mean(-1) / power for channel in channels])
     kernels = torch.fft.irfft(response, RESPONSE).roll(RESPONSE // 2, -1)
-    # Nothing beyond the samples that the stack sees is its response; a causal one sees none to come.
+    # The response is zero outside of the receptive field; for causal stacks, also for future samples.
     reach = min(sum((call.taps - 1) * call.dilation for call in stack) + 1, RESPONSE // 2 - 1)
     before, after = kernels[:, RESPONSE // 2 - reach : RESPONSE // 2], kernels[:, RESPONSE // 2 :][:, : reach + 1]
     causal = before.square().sum() < 0.1 * after.square().sum()
@@ -260,11 +259,11 @@ def measured(system: Any, stack: list[Call], batch: dict[str, Any]) -> FilterBan
 
 
 class ReachedError(Exception):
-    """The layer that was looked for has given its output; the rest need not be computed."""
+    """Ends the forward pass when the output of the wanted layer is known."""
 
 
 def output_of(system: Any, name: str, batch: dict[str, Any]) -> Tensor:
-    """Return what a layer gives for the one clip of a batch, `(channels, time)`."""
+    """Return the output `(channels, time)` of a layer for a batch of one clip."""
     outputs: list[Tensor] = []
 
     def stop(module: nn.Module, inputs: Any, output: Tensor) -> None:
@@ -281,6 +280,6 @@ def output_of(system: Any, name: str, batch: dict[str, Any]) -> Tensor:
 
 
 def spectra(signal: Tensor) -> Tensor:
-    """Return the spectra `(bins, frames)` of what varies in a signal (time,)."""
+    """Return the spectra `(bins, frames)` of a signal `(time,)` without its mean."""
     signal = signal - signal.mean()
     return torch.stft(signal, RESPONSE, RESPONSE // 2, window=torch.hann_window(RESPONSE), return_complex=True)

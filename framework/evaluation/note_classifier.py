@@ -1,4 +1,4 @@
-"""The classifier of instruments that audio from noise is measured by: trained here, on the embedded notes, once."""
+"""The classifier of instruments that some metrics use, trained once on the embedded notes."""
 
 import contextlib
 import functools
@@ -28,7 +28,7 @@ INSTRUMENTS = (*Notes.instruments, "drums")
 
 
 class NoteClassifier(Classification):
-    """Tells nine instruments and drums apart by a second of a note."""
+    """Classifies one second of a note as one of nine instruments or drums."""
 
     data = Notes.variant(
         instruments=INSTRUMENTS,
@@ -73,9 +73,9 @@ class Trained(NamedTuple):
 
 @functools.cache
 def trained(cache: Path | None = None) -> Trained:
-    """Return the classifier, trained now if it was not before; its weights are kept in the cache folder.
+    """Return the classifier; it is trained at the first use, and its weights are stored in the cache folder.
 
-    What it has been trained by, these two files and the notes, is in the name of its file.
+    The file name contains a hash of the source code and of the notes.
     """
     sources = "".join(map(inspect.getsource, (framework.paradigms.classification, sys.modules[__name__])))
     data = NoteClassifier.data()
@@ -94,7 +94,7 @@ def trained(cache: Path | None = None) -> Trained:
 
 
 def _train(path: Path) -> None:
-    """Train and measure the classifier, and write it whole or not at all."""
+    """Train the classifier, measure its accuracy and write it atomically."""
     title = "training the note classifier that metrics need (once, a minute or two)"
     with busy(title, at_once=True), torch.random.fork_rng(), _seeded(NoteClassifier.seed), torch.enable_grad():
         data = NoteClassifier.data()
@@ -121,7 +121,7 @@ def _train(path: Path) -> None:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Have this be the run's seed, and afterwards again the one that was."""
+    """Context manager that sets the run's seed and restores the previous one."""
     before = os.environ.get("PL_GLOBAL_SEED")
     os.environ["PL_GLOBAL_SEED"] = str(seed)
     try:

@@ -1,4 +1,4 @@
-"""A comparison for a paper: a LaTeX table, values for other programs, and the paragraph that says what was done."""
+"""Exports a comparison for a paper: a LaTeX table, CSV files, and a paragraph that describes the method."""
 
 import csv
 import importlib.metadata

@@ -1,4 +1,4 @@
-"""An evaluation as a table: a row a metric, the mean over clips with its 95 % interval, and what it is beside."""
+"""Formats an evaluation as a table: a row for each metric with mean and 95 % interval, next to ground truth."""
 
 import math
 
@@ -10,7 +10,7 @@ TITLES = {"griffin_lim": "Griffin-Lim", "truth": "truth"}
 
 
 def evaluation_table(found: Evaluation) -> str:
-    """Return all metrics with their intervals, what is missing and why, and what generating costs."""
+    """Return the table of all metrics, followed by missing values with reasons and the costs of generation."""
     measured = [found.columns, *(metric["columns"] for metric in found.distributions.values())]
     columns = [name for name in TITLES if any(name in columns for columns in measured)]
     head = [f"{len(found.clips)} {found.data['split']} clips", "mean [95 %]", *map(TITLES.__getitem__, columns)]

@@ -124,13 +124,13 @@ def test_the_gap_between_windows_and_whole_clips_is_measured_where_it_is_named(t
     long = evaluate(Short(), batches("1"), metrics_named(["window_gap"], segment=20_000), tmp_path / "e", SUBJECT)
     assert long.metrics["window_gap"]["values"] == [None]
     assert long.notes["window_gap"] == {"1": "the clip is shorter than two windows of 20000 samples"}
-    assert "regenerates no recording" in evaluate(Own(), batches("1"), metrics, tmp_path, SUBJECT).missing["window_gap"]
+    assert "does not reconstruct" in evaluate(Own(), batches("1"), metrics, tmp_path, SUBJECT).missing["window_gap"]
 
 
 def test_audio_of_ones_own_has_only_what_applies_and_an_old_evaluation_goes(tmp_path):
     evaluate(Half(), batches("1", "2"), metrics_named(["si_sdr"]), tmp_path, SUBJECT)
     found = evaluate(Own(), batches("1"), metrics_named(["si_sdr", "kernel_audio_distance"]), tmp_path, SUBJECT)
-    assert "audio of its own" in found.missing["si_sdr"]
+    assert "does not reconstruct recordings" in found.missing["si_sdr"]
     assert set(found.metrics) == {"bits_per_sample"}
     assert found.distributions["kernel_distance"]["columns"] == {}
     assert [path.name for path in (tmp_path / "audio").iterdir()] == ["1"]
@@ -161,7 +161,7 @@ def test_what_cannot_be_evaluated_or_read_is_said(tmp_path):
         evaluate(Half(), [{"key": ["1"], "audio": torch.full((1, 1, 9000), math.nan)}], si_sdr, tmp_path, SUBJECT)
     with pytest.raises(EvaluationError, match="no finished evaluation"):
         load_evaluation(tmp_path)
-    for text, message in (("{", "is no evaluation"), ('{"version": 0}', "of another version")):
+    for text, message in (("{", "is not a valid evaluation"), ('{"version": 0}', "has version 0")):
         (tmp_path / "values.json").write_text(text)
         with pytest.raises(EvaluationError, match=message):
             load_evaluation(tmp_path)

@@ -1,4 +1,4 @@
-"""Mel-cepstral distortion: how far apart the spectral envelopes are, whatever the timing."""
+"""Mel-cepstral distortion: distance between spectral envelopes after alignment in time."""
 
 import math
 from dataclasses import replace

@@ -1,9 +1,9 @@
-"""Distances between what a system makes and what there is, as two clouds of embeddings.
+"""Distances between the distributions of embeddings of generated and of true audio.
 
-They say nothing of single clips, ask for no true clip to each, and depend on the embedding as much as on the distance:
-numbers of two embeddings, or of two amounts of audio, cannot be compared. The title of each therefore names its
-embedding. What papers call the Frechet audio distance (FAD) is over VGGish or another trained network; over the
-built-in log-mel statistics the number is another one.
+They have no values for single clips and need no paired true clips. They depend on the embedding as much as on the
+distance: values with different embeddings or amounts of audio cannot be compared, so the title of each names its
+embedding. The Fréchet audio distance (FAD) of papers uses VGGish or another trained network; the values with the
+built-in log-mel statistics are not comparable with it.
 """
 
 import math
@@ -21,12 +21,12 @@ Embedder = Callable[[Tensor, int], Tensor]
 """`(audio (1, 1, time), sample rate in Hz) -> (windows, dimensions)`, as one's own embedding is given."""
 
 FORMER_NAMES = {"frechet_audio_distance": "frechet_distance", "kernel_audio_distance": "kernel_distance"}
-"""Names of earlier versions, which claimed an embedding that the built-in one is not; they are still understood."""
+"""Former names, which suggested another embedding than the built-in one, by today's names; still accepted."""
 
 TITLES = {"frechet_distance": "Frechet distance", "kernel_distance": "kernel distance"}
 
 KERNEL_SCALE = 100.0
-"""Factor of the kernel audio distance in its authors' code."""
+"""Factor of the kernel audio distance in the official code."""
 
 _SECONDS = 1.0  # of a window of the built-in embedding
 

@@ -1,4 +1,4 @@
-"""What a metric is: a number of one clip, or of a whole set of clips, with its unit, its direction and its source."""
+"""Base classes of metrics: of one clip or of a set of clips, with unit, direction and source."""
 
 import importlib.util
 from collections.abc import Callable
@@ -16,11 +16,11 @@ Feature = TypeVar("Feature")
 
 
 class NotMeasurableError(OstinatoError, ValueError):
-    """A clip has no value of a metric (no voiced frame, no speech, too short); the message says why."""
+    """A metric has no value for a clip, for example without voiced frames; the message states the reason."""
 
 
 class Clip:
-    """The audio of a clip, with what several metrics ask of it computed once.
+    """The audio of a clip, with a cache of intermediate results that several metrics need.
 
     Args:
         audio: `(1, 1, time)`, float32 on any device.
@@ -32,7 +32,7 @@ class Clip:
         self._features: dict[Any, Any] = {}
 
     def once(self, feature: Callable[["Clip"], Feature]) -> Feature:
-        """Return what a function makes of the clip; it is called once."""
+        """Return the result of a function of the clip, which is computed once and cached."""
         if feature not in self._features:
             self._features[feature] = feature(self)
         return self._features[feature]
@@ -47,7 +47,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of one generated clip.
+    """A metric of one generated clip.
 
     Args:
         name: What it is called in files and on the command line.
@@ -72,7 +72,7 @@ class Metric:
     packages: tuple[tuple[str, str], ...] = ()
 
     def lacking(self) -> str | None:
-        """Return what has to be installed first and how, or None."""
+        """Return the missing packages and how to install them, or None."""
         absent = [pip for module, pip in self.packages if importlib.util.find_spec(module) is None]
         return f"not installed: pip install {' '.join(absent)}" if absent else None
 
@@ -83,7 +83,7 @@ Regenerate = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class RegenerationMetric:
-    """A number of how a system regenerates a true clip, or parts of it; only measured where it is named.
+    """A metric of how a system regenerates a true clip or parts of it; only computed if it is named.
 
     Args:
         name: As of a `Metric`; so are the next four.
@@ -104,7 +104,7 @@ class RegenerationMetric:
 
 @dataclass(frozen=True)
 class SetMetric:
-    """A distance between the distributions of generated and of true clips, of which single clips have none.
+    """A distance between the distributions of generated and of true clips.
 
     Args:
         name: As of a `Metric`; so are the next four.

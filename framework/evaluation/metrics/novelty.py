@@ -1,9 +1,8 @@
-"""What can be asked of audio of a system's own: is it like notes, of all kinds, varied, and not learnt by heart.
+"""Metrics of unconditional systems: quality, variety, and distance from the training data.
 
-Two ask a classifier of instruments that is trained here, on the embedded notes (see `note_classifier`), where images
-have Inception and speech commands a classifier of digits: their numbers are of notes alone, and of other classifiers'
-cannot be compared. Two are distances to the nearest neighbour in log-mels, relative to those of the held-out clips, as
-WaveGAN's paper has them.
+Two metrics use a classifier of instruments that is trained on the embedded notes (see `note_classifier`), in the role
+of Inception for images: they are for single notes, and values with other classifiers cannot be compared. Two are
+distances to the nearest neighbour in log-mels, relative to those of the held-out clips, as in WaveGAN's paper.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""Metrics of how a system regenerates a recording, for which it generates more than the recording as a whole."""
+"""Metrics of regeneration, which generate a recording several times, as a whole and in parts."""
 
 import torch
 

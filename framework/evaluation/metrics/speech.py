@@ -1,6 +1,6 @@
-"""Quality and intelligibility as models of hearing have it, made for speech, each by a package of its own.
+"""Perceptual quality and intelligibility metrics, each computed by a separate package.
 
-Of music they are numbers without the meaning that they have of speech, but for ViSQOL, whose audio mode is made for it.
+They are designed for speech and not validated for music, except for ViSQOL's audio mode.
 """
 
 import functools

@@ -1,1 +1,1 @@
-"""The local page of a comparison: one folder that opens from the disk, to hear, see and read runs side by side."""
+"""The HTML page of a comparison: audio, pictures and tables of runs side by side, without a server."""

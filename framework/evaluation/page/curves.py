@@ -1,4 +1,4 @@
-"""Learning curves of the page: what runs logged while they were trained, thinned to what a screen can show."""
+"""Learning curves of the page, from the logs of the runs, reduced to the resolution of a screen."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from framework.runs.stored_files import DamagedFileError, read_metrics
 
 POINTS = 300
-"""Greatest number of points of a curve; of more, means over equal stretches are drawn."""
+"""Maximum number of points of a curve; longer curves are averaged over equal spans."""
 
 Curve = list[tuple[float, float]]
 
@@ -41,7 +41,7 @@ def curves(path: Path) -> dict[str, Curve]:
 
 
 def thinned(curve: Curve) -> Curve:
-    """Return a curve of few enough points: means over stretches of equal numbers of points."""
+    """Reduce a curve to at most the maximum number of points, by means over equal spans."""
     size = math.ceil(len(curve) / POINTS)
     parts = [curve[i : i + size] for i in range(0, len(curve), size)]
     return [(sum(x for x, _ in part) / len(part), sum(y for _, y in part) / len(part)) for part in parts]
