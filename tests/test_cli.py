@@ -85,12 +85,12 @@ def finished(place):
 
 def steps(place):
     found = list(place.glob("runs/*/*/metrics.csv"))
-    rows = list(csv.DictReader(found[0].open())) if found else []
+    rows = list(csv.DictReader(found[0].read_text().splitlines())) if found else []
     return max((int(float(row["step"])) for row in rows if row.get("step")), default=0)
 
 
 def test_run_folder_tells_the_whole_story(finished):
-    rows = list(csv.DictReader((finished / "metrics.csv").open()))
+    rows = list(csv.DictReader((finished / "metrics.csv").read_text().splitlines()))
     trained = [int(float(row["step"])) for row in rows if row.get("train/generator")]
     assert trained == list(range(1, 41)), "each step is logged once, whatever was killed"
     validated = [int(float(row["step"])) for row in rows if row.get("validation/log_mel_error")]
@@ -290,7 +290,7 @@ def test_one_clip_is_learnt_by_heart_in_a_run_of_its_own(finished, place):
     assert "1 held-out clips" in done.stdout
     (summary,) = [p for p in place.glob("runs/*/*/summary.json") if p.parent != finished]
     (clip,) = json.loads(summary.read_text())["clips"]
-    rows = list(csv.DictReader((summary.parent / "metrics.csv").open()))
+    rows = list(csv.DictReader((summary.parent / "metrics.csv").read_text().splitlines()))
     losses = [float(row["train/mel"]) for row in rows if row["train/mel"]]
     assert len(losses) == 12
     assert losses[-1] < 0.8 * losses[0]

@@ -155,7 +155,7 @@ def test_supported_arguments_do_what_they_say_and_leave_the_training_alone(recor
     assert plain.name == own.name, "none of them is part of the identity"
     weights = [torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"] for run in (plain, own)]
     assert all(torch.equal(weights[0][name], value) for name, value in weights[1].items())
-    rows = list(csv.DictReader((own / "metrics.csv").open()))
+    rows = list(csv.DictReader((own / "metrics.csv").read_text().splitlines()))
     # Four batches are an epoch.
     assert [row["step"] for row in rows if row["validation/log_mel_error"]] == ["2", "4", "6", "8"]
     assert any(row.get("lr-AdamW") for row in rows)
@@ -168,7 +168,7 @@ def test_early_stopping_makes_another_run(recordings):
     stop += ["--trainer.callbacks.patience=1", "--trainer.callbacks.min_delta=100", "--trainer.val_check_interval=2"]
     assert main(["fit", *SMALL, *stop]) == 0
     (metrics,) = recordings.glob("runs/*/*/metrics.csv")
-    rows = list(csv.DictReader(metrics.open()))
+    rows = list(csv.DictReader(metrics.read_text().splitlines()))
     assert [row["step"] for row in rows if row["validation/log_mel_error"]] == ["2", "4"]
     assert max(int(row["step"]) for row in rows) == 4
     assert EarlyStopping.__name__ in (metrics.parent / "config.yaml").read_text()

@@ -46,7 +46,8 @@ def test_the_command_prints_and_draws(source, tmp_path, capsys):
     printed = capsys.readouterr().out
     for text in ("4 clips", "22,050 Hz", "bad.wav: ", "not stated", "median -15.0", "4 spectrograms"):
         assert text in printed
-    assert Image.open(tmp_path / "sheet.png").size[0] > 1000
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size[0] > 1000
     assert set(tmp_path.rglob("*")) - set(before) == {tmp_path / "sheet.png"}
     assert main(["data", str(tmp_path / "nothing")]) == 2
     assert capsys.readouterr().err.count("\n") == 1

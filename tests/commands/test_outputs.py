@@ -117,7 +117,8 @@ def test_what_exists_is_replaced_only_where_it_is_asked_for(place, capsys):
     assert main(["data", "in", "--picture", "new/sheet.png"]) == 0
     assert "exists already" in refused(capsys, "data", "in", "--picture", "new/sheet.png")
     assert main(["data", "in", "--picture", "new/sheet.png", "--overwrite"]) == 0
-    assert Image.open("new/sheet.png").format == "PNG"
+    with Image.open("new/sheet.png") as sheet:
+        assert sheet.format == "PNG"
 
 
 def test_decoding_does_not_destroy_the_recording_that_was_encoded(place, capsys, monkeypatch):

@@ -184,7 +184,7 @@ def rates_of(system, steps, **arguments):
         step_optimizer(name, network),
         rates.append(system.trainer.callback_metrics[f"learning_rate/{name}"].item()) if name == "generator" else 0,
     )
-    system.log_dict = lambda values, **_: [system.trainer.callback_metrics.update({k: torch.tensor(v)}) for k, v in
+    system.log_dict = lambda values, **_: [system.trainer.callback_metrics.update({k: torch.as_tensor(v)}) for k, v in
                                            values.items()]  # fmt: skip
     trainer = train(system, steps, **arguments)
     assert trainer.global_step == steps

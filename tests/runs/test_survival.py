@@ -53,7 +53,7 @@ class Run:
     def rows(self):
         """Return the logged rows without their speeds."""
         found = list(self.folder.glob("runs/*/*/metrics.csv"))
-        rows = list(csv.DictReader(found[0].open())) if found else []
+        rows = list(csv.DictReader(found[0].read_text().splitlines())) if found else []
         return [{n: v for n, v in row.items() if not n.startswith("speed/")} for row in rows if row.get("step")]
 
     @property
