@@ -195,7 +195,7 @@ class PianorollWindows(Windows):
         self.places = [
             (number, start)
             for number, piece in enumerate(pieces)
-            for first, end in stretches(piece)
+            for first, end in spans(piece)
             for start in range(first, end - 4 * data.bars + 1, piece.facts.get("stride", 4))
         ]
 
@@ -221,7 +221,7 @@ class PianorollWindows(Windows):
         }
 
 
-def stretches(piece: Piece) -> list[list[int]]:
+def spans(piece: Piece) -> list[list[int]]:
     """Return where a piece has bars of 4 beats: `[first, end]` in beats; all of it or nothing, if that is not known."""
     facts = piece.facts
     return facts.get("in_four", [[0, facts["length"]]] if facts["beats"] == 4 else [])

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.packing.clipping import SILENCE
 from datamodules.packing.recordings import Recording, Skipped, find_recordings
+from datamodules.packing.segmenting import SILENCE
 from datamodules.shards.index import BadClipError, Damage, ShardIndex, cached_index
 from datamodules.shards.reader import Reader
 from datamodules.shards.remote import RemoteCache, is_remote

@@ -43,7 +43,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Clip:
-    """A named stretch of a piece: mix (time,), metadata, and further files by the end of their names."""
+    """A named span of a piece: mix (time,), metadata, and further files by the end of their names."""
 
     key: str
     audio: np.ndarray
@@ -79,7 +79,7 @@ def clips(chorale: Chorale, split: str, recipe: Recipe) -> list[Clip]:
     }
     return [
         _clip(f"{chorale.id.replace('.', '_')}-{number:02d}", stems[:, start:end], voices, start, recipe, facts)
-        for number, (start, end) in enumerate(stretches(stems.shape[1], recipe.clip_seconds * recipe.sample_rate))
+        for number, (start, end) in enumerate(spans(stems.shape[1], recipe.clip_seconds * recipe.sample_rate))
     ]
 
 
@@ -93,8 +93,8 @@ def in_seconds(voice: Sequence[Note], tempo: float) -> list[Note]:
     return [Note(n.onset * 60 / tempo, n.duration * 60 / tempo, n.midi) for n in voice]
 
 
-def stretches(samples: int, longest: float) -> list[tuple[int, int]]:
-    """Cut some samples into stretches (begin, end) of equal length, at most `longest`."""
+def spans(samples: int, longest: float) -> list[tuple[int, int]]:
+    """Cut some samples into spans (begin, end) of equal length, at most `longest`."""
     count = int(np.ceil(samples / longest))
     return list(itertools.pairwise(np.linspace(0, samples, count + 1).round().astype(int).tolist()))
 
@@ -124,7 +124,7 @@ def f0(voices: Sequence[Sequence[Note]], seconds: float, frame_rate: int = FRAME
 
 
 def heard_within(voice: Sequence[Note], begin: float, seconds: float) -> list[Note]:
-    """Return the parts of a voice's notes that lie in a stretch, in the stretch's own time."""
+    """Return the parts of a voice's notes that lie in a span, in the span's own time."""
     heard = []
     for note in voice:
         onset, end = max(note.onset - begin, 0), min(note.end - begin, seconds)

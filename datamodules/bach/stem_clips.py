@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datamodules.bach.clips import Clip, between, drawn_tempo, f0, heard_within, in_seconds, stretches
+from datamodules.bach.clips import Clip, between, drawn_tempo, f0, heard_within, in_seconds, spans
 from datamodules.bach.corpus import Chorale
 from datamodules.packing.splits import draw
 from framework.music.notes import VOICES, Note
@@ -118,7 +118,7 @@ def _joined(notes: Sequence[Note]) -> list[Note]:
 
 def _cut(name: str, audio: np.ndarray, notes: Sequence[Note], recipe: StemRecipe, facts: dict[str, Any]) -> list[Clip]:
     made = []
-    for number, (first, last) in enumerate(stretches(len(audio), recipe.clip_seconds * recipe.sample_rate)):
+    for number, (first, last) in enumerate(spans(len(audio), recipe.clip_seconds * recipe.sample_rate)):
         if np.abs(audio[first:last]).max() < _SILENCE:
             continue
         begin, seconds = first / recipe.sample_rate, (last - first) / recipe.sample_rate

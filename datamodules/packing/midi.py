@@ -129,7 +129,7 @@ def _ignored(folder: Path) -> dict[str, int]:
 
 
 def read_midi(path: Path) -> Piece:
-    """Return a MIDI file's notes, a track for each instrument; its fact `in_four` has the stretches of 4/4.
+    """Return a MIDI file's notes, a track for each instrument; its fact `in_four` has the spans of 4/4.
 
     Beats are the file's, or those of a `beat_midi.txt` beside it (seconds, and 1 where a bar begins), as POP909 has;
     its `key_audio.txt` says the key where the file does not.
@@ -171,7 +171,7 @@ def piece_of(score: MidiScore, path: Path) -> Piece:
 
 
 def in_four(bars: dict[int, float], length: int) -> list[list[int]]:
-    """Return the stretches `[first, end]`, in beats, whose bars have 4 beats and begin on beats.
+    """Return the spans `[first, end]`, in beats, whose bars have 4 beats and begin on beats.
 
     Args:
         bars: Beats of a bar by the tick from which on they hold; in order, the first at 0.

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from datamodules.packing.clipping import Packed, Scaled, Treatment, pack_shard
 from datamodules.packing.parallel import in_parallel
 from datamodules.packing.recordings import Job, Recording, Skipped, find_recordings, jobs
+from datamodules.packing.segmenting import Packed, Scaled, Treatment, pack_shard
 from datamodules.shards.index import index_shard
 from datamodules.shards.writer import MANIFEST, SPLITS, read_data_set, read_manifest, write_json, write_manifest
 from framework.errors import InvalidValueError

@@ -1,4 +1,4 @@
-"""Cutting stretches of whole frames out of FLAC streams (RFC 9639), so that nothing else is read and decoded.
+"""Cutting spans of whole frames out of FLAC streams (RFC 9639), so that nothing else is read and decoded.
 
 A decoder that seeks reads and decodes frames on its way. But a frame's header can be foretold but for the way that two
 channels are coded: its number, its length, a checksum. So a frame is found by looking for its header near the place

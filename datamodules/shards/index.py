@@ -241,7 +241,7 @@ def _bounded(key: bytes) -> bytes:
 
 
 def decode(contents: BinaryIO, start: int = 0, samples: int = -1, dtype: str = "float32") -> np.ndarray:
-    """Decode a stretch of an open audio file, float32 or int16 (time, channels); by default all of it.
+    """Decode a span of an open audio file, float32 or int16 (time, channels); by default all of it.
 
     The file is one whose header states its true length.
 
@@ -259,7 +259,7 @@ def decode(contents: BinaryIO, start: int = 0, samples: int = -1, dtype: str = "
 
 
 def decode_stretch(contents: Contents, start: int, samples: int, total: int) -> np.ndarray:
-    """Decode a stretch of a recording with `total` samples, whatever its header states: float32 (time, channels).
+    """Decode a span of a recording with `total` samples, whatever its header states: float32 (time, channels).
 
     Raises:
         BadClipError: as for `decode`.

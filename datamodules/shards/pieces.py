@@ -27,7 +27,7 @@ class Piece(NamedTuple):
         notes: int32 (notes, 5): track, onset and duration in ticks, MIDI number, velocity.
         facts: `tracks` (names), `programs` (General MIDI, 128 for drums), `beats` (of a bar), `length` (beats), and
             where they are known `fifths` (of the key signature), `mode` (0 major, 1 minor), `phrase_ends` (beats),
-            `in_four` (stretches `[first, end]` in beats whose bars have 4).
+            `in_four` (spans `[first, end]` in beats whose bars have 4).
     """
 
     key: str

@@ -10,7 +10,7 @@ import numpy as np
 from datamodules.shards.files import ShardFiles
 from datamodules.shards.index import CLIP, CUT_SHORT, BadClipError, ShardIndex, cached_index
 from datamodules.shards.remote import DownloadError, RemoteCache, is_remote
-from datamodules.shards.stretches import Stretch, read_plain, read_stretches
+from datamodules.shards.spans import Span, read_plain, read_spans
 from datamodules.shards.writer import FULL_SCALE
 from framework.audio.resample import resample, resampled_length, source_window
 from framework.errors import InvalidValueError
@@ -273,7 +273,7 @@ class Reader:
             (count,) each, int16 where nothing but 16 bit mono is stored, else float32; or what is wrong with the clip.
         """
         found: list[np.ndarray | BadClipError] = [BadClipError("")] * len(wanted)
-        stretches, skips = {}, {}
+        spans, skips = {}, {}
         for slot, (clip, start, count) in enumerate(wanted):
             row = self._clips[clip]
             if row["samples"] == 0:
@@ -283,13 +283,13 @@ class Reader:
             if row["sample_rate"] != self.sample_rate:
                 known = int(row["samples"]), int(row["sample_rate"])
                 begin, end, skips[slot] = source_window(start, count, *known, self.sample_rate)
-            stretches[slot] = Stretch(self._locate(clip)[0], row, begin, end - begin)
-        read = read_stretches(self._files, list(stretches.values()))
-        for (slot, stretch), samples in zip(stretches.items(), read, strict=True):
+            spans[slot] = Span(self._locate(clip)[0], row, begin, end - begin)
+        read = read_spans(self._files, list(spans.values()))
+        for (slot, span), samples in zip(spans.items(), read, strict=True):
             found[slot] = samples
             if isinstance(samples, np.ndarray):
                 mono = samples[:, 0] if samples.shape[1] == 1 else as_float(samples).mean(1)
-                rate = int(stretch.row["sample_rate"])
+                rate = int(span.row["sample_rate"])
                 if rate != self.sample_rate:
                     mono = resample(as_float(mono), rate, self.sample_rate)[skips[slot] :][: wanted[slot][2]]
                 found[slot] = mono

@@ -54,7 +54,7 @@ def resample(audio: np.ndarray, source: int, target: int) -> np.ndarray:
 
 
 def source_window(start: int, count: int, samples: int, source: int, target: int) -> tuple[int, int, int]:
-    """Return what to read, so that a stretch of the resampled whole can be had without resampling the whole.
+    """Return what to read, so that a span of the resampled signal can be computed without resampling the whole.
 
     Args:
         start: First sample wanted, at the target rate.
@@ -64,7 +64,7 @@ def source_window(start: int, count: int, samples: int, source: int, target: int
         target: Hz.
 
     Returns:
-        `(begin, end, skip)`: of `resample(whole[begin:end])` the stretch is `[skip : skip + count]`.
+        `(begin, end, skip)`: of `resample(whole[begin:end])` the span is `[skip : skip + count]`.
     """
     step_in, step_out = _steps(source, target)
     # Begin on a multiple of the ratio, where old and new samples coincide, and as early as the filter reaches.

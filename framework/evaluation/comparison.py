@@ -37,7 +37,7 @@ METHOD = (
 
 
 @dataclass(frozen=True)
-class Score:
+class MetricValue:
     """A metric of a column.
 
     Args:
@@ -89,7 +89,7 @@ class Comparison:
         sample_rate: The sample rate of all audio (Hz).
         data: `class`, `fingerprint`, `split` ... of the held-out clips, the same for all.
         metrics: `{name: {"title", "unit", "better", "source", "of_sets"}}`, of what any run has.
-        scores: `{metric: {column: Score}}`; a column without the metric is not there.
+        scores: `{metric: {column: MetricValue}}`; a column without the metric is not there.
         remarks: What a reader has to know to read the numbers right.
     """
 
@@ -100,7 +100,7 @@ class Comparison:
     sample_rate: int
     data: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
-    scores: dict[str, dict[str, Score]]
+    scores: dict[str, dict[str, MetricValue]]
     remarks: list[str] = field(default_factory=list)
     recordings: list[str] = field(default_factory=list)
 
@@ -243,7 +243,9 @@ def metrics_of(evaluations: Sequence[Evaluation], chosen: Sequence[str] = ()) ->
     return {name: found[name] for name in chosen or found}
 
 
-def scored(metric: str, columns: Sequence[Column], baseline: Column, recordings: Sequence[str]) -> dict[str, Score]:
+def scored(
+    metric: str, columns: Sequence[Column], baseline: Column, recordings: Sequence[str]
+) -> dict[str, MetricValue]:
     """Return the scores of a metric by column, p values corrected over the runs."""
     correct = of_sets_corrected(metric, columns)
     found = {c.name: score for c in columns if (score := score_of(metric, c, recordings, correct)) is not None}
@@ -251,8 +253,8 @@ def scored(metric: str, columns: Sequence[Column], baseline: Column, recordings:
 
 
 def with_differences(
-    scores: dict[str, Score], columns: Sequence[Column], baseline: Column, recordings: Sequence[str]
-) -> dict[str, Score]:
+    scores: dict[str, MetricValue], columns: Sequence[Column], baseline: Column, recordings: Sequence[str]
+) -> dict[str, MetricValue]:
     """Return a metric's scores with their differences to the baseline's, p values corrected over the runs."""
     if baseline.name not in scores:
         return scores
@@ -268,7 +270,7 @@ def with_differences(
     return corrected(scores, columns)
 
 
-def corrected(scores: dict[str, Score], columns: Sequence[Column]) -> dict[str, Score]:
+def corrected(scores: dict[str, MetricValue], columns: Sequence[Column]) -> dict[str, MetricValue]:
     """Return a metric's scores with the p values of their differences corrected over the runs."""
     differences = {c.name: d for c in columns if c.name in scores and (d := scores[c.name].difference)}
     tested = [column.name for column in columns if not column.reference and column.name in differences]
@@ -296,7 +298,7 @@ def entries_of_sets(metric: str, column: Column) -> list[dict[str, Any] | None]:
     return [seed and (seed["columns"].get(column.reference) if column.reference else seed) for seed in seeds]
 
 
-def score_of(metric: str, column: Column, recordings: Sequence[str], correct: bool = True) -> Score | None:
+def score_of(metric: str, column: Column, recordings: Sequence[str], correct: bool = True) -> MetricValue | None:
     """Return a metric of a column, averaged over its seeds; None where it has none.
 
     Args:
@@ -314,10 +316,10 @@ def score_of(metric: str, column: Column, recordings: Sequence[str], correct: bo
     if not averaged.clips.count:
         return None
     by_seed = {} if column.reference else dict(zip(column.seeds, map(list, values), strict=True))
-    return Score(averaged.clips, averaged.values, averaged.means, averaged.deviation, by_seed=by_seed)
+    return MetricValue(averaged.clips, averaged.values, averaged.means, averaged.deviation, by_seed=by_seed)
 
 
-def score_of_sets(seeds: Sequence[dict[str, Any] | None], clips: int, correct: bool) -> Score | None:
+def score_of_sets(seeds: Sequence[dict[str, Any] | None], clips: int, correct: bool) -> MetricValue | None:
     """Return the mean distance over seeds; the ends of the interval averaged too, which makes it rather too wide."""
     found = [seed for seed in seeds if seed is not None and seed["value"] is not None]
     if len(found) < len(seeds):
@@ -328,10 +330,10 @@ def score_of_sets(seeds: Sequence[dict[str, Any] | None], clips: int, correct: b
     mean = _mean(values)
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (len(values) - 1)) if len(values) > 1 else math.nan
     interval, uncorrected = Interval(mean, low, high, clips), _mean(plain) if correct else math.nan
-    return Score(interval, [], values, deviation, uncorrected=uncorrected)
+    return MetricValue(interval, [], values, deviation, uncorrected=uncorrected)
 
 
-def difference_of(ours: Score, baseline: Score, recordings: Sequence[str]) -> Difference:
+def difference_of(ours: MetricValue, baseline: MetricValue, recordings: Sequence[str]) -> Difference:
     """Return the paired difference over recordings; of distances between sets the plain one, without a test."""
     if ours.values and baseline.values:
         return network_difference(ours.values, baseline.values, recordings, LEVEL)

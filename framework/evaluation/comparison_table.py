@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from framework.evaluation.columns import Column
-from framework.evaluation.comparison import METHOD, Comparison, Score
+from framework.evaluation.comparison import METHOD, Comparison, MetricValue
 from framework.evaluation.statistics import Difference, Interval
 from framework.evaluation.table import ARROWS, corrected, number
 
@@ -105,23 +105,23 @@ def title(described: dict[str, Any]) -> str:
     return f"{described['title']}{unit} {ARROWS[described['better']]}"
 
 
-def mean(score: Score) -> str:
+def mean(score: MetricValue) -> str:
     """Return a mean with its interval, and the deviation over seeds where there are several."""
     return " ".join(filter(None, [corrected(score.interval, score.uncorrected), deviation(score)]))
 
 
-def deviation(score: Score) -> str:
+def deviation(score: MetricValue) -> str:
     """Return the deviation over seeds; empty for a single one."""
     return "" if math.isnan(score.deviation) else f"\N{PLUS-MINUS SIGN} {number(score.deviation)} over seeds"
 
 
-def difference(score: Score) -> str:
+def difference(score: MetricValue) -> str:
     """Return a difference with its interval, its corrected p and a mark if significant; empty if there is none."""
     mark = MARK if score.significant else ""
     return " ".join(filter(None, [plain_difference(score), probability(score) + mark, method(score)]))
 
 
-def method(score: Score) -> str:
+def method(score: MetricValue) -> str:
     """Return the interval of the difference between methods, its corrected p and mark; empty if it is not known."""
     found = score.method
     if found is None or math.isnan(found.mean) or math.isnan(score.method_p):
@@ -130,7 +130,7 @@ def method(score: Score) -> str:
     return f"(method [{signed(found.low)}, {signed(found.high)}] p {score.method_p:.2g}{mark})"
 
 
-def plain_difference(score: Score) -> str:
+def plain_difference(score: MetricValue) -> str:
     """Return a difference with its interval; empty if there is none."""
     found = score.difference
     if found is None or not found.count or math.isnan(found.mean):
@@ -139,7 +139,7 @@ def plain_difference(score: Score) -> str:
     return signed(found.mean) + interval
 
 
-def probability(score: Score) -> str:
+def probability(score: MetricValue) -> str:
     """Return the corrected p of a difference; empty if it was not tested."""
     return "" if math.isnan(score.p) else f"p {score.p:.2g}"
 
@@ -218,7 +218,7 @@ def _column(column: Column) -> dict[str, Any]:
     }
 
 
-def _score(score: Score) -> dict[str, Any]:
+def _score(score: MetricValue) -> dict[str, Any]:
     found = {**_interval(score.interval), "values": score.values, "seeds": score.seeds}
     found["deviation"] = _plain(score.deviation)
     if not math.isnan(score.uncorrected):

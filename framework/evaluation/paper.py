@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 from framework.evaluation.columns import run_folder_of
-from framework.evaluation.comparison import METHOD, Comparison, Score
+from framework.evaluation.comparison import METHOD, Comparison, MetricValue
 from framework.evaluation.comparison_table import METHOD_MARK, comparison_values, title
 from framework.evaluation.table import number
 from framework.runs.stored_files import DamagedFileError, RunError
@@ -38,14 +38,14 @@ def comparison_tex(comparison: Comparison) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _mean(score: Score | None) -> str:
+def _mean(score: MetricValue | None) -> str:
     if score is None:
         return "--"
     marks = ("*" if score.significant else "") + (r"\dag{}" if score.method_significant else "")
     return number(score.interval.mean) + (rf"\textsuperscript{{{marks}}}" if marks else "")
 
 
-def _ends(score: Score | None) -> str:
+def _ends(score: MetricValue | None) -> str:
     if score is None or score.interval.low != score.interval.low:
         return ""
     return rf"{{\small [{number(score.interval.low)}, {number(score.interval.high)}]}}"

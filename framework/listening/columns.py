@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.evaluation.columns import Column
-from framework.evaluation.comparison import Comparison, Score, corrected
+from framework.evaluation.comparison import Comparison, MetricValue, corrected
 from framework.evaluation.statistics import Difference, Interval
 from framework.json_text import parse_json
 from framework.listening.plan import ListeningError
@@ -95,7 +95,7 @@ def matched(comparison: Comparison, test: dict[str, Any]) -> tuple[dict[str, Col
     return columns, unheard
 
 
-def ratings(comparison: Comparison, test: dict[str, Any], columns: dict[str, Column]) -> dict[str, Score]:
+def ratings(comparison: Comparison, test: dict[str, Any], columns: dict[str, Column]) -> dict[str, MetricValue]:
     """Return the scores of a MOS or MUSHRA test; intervals and differences are over listeners and clips."""
     names = {column.name: name for name, column in columns.items()}
     baseline = names.get(comparison.baseline, "")
@@ -107,11 +107,11 @@ def ratings(comparison: Comparison, test: dict[str, Any], columns: dict[str, Col
         values = [figure["clips"].get(clip) for clip in comparison.clips]
         differences = figure.get("differences", {})
         difference = difference_of(differences[baseline]) if baseline in differences else None
-        found[column.name] = Score(interval(figure), values, [figure["mean"]], math.nan, difference)
+        found[column.name] = MetricValue(interval(figure), values, [figure["mean"]], math.nan, difference)
     return corrected(found, comparison.columns)
 
 
-def preferences(comparison: Comparison, test: dict[str, Any], columns: dict[str, Column]) -> dict[str, Score]:
+def preferences(comparison: Comparison, test: dict[str, Any], columns: dict[str, Column]) -> dict[str, MetricValue]:
     """Return the scores of an A/B test; none if its baseline is not the comparison's."""
     against = columns.get(test["made_of"]["baseline"])
     if against is None or against.name != comparison.baseline:
@@ -124,7 +124,7 @@ def preferences(comparison: Comparison, test: dict[str, Any], columns: dict[str,
         share = interval(figure)
         ends = (share.mean - 0.5, share.low - 0.5, share.high - 0.5)
         difference = Difference(*ends, share.count, number(figure["p"]))
-        found[column.name] = Score(share, [], [share.mean], math.nan, difference, number(figure["p_corrected"]))
+        found[column.name] = MetricValue(share, [], [share.mean], math.nan, difference, number(figure["p_corrected"]))
     return found
 
 

@@ -129,9 +129,9 @@ class Form(Layout):
 def similar_segments(
     phrases: Sequence[Phrase], unit: int, ahead: int, length: int, count: int
 ) -> list[tuple[int, int]]:
-    """Return the stretches (first, last unit) before a unit whose kinds of phrases have most weight in what is ahead.
+    """Return the spans (first, last unit) before a unit whose kinds of phrases have most weight in what is ahead.
 
-    A kind's weight is the sum of its row of the form over the window (section 4.2). No stretch is taken twice.
+    A kind's weight is the sum of its row of the form over the window (section 4.2). No span is taken twice.
     """
     roll = phrase_roll(phrases)
     weights = roll[:, unit : unit + ahead].sum(1)[roll.argmax(0)[:unit]]

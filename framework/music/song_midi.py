@@ -25,7 +25,7 @@ _TICKS = 480  # of a beat
 _VELOCITY = 90
 
 
-class Score(NamedTuple):
+class MidiVoices(NamedTuple):
     """The voices of a MIDI file.
 
     Attributes:
@@ -67,7 +67,7 @@ def save_midi(
     write_score(path, MidiScore(tuple(tracks), TempoMap([tempo], _TICKS)))
 
 
-def load_midi(path: Path) -> Score:
+def load_midi(path: Path) -> MidiVoices:
     """Return the voices of a MIDI file.
 
     Raises:
@@ -76,7 +76,7 @@ def load_midi(path: Path) -> Score:
     return voices_of(read_score(path), path)
 
 
-def voices_of(score: MidiScore, path: Path) -> Score:
+def voices_of(score: MidiScore, path: Path) -> MidiVoices:
     """Return the voices of a score, one for each channel of each track chunk, timed as its tempos say.
 
     Beats are those of the first tempo: where the tempo changes, beats are stretched or shrunk.
@@ -102,7 +102,7 @@ def voices_of(score: MidiScore, path: Path) -> Score:
             percussion.add(name)
     height = {name: sum(n.midi for n in notes) / len(notes) for name, notes in voices.items()}
     order = sorted(voices, key=lambda name: (name in percussion, -height[name]))
-    return Score({name: voices[name] for name in order}, score.tempo, frozenset(percussion))
+    return MidiVoices({name: voices[name] for name in order}, score.tempo, frozenset(percussion))
 
 
 def _voices(score: MidiScore) -> dict[tuple[int, int], list[MidiTrack]]:

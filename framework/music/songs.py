@@ -203,7 +203,7 @@ def estimated_key(histogram: np.ndarray, before: int | None = None) -> tuple[int
 
 
 def sounding_classes(notes: Iterable[Note], begin: float, end: float) -> np.ndarray:
-    """Return how long each pitch class sounds in a stretch (12,)."""
+    """Return how long each pitch class sounds in a span (12,)."""
     histogram = np.zeros(12)
     for note in notes:
         histogram[note.midi % 12] += max(0.0, min(note.end, end) - max(note.onset, begin))

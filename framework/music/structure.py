@@ -101,7 +101,7 @@ def phrase_spans(song: Song) -> list[tuple[int, int]]:
 
 
 def contour(notes: Sequence[Note], begin: int, end: int) -> np.ndarray:
-    """Return the note (MIDI number) that sounds at each step of a stretch; 0 for a rest."""
+    """Return the note (MIDI number) that sounds at each step of a span; 0 for a rest."""
     found = np.zeros(end - begin)
     for note in notes:
         found[max(int(note.onset) - begin, 0) : max(int(note.end) - begin, 0)] = note.midi
@@ -109,7 +109,7 @@ def contour(notes: Sequence[Note], begin: int, end: int) -> np.ndarray:
 
 
 def chromagram(notes: Sequence[Note], begin: int, end: int, steps: int) -> np.ndarray:
-    """Return which pitch classes sound in each beat of a stretch, `(beats, 12)`, each of norm 1."""
+    """Return which pitch classes sound in each beat of a span, `(beats, 12)`, each of norm 1."""
     beats = [sounding_classes(notes, beat, beat + steps) for beat in range(begin, end, steps)]
     found = np.array(beats).reshape(-1, 12)
     return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)

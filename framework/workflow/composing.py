@@ -23,7 +23,7 @@ from framework.music.midi.reader import read_score
 from framework.music.midi.score import described
 from framework.music.notes import VOICES, Note
 from framework.music.song_files import load_song, save_song
-from framework.music.song_midi import Score, save_midi, voices_of
+from framework.music.song_midi import MidiVoices, save_midi, voices_of
 from framework.music.songs import Song
 from framework.music.soundfont import SOLOS
 from framework.music.structure import structure
@@ -182,7 +182,7 @@ def replaced(folder: Path, layers: Collection[str], source: str) -> Iterator[Pat
     yield from sorted((folder / "stems").glob("*.wav"))
 
 
-def scored(path: Path) -> Score:
+def scored(path: Path) -> MidiVoices:
     """Return the voices of a MIDI file, and print what was not understood in it.
 
     Raises:

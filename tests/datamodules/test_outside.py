@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.packing import clipping
+from datamodules.packing import segmenting
 from datamodules.packing.pack import pack
 from datamodules.report import report
 from datamodules.shards.arrays import load_array
@@ -178,7 +178,7 @@ def test_absurd_files_are_left_out_by_name(tmp_path):
 
 
 def test_packing_holds_no_more_than_a_few_blocks_of_a_long_file_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr(clipping, "_KEPT", 1 << 18)
+    monkeypatch.setattr(segmenting, "_KEPT", 1 << 18)
     (tmp_path / "in").mkdir()
     audio = np.zeros((8000 * 600, 8), np.int16)
     audio[8000 * 300 :, 0] = 3000 * np.sin(0.3 * np.arange(8000 * 300))

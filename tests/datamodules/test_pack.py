@@ -14,7 +14,7 @@ import pytest
 import soundfile
 
 from datamodules.audio_folder import AudioFolder
-from datamodules.packing import clipping
+from datamodules.packing import segmenting
 from datamodules.packing.pack import pack, verify
 from datamodules.packing.recordings import find_recordings, jobs
 from datamodules.shards.index import index_shard
@@ -197,7 +197,7 @@ def test_a_shard_that_cannot_be_written_ends_the_packing(tmp_path, monkeypatch):
             super().write(*arguments)
 
     source = recordings(tmp_path / "in", 6)
-    monkeypatch.setattr(clipping, "ShardWriter", FullOnce)
+    monkeypatch.setattr(segmenting, "ShardWriter", FullOnce)
     with pytest.raises(OSError, match="No space left"):
         pack(source, tmp_path / "out", validation=0, test=0)
     partial = tmp_path / ".out.partial"

@@ -49,8 +49,8 @@ def test_earlier_segments_are_those_with_the_same_letters():
     phrases = [Phrase(kind, 8, 0, 0) for kind in (0, 1, 2, 1)]
     assert similar_segments(phrases, 24, 8, 8, 2)[0] == (8, 16)
     assert similar_segments(phrases, 0, 8, 8, 2) == []
-    stretches = similar_segments(phrases, 24, 8, 8, 3)
-    assert len({unit for first, last in stretches for unit in range(first, last)}) == 24
+    spans = similar_segments(phrases, 24, 8, 8, 3)
+    assert len({unit for first, last in spans for unit in range(first, last)}) == 24
     song = chorale("ABCB")
     image = CHORALE_OUTER.image(song)
     seen = CHORALE_OUTER.earlier(image, song, 48, 1)

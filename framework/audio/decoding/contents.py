@@ -20,12 +20,12 @@ class Contents(Protocol):
 
 
 class FileContents:
-    """Bytes of an open file, or of a stretch of it.
+    """Bytes of an open file, or of a span of it.
 
     Args:
         descriptor: The descriptor of the file; it stays open and its position does not change.
-        offset: Where the stretch begins.
-        size: The size of the stretch in bytes; None for all that follows.
+        offset: Where the span begins.
+        size: The size of the span in bytes; None for all that follows.
     """
 
     def __init__(self, descriptor: int, offset: int = 0, size: int | None = None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from framework.audio.files import load_audio
 from framework.evaluation.columns import run_folder_of
-from framework.evaluation.comparison import Comparison, Score, audio_of
+from framework.evaluation.comparison import Comparison, MetricValue, audio_of
 from framework.evaluation.comparison_table import (
     COSTS,
     changed_names,
@@ -127,7 +127,7 @@ def page_data(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def told(score: Score) -> dict[str, str]:
+def told(score: MetricValue) -> dict[str, str]:
     """Return a score as the page says it."""
     return {
         "mean": corrected(score.interval, score.uncorrected),

@@ -128,7 +128,7 @@ def _clips(reader: AudioReader, name: str, treatment: Treatment) -> Iterator[_Cl
     source_rate, rate = reader.sample_rate, treatment.sample_rate or reader.sample_rate
     sound = _Sound(reader, keep=treatment.trim is not None)
     begin, end = (0, None) if treatment.trim is None else sound.extent(treatment.trim)
-    audio = _Kept(lambda: resample_blocks(sound.stretch(begin, end), source_rate, rate))
+    audio = _Kept(lambda: resample_blocks(sound.span(begin, end), source_rate, rate))
     level = _level(audio, rate, treatment.loudness)
     ending = sound.ending
     end = ending.samples if end is None else end
@@ -229,7 +229,7 @@ class _Sound:
         """Return the greatest absolute value of any channel between two samples; NaN if one is not finite."""
         return float(self._level[int(begin // self._hop) : math.ceil(end / self._hop)].max(initial=0))
 
-    def stretch(self, begin: int, end: int | None) -> Iterator[np.ndarray]:
+    def span(self, begin: int, end: int | None) -> Iterator[np.ndarray]:
         """Yield the mono mix from sample `begin` to `end`; samples that are not finite are zero."""
         at = 0
         for block in self._mono:

@@ -1,4 +1,4 @@
-"""Stretches of clips' stored samples, whatever the clips are encoded as: of many clips at a time."""
+"""Spans of clips' stored samples, whatever the clips are encoded as: of many clips at a time."""
 
 import io
 import itertools
@@ -16,7 +16,7 @@ from framework.audio.decoding.contents import FileContents
 from framework.os_errors import refused
 
 
-class Stretch(NamedTuple):
+class Span(NamedTuple):
     """Samples of a clip at its own rate: shard, the clip's row of an index (`CLIP`), first sample, how many."""
 
     shard: int
@@ -73,9 +73,9 @@ def read_plain(
     return audio, rest, errors
 
 
-def read_stretches(files: ShardFiles, wanted: Sequence[Stretch]) -> list[Samples]:
-    """Return the samples of stretches. All that is FLAC of one format is decoded in one go."""
-    found: list[Samples | Cut] = [_caught(_read, files, stretch) for stretch in wanted]
+def read_spans(files: ShardFiles, wanted: Sequence[Span]) -> list[Samples]:
+    """Return the samples of spans. All that is FLAC of one format is decoded in one go."""
+    found: list[Samples | Cut] = [_caught(_read, files, span) for span in wanted]
     slots = [slot for slot, samples in enumerate(found) if isinstance(samples, Cut)]
     slots.sort(key=lambda slot: found[slot].format)  # type: ignore[union-attr]
     for _, alike in itertools.groupby(slots, lambda slot: found[slot].format):  # type: ignore[union-attr]
@@ -84,25 +84,25 @@ def read_stretches(files: ShardFiles, wanted: Sequence[Stretch]) -> list[Samples
         for slot, samples in zip(group, decoded, strict=True):
             # Where this fails, the decoder's judgement of the whole file is the one to go by.
             found[slot] = _caught(_seek, files, wanted[slot]) if samples is None else samples
-    if not files.unchanged({stretch.shard for stretch in wanted}):
-        return read_stretches(files, wanted)
+    if not files.unchanged({span.shard for span in wanted}):
+        return read_spans(files, wanted)
     return found  # type: ignore[return-value]
 
 
-def _caught(read: Any, files: ShardFiles, stretch: Stretch) -> Any:
+def _caught(read: Any, files: ShardFiles, span: Span) -> Any:
     try:
-        return read(files, stretch)
+        return read(files, span)
     except BadClipError as error:
         return error
     except DownloadError as error:
         return BadClipError("unreadable", str(error))
     except OSError as error:
-        raise refused(f"the shard {files.urls[stretch.shard]}", error) from error
+        raise refused(f"the shard {files.urls[span.shard]}", error) from error
 
 
-def _read(files: ShardFiles, stretch: Stretch) -> np.ndarray | Cut:
+def _read(files: ShardFiles, span: Span) -> np.ndarray | Cut:
     """Read 16 bit samples as they are, cut FLAC, and have all else decoded."""
-    shard, row, start, length = stretch
+    shard, row, start, length = span
     if row["pcm"] >= 0:
         channels = int(row["channels"])
         samples = np.empty((length, channels), np.int16)
@@ -110,7 +110,7 @@ def _read(files: ShardFiles, stretch: Stretch) -> np.ndarray | Cut:
         return samples
     descriptor, offset, size = files.descriptor(shard), int(row["offset"]), int(row["size"])
     piece = cut(lambda at, length: os.pread(descriptor, min(length, size - at), offset + at), size, start, length)
-    return piece or _seek(files, stretch)
+    return piece or _seek(files, span)
 
 
 def _decoded(cuts: Sequence[Cut], counts: Iterable[int]) -> Iterator[np.ndarray | None]:
@@ -129,8 +129,8 @@ def _decoded(cuts: Sequence[Cut], counts: Iterable[int]) -> Iterator[np.ndarray 
         begin += piece.samples
 
 
-def _seek(files: ShardFiles, stretch: Stretch) -> np.ndarray:
+def _seek(files: ShardFiles, span: Span) -> np.ndarray:
     """Have a decoder find its way in the whole file."""
-    shard, row, start, length = stretch
+    shard, row, start, length = span
     contents = FileContents(files.descriptor(shard), int(row["offset"]), int(row["size"]))
     return decode_stretch(contents, start, length, int(row["samples"]))
