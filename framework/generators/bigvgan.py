@@ -14,7 +14,8 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
 from framework.discriminators.sub_band_cqt import MultiScaleSubBandCQTDiscriminator
-from framework.generators.hifigan import same_conv
+from framework.generators.hifigan import UNCHANGED, same_conv
+from framework.inference.incremental import Chain, Incremental, Pointwise, StreamedNetwork, Sum, Window, incremental
 from framework.inference.layers import normed_conv, normed_upsampling
 from framework.losses.mel import MelLoss
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
@@ -53,6 +54,11 @@ class SnakeBeta(nn.Module):
         extended = pad(self.bent(doubled), (reach, reach + 1), mode="replicate")
         return conv1d(extended, taps, stride=2, groups=channels)
 
+    def incremental(self) -> Incremental:
+        """Return the activation for input in pieces."""
+        channels = len(self.alpha)
+        return Window(self, TAPS // 2, channels) if self.antialiased else Pointwise(self)
+
     def bent(self, signal: Tensor) -> Tensor:
         """Return the activation itself, of a signal at any rate."""
         frequency, share = self.alpha.exp()[:, None], 1 / (self.beta.exp()[:, None] + 1e-9)
@@ -86,8 +92,14 @@ class ResidualBlock(nn.Module):
             hidden = hidden + plain(next(activations)(branch))
         return hidden
 
+    def incremental(self) -> Incremental:
+        """Return the block for input in pieces."""
+        first, second = self.activations[::2], self.activations[1::2]
+        branches = zip(first, self.convs1, second, self.convs2, strict=True)
+        return Chain(*(Sum(UNCHANGED, Chain(*map(incremental, branch))) for branch in branches))
 
-class BigVGANGenerator(nn.Module):
+
+class BigVGANGenerator(StreamedNetwork):
     """Generator of BigVGAN (figure 1): log-mel `(batch, mels, frames)` -> audio `(batch, 1, frames * hop)`.
 
     The defaults are the base model's; version 2 has `bounded=False`.
@@ -136,6 +148,15 @@ class BigVGANGenerator(nn.Module):
             hidden = sum(block(hidden) for block in blocks) / len(blocks)
         audio = self.conv_post(self.activation_post(hidden))
         return tanh(audio) if self.bounded else audio.clamp(-1, 1)
+
+    def incremental(self) -> Incremental:
+        """Return the network for input in pieces."""
+        layers: list[Incremental] = [incremental(self.conv_pre)]
+        stages: Any = zip(self.ups, self.resblocks, strict=True)
+        for upsampling, blocks in stages:
+            layers += [incremental(upsampling), Sum(*map(incremental, blocks), divisor=len(blocks))]
+        layers += [incremental(self.activation_post), incremental(self.conv_post)]
+        return Chain(*layers, Pointwise(torch.tanh if self.bounded else lambda audio: audio.clamp(-1, 1)))
 
     def official_names(self, name: str) -> str:
         """Translate a name of the official state dict, which numbers all residual blocks through, to one here."""

@@ -1,7 +1,8 @@
 """UnivNet: a vocoder whose kernels are predicted for each frame of the mel (Jang et al., 2021)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,18 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import MultiResolutionDiscriminator
 from framework.errors import InvalidValueError
+from framework.generators.hifigan import UNCHANGED
+from framework.inference.incremental import (
+    Chain,
+    Incremental,
+    Pointwise,
+    StreamedNetwork,
+    Sum,
+    Window,
+    incremental,
+    nothing,
+    run,
+)
 from framework.inference.layers import normed_conv, normed_upsampling
 from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.adversarial import Adversarial
@@ -52,9 +65,25 @@ class KernelPredictor(nn.Module):
         hidden = self.input_conv(mel)
         for conv in self.residual_convs:
             hidden = hidden + conv(hidden)
-        kernels = self.kernel_conv(hidden).unflatten(1, (self.layers, self.channels, 2 * self.channels, KERNEL))
-        biases = self.bias_conv(hidden).unflatten(1, (self.layers, 2 * self.channels, 1))
+        return self.shaped(self.kernel_conv(hidden), self.bias_conv(hidden))
+
+    def shaped(self, kernels: Tensor, biases: Tensor) -> tuple[Tensor, Tensor]:
+        """Return kernels and biases in the shapes of `forward` from the outputs of their convolutions."""
+        kernels = kernels.unflatten(1, (self.layers, self.channels, 2 * self.channels, KERNEL))
+        biases = biases.unflatten(1, (self.layers, 2 * self.channels, 1))
         return kernels.permute(1, 0, 5, 3, 2, 4).flatten(4), biases.permute(1, 0, 4, 2, 3)
+
+    def incremental(self) -> Incremental:
+        """Return the predictor for mels in pieces; kernels and biases are joined, `(batch, values, frames)`."""
+        residual = (Sum(UNCHANGED, incremental(conv)) for conv in self.residual_convs)
+        before = Chain(incremental(self.input_conv), *residual)
+        kernels, biases = incremental(self.kernel_conv), incremental(self.bias_conv)
+
+        def predict(piece: Tensor, last: bool) -> Tensor:
+            hidden = before(piece, last)
+            return torch.cat([kernels(hidden, last), biases(hidden, last)], dim=1)
+
+        return predict
 
 
 class Stage(nn.Module):
@@ -89,25 +118,84 @@ class Stage(nn.Module):
         return hidden
 
 
-def location_variable(hidden: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
+class StagePieces:
+    """A stage for a signal and a mel in pieces: each convolution waits for the kernels of its frames.
+
+    Args:
+        stage: The stage.
+        hop_length: Samples of a frame at the stage's output.
+    """
+
+    def __init__(self, stage: Stage, hop_length: int) -> None:
+        self.stage, self.hop_length = stage, hop_length
+        self.upsample, self.predict = incremental(stage.convt_pre), incremental(stage.kernel_predictor)
+        self.convolutions = [LocationVariablePieces(incremental(conv), hop_length) for conv in stage.conv_blocks]
+
+    def __call__(self, hidden: Tensor, mel: Tensor, last: bool) -> Tensor:
+        """Return the outputs that a piece of the signal and a piece of the mel make known."""
+        predictor, hidden = self.stage.kernel_predictor, self.upsample(hidden, last)
+        predicted = self.predict(mel, last)
+        kernels, biases = predicted.split([predictor.kernel_conv.out_channels, predictor.bias_conv.out_channels], dim=1)
+        for convolution, kernel, bias in zip(self.convolutions, *predictor.shaped(kernels, biases), strict=True):
+            hidden = convolution(hidden, kernel, bias, last)
+        return hidden
+
+
+class LocationVariablePieces:
+    """A convolution, then one with kernels of each frame and a gate beside an identity, for input in pieces.
+
+    Args:
+        conv: The convolution.
+        hop_length: Samples of a frame.
+    """
+
+    def __init__(self, conv: Incremental, hop_length: int) -> None:
+        self.conv, self.hop_length = conv, hop_length
+        self.waiting: list[Tensor] = []
+        self.before: Tensor | None = None
+
+    def __call__(self, hidden: Tensor, kernel: Tensor, bias: Tensor, last: bool) -> Tensor:
+        """Return the frames of the output that are known, of kernels and biases as `location_variable` takes them."""
+        fresh = [hidden.transpose(1, 2), self.conv(hidden, last).transpose(1, 2), kernel, bias]
+        if self.waiting:
+            fresh = [torch.cat(pair, dim=1) for pair in zip(self.waiting, fresh, strict=True)]
+        residual, convolved, kernel, bias = fresh
+        half, hop = KERNEL // 2, self.hop_length
+        frames = min((convolved.shape[1] - (0 if last else half)) // hop, residual.shape[1] // hop, kernel.shape[1])
+        frames = max(frames, 0)
+        time = frames * hop
+        self.waiting = [residual[:, time:], convolved[:, time:], kernel[:, frames:], bias[:, frames:]]
+        if not frames:
+            return nothing(hidden, hidden.shape[1])
+        before = convolved.new_zeros(len(convolved), half, convolved.shape[2]) if self.before is None else self.before
+        behind = pad(convolved[:, time : time + half], (0, 0, 0, max(time + half - convolved.shape[1], 0)))
+        self.before = convolved[:, time - half : time]
+        around = torch.cat([before, convolved[:, :time], behind], dim=1).transpose(1, 2)
+        varied = location_variable(around, kernel[:, :frames], bias[:, :frames], padded=True)
+        gate, signal = varied.chunk(2, dim=1)
+        return residual[:, :time].transpose(1, 2) + gate.sigmoid() * signal.tanh()
+
+
+def location_variable(hidden: Tensor, kernel: Tensor, bias: Tensor, padded: bool = False) -> Tensor:
     """Convolve each frame of `(batch, channels, frames * hop)` with its own kernel (equation 1 of Zeng et al.).
 
     Args:
         hidden: The signal, as if with silence around it.
         kernel: `(batch, frames, outputs, channels * taps)`.
         bias: `(batch, frames, outputs, 1)`.
+        padded: Whether the signal has the samples around it already, `KERNEL // 2` at each end.
 
     Returns:
         `(batch, outputs, frames * hop)`.
     """
-    time = hidden.shape[-1]
-    padded = pad(hidden, (KERNEL // 2, KERNEL // 2))
-    shifted = torch.stack([padded[..., tap : tap + time] for tap in range(KERNEL)], dim=2)
+    around = hidden if padded else pad(hidden, (KERNEL // 2, KERNEL // 2))
+    time = around.shape[-1] - KERNEL + 1
+    shifted = torch.stack([around[..., tap : tap + time] for tap in range(KERNEL)], dim=2)
     windows = shifted.unflatten(-1, (kernel.shape[1], -1)).permute(0, 3, 1, 2, 4).flatten(2, 3)
     return (kernel @ windows + bias).transpose(1, 2).flatten(2)
 
 
-class UnivNetGenerator(nn.Module):
+class UnivNetGenerator(StreamedNetwork):
     """Generator of UnivNet (section 2.1): log-mel `(batch, mels, frames)` and noise -> audio `(batch, 1, time)`.
 
     Args:
@@ -148,6 +236,49 @@ class UnivNetGenerator(nn.Module):
         for stage in self.res_stack:
             hidden = stage(hidden, mel)
         return self.conv_post(hidden)
+
+    def stream(self, pieces: Iterable[Tensor], noise: Iterable[Tensor] | None = None) -> Iterator[Tensor]:
+        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole.
+
+        Args:
+            pieces: The log-mel.
+            noise: Pieces `(batch, noise, frames)` as long as those of the mel; drawn piece by piece if not given.
+
+        Raises:
+            InvalidValueError: the noise of a piece has another length than its mel.
+        """
+        drawn = None if noise is None else iter(noise)
+
+        def joined() -> Iterator[Tensor]:
+            for mel in pieces:
+                shape = len(mel), self.noise, mel.shape[-1]
+                start = torch.randn(shape, device=mel.device) if drawn is None else next(drawn, mel.new_zeros(0))
+                if start.shape != shape:
+                    raise InvalidValueError(
+                        f"the noise of a piece has the shape {tuple(start.shape)}, its mel needs {shape}"
+                    )
+                yield torch.cat([mel, start], dim=1)
+
+        return run(self.incremental(), joined())
+
+    def incremental(self) -> Incremental:
+        """Return the network for pieces of the mel, followed by the noise in the channels."""
+        activation, conv, squash = self.conv_post
+        begin = Window(self.conv_pre, 3, self.conv_pre.out_channels, least=4)
+        end = Chain(Pointwise(activation), Window(conv, 3, 1, least=4), Pointwise(squash))
+        stages, hop_length = [], 1
+        for stage in cast(Iterable[Stage], self.res_stack):
+            hop_length *= cast(nn.ConvTranspose1d, stage.convt_pre[1]).stride[0]
+            stages.append(StagePieces(stage, hop_length))
+
+        def generate(piece: Tensor, last: bool) -> Tensor:
+            mel, noise = piece.split([piece.shape[1] - self.noise, self.noise], dim=1)
+            hidden = begin(noise, last)
+            for stage in stages:
+                hidden = stage(hidden, mel, last)
+            return end(hidden, last)
+
+        return generate
 
 
 class UnivNet(Adversarial):

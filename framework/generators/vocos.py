@@ -13,7 +13,16 @@ from framework.discriminators.base import Discriminator
 from framework.discriminators.multi_period import MultiPeriodDiscriminator
 from framework.discriminators.multi_resolution import BandSplitDiscriminator
 from framework.hyperparameters import added
-from framework.inference.incremental import Chain, Incremental, Pointwise, Sum, incremental
+from framework.inference.incremental import (
+    Chain,
+    Incremental,
+    OverlapAdd,
+    Pointwise,
+    StreamedNetwork,
+    Sum,
+    float32_region,
+    incremental,
+)
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.mel import MelLoss
 from framework.losses.stft import MultiResolutionSTFTLoss
@@ -153,8 +162,27 @@ class FourierHead(ShortTimeFourier):
 
     def forward(self, hidden: Tensor) -> Tensor:
         """Return audio `(batch, 1, time)` of hidden states `(batch, frames, channels)`."""
+        return self.invert(self.spectrum(hidden)).unsqueeze(1)
+
+    def spectrum(self, hidden: Tensor) -> Tensor:
+        """Return the spectrum `(batch, bins, frames)` that hidden states mean."""
         log_magnitude, phase = self.out(hidden).float().transpose(1, 2).chunk(2, dim=1)
-        return self.invert(torch.polar(log_magnitude.exp().clamp(max=LOUDEST), phase)).unsqueeze(1)
+        return torch.polar(log_magnitude.exp().clamp(max=LOUDEST), phase)
+
+    def incremental(self) -> Incremental:
+        """Return the head for hidden states `(batch, frames, channels)` in pieces."""
+        edge = self.n_fft // 2 if self.padding == "center" else (self.n_fft - self.hop_length) // 2
+        added, weights = (OverlapAdd(self.n_fft, self.hop_length, edge) for _ in range(2))
+
+        def generate(piece: Tensor, last: bool) -> Tensor:
+            if piece.shape[1]:
+                frames = torch.fft.irfft(self.spectrum(piece), self.n_fft, dim=1) * self.window[:, None]
+            else:
+                frames = piece.new_zeros(len(piece), self.n_fft, 0)
+            squares = self.window.square()[None, :, None].expand(1, -1, piece.shape[1])
+            return added(frames, last) / weights(squares, last)
+
+        return generate
 
 
 class CosineHead(nn.Module):
@@ -185,6 +213,17 @@ class CosineHead(nn.Module):
         with torch.autocast(coefficients.device.type, enabled=False):
             audio = conv_transpose1d(coefficients, self.basis, stride=self.hop_length)
         return audio[..., self.edge : audio.shape[-1] - self.edge]
+
+    def incremental(self) -> Incremental:
+        """Return the head for hidden states `(batch, frames, channels)` in pieces."""
+        added = OverlapAdd(2 * self.hop_length, self.hop_length, self.edge)
+
+        def generate(piece: Tensor, last: bool) -> Tensor:
+            coefficients = self.coefficients(self.out(piece).float())
+            with float32_region(piece):
+                return added((coefficients @ self.basis[:, 0]).transpose(1, 2), last)
+
+        return generate
 
     def coefficients(self, output: Tensor) -> Tensor:
         """Return the coefficients that the network's output means, both `(batch, frames, n)`."""
@@ -220,7 +259,7 @@ def mdct_basis(hop_length: int) -> Tensor:
     return (math.sqrt(2 / hop_length) * window * cosines).float().unsqueeze(1)
 
 
-class VocosNetwork(nn.Module):
+class VocosNetwork(StreamedNetwork):
     """Backbone and head: log-mel `(batch, mels, frames)` -> audio `(batch, 1, time)`."""
 
     def __init__(self, backbone: VocosBackbone, head: FourierHead | CosineHead) -> None:
@@ -232,12 +271,16 @@ class VocosNetwork(nn.Module):
         """Generate audio of a log-mel."""
         return self.head(self.backbone(mel))
 
+    def incremental(self) -> Incremental:
+        """Return the network for log-mels in pieces."""
+        return Chain(incremental(self.backbone), incremental(self.head))
+
     def official_names(self, name: str) -> str:
         """Translate a name of the official state dict; its mel front end, which is pinned by name here, has none."""
         return "" if name.startswith("feature_extractor.") else name.replace("istft.window", "window")
 
 
-class VocosDecoder(nn.Module):
+class VocosDecoder(StreamedNetwork):
     """Latents `(batch, inputs, frames)` of any encoder -> audio `(batch, 1, frames * hop)`, at the frame rate.
 
     Args:
@@ -264,6 +307,10 @@ class VocosDecoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """Decode latents."""
         return self.model(latent)
+
+    def incremental(self) -> Incremental:
+        """Return the decoder for latents in pieces."""
+        return incremental(self.model)
 
 
 class Vocos(Adversarial):

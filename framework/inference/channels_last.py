@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from framework.inference.compiled import compiled
-from framework.inference.incremental import Incremental, computes_as, incremental, run, too_short
+from framework.inference.incremental import Incremental, StreamedNetwork, computes_as, incremental, run, too_short
 from framework.private_names.of_torch import with_children
 
 
-class Vocoder(nn.Module):
+class Vocoder(StreamedNetwork):
     """A network of convolutions over time, log-mel `(batch, mels, frames)` -> audio `(batch, 1, time)`."""
 
     _channels_last: "ChannelsLast | None" = None

@@ -11,9 +11,10 @@ from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import conv1d, conv2d, conv_transpose1d, conv_transpose2d, pad
+from torch.nn.functional import conv1d, conv2d, conv_transpose1d, conv_transpose2d, fold, pad
 
 from framework.audio.pqmf import SubBandSynthesis
+from framework.errors import InvalidValueError
 
 
 class Incremental(Protocol):
@@ -101,6 +102,71 @@ class Convolution:
         return convolve(piece, layer.weight, layer.bias, dilation=layer.dilation, groups=layer.groups)  # type: ignore[arg-type]
 
 
+class Window:
+    """A layer that keeps the length and sees so many samples on each side, whatever it does at the signal's ends.
+
+    It is computed anew on the samples around each piece; what depends on the ends of these is left out.
+
+    Args:
+        layer: The layer.
+        reach: Samples that it sees on each side, at most.
+        channels: Channels of its output.
+        least: Samples that it needs.
+
+    Raises:
+        ValueError: the signal has ended, and is shorter than that.
+    """
+
+    def __init__(self, layer: Callable[[Tensor], Tensor], reach: int, channels: int, least: int = 1) -> None:
+        self.layer, self.reach, self.channels, self.least = layer, reach, channels, least
+        self.kept, self.given = None, 0
+
+    kept: Tensor | None
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        piece = piece if self.kept is None else torch.cat([self.kept, piece], dim=-1)
+        known = piece.shape[-1] - (0 if last else self.reach)
+        if last and piece.shape[-1] < self.least:
+            raise too_short(self.least, piece.shape[-1])
+        if known <= self.given:
+            self.kept = piece
+            return nothing(piece, self.channels)
+        output = self.layer(piece)[..., self.given : known]
+        unseen = max(known - self.reach, 0)
+        self.kept, self.given = piece[..., unseen:], known - unseen
+        return output
+
+
+class OverlapAdd:
+    """Frames `(batch, length, frames)` added up at their places, a hop apart: `(batch, 1, time)`.
+
+    Args:
+        length: Samples of a frame.
+        hop_length: Samples between two frames.
+        edge: Samples that are cut off at both ends.
+    """
+
+    def __init__(self, length: int, hop_length: int, edge: int) -> None:
+        self.length, self.hop_length, self.edge = length, hop_length, edge
+        self.kept, self.uncut = None, edge
+
+    kept: Tensor | None
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        begun = piece.shape[-1] * self.hop_length
+        time = begun + self.length - self.hop_length
+        if piece.shape[-1]:
+            added = fold(piece, (1, time), (1, self.length), stride=(1, self.hop_length)).flatten(1)
+        else:
+            added = piece.new_zeros(len(piece), time)
+        if self.kept is not None:
+            added = added + pad(self.kept, (0, begun))
+        self.kept = added[:, begun:]
+        output = added[:, self.uncut : max(time - self.edge, 0) if last else begun]
+        self.uncut = max(self.uncut - begun, 0)
+        return output.unsqueeze(1)
+
+
 class Reflection:
     """Reflection padding.
 
@@ -137,6 +203,8 @@ class Upsampling:
         self.layer, self.kept = layer, None
         self.rate, self.kernel, self.cut = layer.stride[-1], layer.kernel_size[-1], int(layer.padding[-1])
         self.first = self.inputs = self.outputs = 0
+        # Samples that the last input adds behind those of its own stride.
+        self.behind = self.kernel - self.rate - self.cut + layer.output_padding[-1]
 
     kept: Tensor | None
 
@@ -146,10 +214,9 @@ class Upsampling:
         self.inputs += piece.shape[-1]
         self.outputs = self.inputs * self.rate - self.cut
         if last:
-            behind = self.kernel - self.rate - self.cut + layer.output_padding[-1]
-            self.outputs += behind
+            self.outputs += self.behind
             if self.outputs < 1:
-                raise too_short(math.ceil((1 + self.cut - behind) / self.rate), self.inputs)
+                raise too_short(math.ceil((1 + self.cut - self.behind) / self.rate), self.inputs)
         self.outputs = max(self.outputs, before)
         if self.outputs == before or not kept.shape[-1]:
             self.kept, self.outputs = kept, before
@@ -201,7 +268,7 @@ def incremental(layer: nn.Module) -> Incremental:
         return Upsampling(layer)
     if isinstance(layer, nn.ReflectionPad1d | nn.ReflectionPad2d) and reflects(layer):
         return Reflection(layer)
-    if computes_as(layer, nn.LeakyReLU, nn.Tanh, nn.Identity):
+    if computes_as(layer, nn.LeakyReLU, nn.Tanh, nn.Identity, nn.ELU):
         return Pointwise(layer)
     if hasattr(layer, "incremental") and definer(layer, "incremental") <= definer(layer, "forward"):
         parts: Incremental = cast(Any, layer).incremental()
@@ -244,11 +311,28 @@ def definer(layer: nn.Module, method: str) -> int:
 
 @torch.no_grad()
 def run(layer: Incremental, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Yield the outputs of a layer for pieces `(batch, channels, time)`; empty outputs are left out."""
+    """Yield the outputs of a layer for pieces `(batch, channels, time)`; empty outputs are left out.
+
+    Raises:
+        InvalidValueError: a piece has another batch size or other channels than the one before.
+    """
     held: Tensor | None = None
     for piece in pieces:
+        if held is not None and piece.shape[:-1] != held.shape[:-1]:
+            raise InvalidValueError(
+                f"a piece of shape {tuple(piece.shape)} follows one of {tuple(held.shape)}: pieces of one signal "
+                "differ in their last dimension alone"
+            )
         if held is not None and (output := layer(held, False)).shape[-1]:
             yield output
         held = piece
     if held is not None:
         yield layer(held, True)
+
+
+class StreamedNetwork(nn.Module):
+    """A network that generates audio and has a method `incremental`."""
+
+    def stream(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield the audio `(batch, 1, time)` of an input in pieces `(batch, channels, frames)`: that of the whole."""
+        return run(incremental(self), pieces)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from framework.generators.codecs.streaming import stream
+from framework.inference.incremental import incremental, run
 from framework.paradigms.adversarial import Adversarial
 from framework.paradigms.system import Losses
 
@@ -59,7 +60,12 @@ class AutoencoderNetwork(nn.Module):
 
     def stream_decode(self, pieces: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield the audio `(batch, 1, time)` of codes that come in pieces."""
-        return stream(self.decoder_layers(), map(self.dequantise, pieces))
+        latents, layers = map(self.dequantise, pieces), self.decoder_layers()
+        try:
+            return run(incremental(layers), latents)
+        except TypeError:
+            # Layers that do not say how: each piece is computed with what is around it.
+            return stream(layers, latents)
 
 
 class Autoencoder(Adversarial):

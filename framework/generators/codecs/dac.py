@@ -15,6 +15,7 @@ from framework.generators.codecs.autoencoder import Autoencoder
 from framework.generators.codecs.codec import Codec, CodecNetwork
 from framework.generators.codecs.quantisation import Codebook, FactorisedCodebook, Quantised, ResidualQuantiser
 from framework.hyperparameters import added
+from framework.inference.incremental import Incremental, Pointwise, StreamedNetwork, Sum, incremental
 from framework.inference.layers import normed_conv, normed_upsampling
 from framework.losses.feature_matching import FeatureMatching
 from framework.losses.multi_scale_mel import MultiScaleMelLoss
@@ -35,6 +36,10 @@ class Snake(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Transform `(batch, channels, time)`."""
         return hidden + (self.alpha * hidden).sin().square() / (self.alpha + 1e-9)
+
+    def incremental(self) -> Incremental:
+        """Return the activation for input in pieces."""
+        return Pointwise(self)
 
 
 def conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Conv1d:
@@ -62,6 +67,10 @@ class ResidualUnit(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Transform `(batch, channels, time)`."""
         return hidden + self.block(hidden)
+
+    def incremental(self) -> Incremental:
+        """Return the unit for input in pieces."""
+        return Sum(Pointwise(nn.Identity()), incremental(self.block))
 
 
 class EncoderBlock(nn.Module):
@@ -92,6 +101,10 @@ class DecoderBlock(nn.Module):
         """Transform `(batch, channels, time)` to `(batch, channels / 2, time * rate)`."""
         return self.block(hidden)
 
+    def incremental(self) -> Incremental:
+        """Return the block for input in pieces."""
+        return incremental(self.block)
+
 
 class DACEncoder(nn.Module):
     """Audio `(batch, 1, time)` -> latents `(batch, outputs, frames)`; time is a multiple of a frame.
@@ -116,7 +129,7 @@ class DACEncoder(nn.Module):
         return self.block(audio)
 
 
-class DACDecoder(nn.Module):
+class DACDecoder(StreamedNetwork):
     """Latents `(batch, inputs, frames)` -> audio `(batch, 1, time)`.
 
     Args:
@@ -138,6 +151,10 @@ class DACDecoder(nn.Module):
     def forward(self, latent: Tensor) -> Tensor:
         """Decode latents."""
         return self.model(latent)
+
+    def incremental(self) -> Incremental:
+        """Return the decoder for latents in pieces."""
+        return incremental(self.model)
 
 
 class DACNetwork(CodecNetwork):

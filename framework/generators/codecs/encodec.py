@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import pad
+from torch.nn.functional import conv1d, pad
 from torch.nn.utils.parametrizations import weight_norm
 
 from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, PositiveInt, Range
@@ -17,6 +17,7 @@ from framework.errors import InvalidValueError
 from framework.generators.codecs.codec import Codec, CodecNetwork
 from framework.generators.codecs.quantisation import EMACodebook, Quantised, ResidualQuantiser
 from framework.generators.codecs.streaming import SkipLSTM
+from framework.inference.incremental import Incremental, StreamedNetwork, Sum, Upsampling, incremental, nothing
 from framework.losses.adversarial import AdversarialLoss, Hinge
 from framework.losses.balancer import Balancer
 from framework.losses.feature_matching import FeatureMatching, RelativeFeatureMatching
@@ -36,6 +37,16 @@ class CausalConv(nn.Conv1d):
         padded = pad(pad(hidden, (0, short)), (before, missing), mode="reflect")
         return super().forward(padded[..., : padded.shape[-1] - short])
 
+    def incremental(self) -> Incremental:
+        """Return the convolution for input in pieces.
+
+        Raises:
+            TypeError: it has a stride.
+        """
+        if self.stride[0] > 1:
+            raise TypeError("a causal convolution of a stride cannot be given its input piece by piece")
+        return CausalPieces(self)
+
 
 class CausalUpsampling(nn.ConvTranspose1d):
     """Transposed convolution whose outputs depend on no later input."""
@@ -43,6 +54,37 @@ class CausalUpsampling(nn.ConvTranspose1d):
     def forward(self, hidden: Tensor, output_size: Any = None) -> Tensor:
         """Transform `(batch, inputs, time)` to `(batch, outputs, time * stride)`."""
         return super().forward(hidden)[..., : hidden.shape[-1] * self.stride[0]]
+
+    def incremental(self) -> Incremental:
+        """Return the upsampling for input in pieces."""
+        layer = Upsampling(self)
+        layer.behind = 0
+        return layer
+
+
+class CausalPieces:
+    """A causal convolution of stride 1 for input in pieces: it begins when what it reflects is known."""
+
+    def __init__(self, layer: CausalConv) -> None:
+        self.layer, self.kept, self.begun = layer, None, False
+        self.before = (layer.kernel_size[0] - 1) * layer.dilation[0]
+
+    kept: Tensor | None
+
+    def __call__(self, piece: Tensor, last: bool) -> Tensor:
+        piece = piece if self.kept is None else torch.cat([self.kept, piece], dim=-1)
+        self.kept = piece
+        if not self.begun:
+            if not piece.shape[-1] or (piece.shape[-1] <= self.before and not last):
+                return nothing(piece, self.layer.out_channels)
+            output = self.layer(piece)
+        elif piece.shape[-1] == self.before:
+            return nothing(piece, self.layer.out_channels)
+        else:
+            weight, bias, dilation = self.layer.weight, self.layer.bias, self.layer.dilation
+            output = conv1d(piece, weight, bias, dilation=dilation)
+        self.begun, self.kept = True, piece[..., max(piece.shape[-1] - self.before, 0) :]
+        return output
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1) -> CausalConv:
@@ -63,8 +105,12 @@ class ResidualBlock(nn.Module):
         """Transform `(batch, channels, time)`."""
         return self.shortcut(hidden) + self.block(hidden)
 
+    def incremental(self) -> Incremental:
+        """Return the block for input in pieces."""
+        return Sum(incremental(self.shortcut), incremental(self.block))
 
-class Stack(nn.Module):
+
+class Stack(StreamedNetwork):
     """Layers one after the other, under the name that they have in official checkpoints."""
 
     def __init__(self, *layers: nn.Module) -> None:
@@ -74,6 +120,10 @@ class Stack(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Transform `(batch, channels, time)`."""
         return self.model(hidden)
+
+    def incremental(self) -> Incremental:
+        """Return the layers for input in pieces."""
+        return incremental(self.model)
 
 
 class EncodecNetwork(CodecNetwork):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from framework.generators.vocos import FourierHead, ShortTimeFourier
+from framework.inference.incremental import Incremental
 
 
 class SkipLSTM(nn.Module):
@@ -25,6 +26,18 @@ class SkipLSTM(nn.Module):
     def forward(self, hidden: Tensor) -> Tensor:
         """Transform `(batch, channels, time)`."""
         return self.step(hidden, None)[0]
+
+    def incremental(self) -> Incremental:
+        """Return the layer for input in pieces: its state is that behind the last one."""
+        state: tuple[Tensor, Tensor] | None = None
+
+        def transform(piece: Tensor, last: bool) -> Tensor:
+            nonlocal state
+            if piece.shape[-1]:
+                piece, state = self.step(piece, state)
+            return piece
+
+        return transform
 
     def step(self, hidden: Tensor, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Transform the next piece `(batch, channels, time)`; return it and the state behind it."""
