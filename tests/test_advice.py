@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 TRAINER = set(inspect.signature(L.Trainer).parameters)
 GENERAL = {"--seed", "--data", "--help", "--debug", "--version", "--config"}
 """Options of every command with an experiment, or of `ostinato` itself."""
-OF_OTHERS = {"--force-reinstall", "--requeue", "--signal", "--uid"}
+OF_OTHERS = {"--no-deps", "--force-reinstall", "--requeue", "--signal", "--uid"}
 """Options of pip and Slurm."""
 
 

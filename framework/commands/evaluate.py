@@ -1,9 +1,10 @@
 """`ostinato evaluate`: many metrics of what a run makes of the held-out clips, kept for comparison."""
 
 from framework.evaluation.evaluation import EvaluationError
+from framework.evaluation.meta import meta_table
 from framework.evaluation.table import evaluation_table
 from framework.runs.provenance import few
-from framework.workflow.evaluations import measured, opened_evaluation
+from framework.workflow.evaluations import measured, meta_evaluation, opened_evaluation
 from framework.workflow.experiment import open_experiment
 from framework.workflow.trained import load_trained
 
@@ -15,7 +16,11 @@ def run(arguments: list[str]) -> None:
         EvaluationError: some of what was generated is not finite; the evaluation of the other clips is stored.
     """
     opened = open_experiment("evaluate", arguments)
-    trained, settings = load_trained(opened.plan), opened.settings
+    settings = opened.settings
+    if settings["meta"]:
+        print(meta_table(meta_evaluation(opened.plan, settings["split"], settings["clips"], settings["metrics"])))
+        return
+    trained = load_trained(opened.plan)
     trained.plan.prepare_data()
     subject = opened_evaluation(trained, settings["split"], settings["name"])
     found = measured(subject, settings["clips"], settings["metrics"], settings["embedder"])

@@ -16,6 +16,10 @@ from datamodules.shards.writer import SPLITS
 from framework.audio.files import safe_name
 from framework.evaluation.evaluating import evaluate as measure
 from framework.evaluation.evaluation import Evaluation, EvaluationError, Subject
+from framework.evaluation.meta import MetricTrust, meta_evaluate
+from framework.evaluation.metrics.distribution import TITLES
+from framework.evaluation.metrics.embeddings import EMBEDDINGS
+from framework.evaluation.metrics.metric import Metric, SetMetric
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.paradigms.system import System
 from framework.progress import progress
@@ -25,7 +29,7 @@ from framework.runs.folder import RunFolder, run_folder
 from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, sources_of
 from framework.runs.stored_files import DamagedFileError, read_metrics
-from framework.workflow.plan import file_hash
+from framework.workflow.plan import Plan, file_hash
 from framework.workflow.runs import ReleasedRun, Run
 from framework.workflow.trained import Trained, open_trained
 
@@ -83,6 +87,43 @@ def evaluate(
     trained = open_trained(run, ckpt, data=data)
     trained.plan.prepare_data()
     return measured(opened_evaluation(trained, split, name), clips, metrics, embedder)
+
+
+META_METRICS = ("log_mel_error", "stft_distance", "log_spectral_distance", "mel_cepstral_distortion", "si_sdr")
+"""Metrics of single clips that `meta_evaluation` evaluates by default: others take minutes a clip."""
+
+
+def meta_evaluation(
+    plan: Plan, split: str = "", clips: int | None = None, metrics: Sequence[str] = ()
+) -> list[MetricTrust]:
+    """Return how metrics follow graded degradations of the held-out clips, without a generated clip.
+
+    Args:
+        plan: The plan of an experiment or a run, trained or not: its data have the clips, and its system the mel
+            convention.
+        split: `validation` or `test`; by default the split that `default_split` returns.
+        clips: Number of clips; by default as many as in validation.
+        metrics: Names of metrics; by default `META_METRICS`, and the Frechet and kernel distances over log-mel
+            statistics and each embedding whose package is installed.
+
+    Raises:
+        EvaluationError: the data have no audio, or a metric is not of generated and true audio.
+    """
+    plan.prepare_data()
+    preset = plan.system.preset
+    batches = plan.data.held_out(split or default_split(plan.data), clips)
+    audio = [batch["audio"][0, 0].cpu() for batch in batches if "audio" in batch]
+    if not audio:
+        raise EvaluationError(f"{type(plan.data).__name__} has no audio to degrade: evaluate without --meta")
+    chosen = metrics_named(list(metrics) or [*META_METRICS, *TITLES])
+    if not metrics:
+        for name, embedding in EMBEDDINGS.items():
+            if embedding.is_installed():
+                chosen += [replace(m, name=f"{m.name}_{name}") for m in metrics_named(list(TITLES), name)]
+    fit = [m for m in chosen if isinstance(m, SetMetric) or (isinstance(m, Metric) and m.compares)]
+    if unfit := [metric.name for metric in chosen if metric not in fit]:
+        raise EvaluationError(f"{', '.join(unfit)} does not compare audio with true audio: leave it out with --meta")
+    return meta_evaluate(audio, preset, fit)
 
 
 def default_split(data: Any) -> str:

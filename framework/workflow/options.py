@@ -91,6 +91,11 @@ def evaluate_options(parser: Any) -> None:
         "default log-mel statistics.",
     )
     parser.add_argument("--name", type=str | None, default=None, help="Name of the evaluation's folder.")
+    parser.add_argument(
+        "--meta",
+        action="store_true",
+        help="Evaluate the metrics instead of the run: how they follow graded degradations of the held-out clips.",
+    )
 
 
 def encode_options(parser: Any) -> None:

@@ -54,6 +54,14 @@ class Embedding:
         for package in self.packages:
             package_folder(package, self.install)
 
+    def is_installed(self) -> bool:
+        """Return whether the packages are installed."""
+        try:
+            self.check()
+        except MissingPackageError:
+            return False
+        return True
+
 
 def package_folder(package: str, install: str = "") -> Path:
     """Return the folder of the files of an installed package, without importing it.
