@@ -1,4 +1,4 @@
-"""Checks of what signal processing is given, so that errors are messages to the user and not of PyTorch's internals."""
+"""Argument checks of the signal processing, with messages for the user instead of errors inside PyTorch."""
 
 from typing import Protocol
 
@@ -13,7 +13,7 @@ class Shaped(Protocol):
 
 
 def check_shape(name: str, value: Shaped, *shape: int | str) -> None:
-    """Check that a tensor has so many dimensions of the right sizes, none of them empty.
+    """Check the number of dimensions of a tensor and their sizes, which must not be 0.
 
     Args:
         name: What the tensor is, for the message.
@@ -22,7 +22,7 @@ def check_shape(name: str, value: Shaped, *shape: int | str) -> None:
             number of dimensions.
 
     Raises:
-        InvalidValueError: the shape is another one.
+        InvalidValueError: the shape is wrong.
     """
     found, wanted = tuple(value.shape), shape
     if shape[0] == "...":
@@ -40,7 +40,7 @@ def check_real(name: str, value: object) -> None:
     """Check that a tensor holds real numbers.
 
     Raises:
-        InvalidTypeError: it is complex.
+        InvalidTypeError: the tensor is complex.
     """
     dtype = str(getattr(value, "dtype", "")).removeprefix("torch.")
     if dtype.startswith("complex"):
@@ -48,10 +48,10 @@ def check_real(name: str, value: object) -> None:
 
 
 def check_at_least(name: str, value: float, least: float) -> None:
-    """Check a number.
+    """Check that a number is not smaller than a bound.
 
     Raises:
-        InvalidValueError: it is smaller, or NaN.
+        InvalidValueError: the number is smaller, or NaN.
     """
     if not value >= least:
         raise InvalidValueError(f"{name} = {value}: give {least} or more")

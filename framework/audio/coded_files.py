@@ -40,12 +40,12 @@ START, CHECKSUM = struct.Struct("<4sBH"), struct.Struct("<I")
 
 
 class CodedFileError(OstinatoError, ValueError):
-    """A file of codes that cannot be used; the message names it and says why."""
+    """A file of codes cannot be read or written."""
 
 
 @dataclass(frozen=True)
 class CodedHeader:
-    """What a file of codes says of itself.
+    """Header of a file of codes.
 
     Args:
         model: Fingerprint of the network that coded it.
@@ -77,10 +77,10 @@ class CodedHeader:
 
 
 def write_codes(path: str | Path, header: CodedHeader, pieces: Iterable[np.ndarray]) -> None:
-    """Write codes that come in pieces `(frames, books)`; the file is complete or not there.
+    """Write a file atomically from pieces of codes `(frames, books)`.
 
     Raises:
-        CodedFileError: the pieces have not as many frames as the header says.
+        CodedFileError: the number of frames differs from the header's.
         WriteError: the file cannot be written.
     """
     path = Path(path)
@@ -98,10 +98,10 @@ def write_codes(path: str | Path, header: CodedHeader, pieces: Iterable[np.ndarr
 
 
 def read_header(path: str | Path) -> CodedHeader:
-    """Return what a file of codes says of itself.
+    """Read the header of a file of codes.
 
     Raises:
-        CodedFileError: it is none, of a later version, or damaged.
+        CodedFileError: the file is not a file of codes, of a later version, or damaged.
     """
     with _opened(path) as file:
         return _header(file, path)
@@ -111,7 +111,7 @@ def read_codes(path: str | Path) -> Iterator[np.ndarray]:
     """Yield the codes of a file, int64 `(frames, books)`, block by block, each checked.
 
     Raises:
-        CodedFileError: it is no file of codes, or damaged; the message says from which second on.
+        CodedFileError: the file is not a file of codes, or is damaged; the message states the position in seconds.
     """
     with _opened(path) as file:
         header = _header(file, path)
@@ -130,7 +130,7 @@ def read_codes(path: str | Path) -> Iterator[np.ndarray]:
 
 
 def pack(codes: np.ndarray, bits: int) -> bytes:
-    """Return codes `(frames, books)` of so many bits each as bytes.
+    """Pack codes `(frames, books)` into bytes, with `bits` bits for each code.
 
     Raises:
         CodedFileError: a code is no whole number of so many bits.
@@ -143,13 +143,13 @@ def pack(codes: np.ndarray, bits: int) -> bytes:
 
 
 def unpack(packed: bytes, frames: int, books: int, bits: int) -> np.ndarray:
-    """Return the codes, int64 `(frames, books)`, that bytes hold."""
+    """Unpack bytes to codes, int64 `(frames, books)`."""
     found = np.unpackbits(np.frombuffer(packed, np.uint8), count=frames * books * bits)
     return found.reshape(frames, books, bits).astype(np.int64) @ (1 << np.arange(bits - 1, -1, -1))
 
 
 def _blocks(pieces: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield the same frames in blocks of `BLOCK`."""
+    """Yield the frames regrouped into blocks of `BLOCK` frames."""
     held: list[np.ndarray] = []
     count = 0
     for piece in pieces:
@@ -192,7 +192,7 @@ def _header(file: BinaryIO, path: str | Path) -> CodedHeader:
 
 
 def _check_header(header: CodedHeader) -> None:
-    """Refuse values that no codec writes."""
+    """Check that the values of a header are valid."""
     for name, kind in get_type_hints(CodedHeader).items():
         value = getattr(header, name)
         if type(value) is not kind:
@@ -202,7 +202,7 @@ def _check_header(header: CodedHeader) -> None:
 
 
 def _check_size(header: CodedHeader, size: int, path: str | Path) -> None:
-    """Compare the bytes behind a header with what it says of them."""
+    """Check that the number of bytes after the header agrees with it."""
     blocks, rest = divmod(header.frames, BLOCK)
     of_block, of_rest = (-(-frames * header.books * header.bits // 8) + CHECKSUM.size for frames in (BLOCK, rest))
     wanted = blocks * of_block + (of_rest if rest else 0)

@@ -1,4 +1,4 @@
-"""Convolution by Fourier transforms of a length they are fast at."""
+"""Convolution by FFTs of an efficient length."""
 
 import scipy.fft
 import torch

@@ -1,7 +1,7 @@
 """Distances between generated and true audio of the same clip, one value per clip.
 
-The log-mel error is what a mel-conditioned system is trained on, and a vocoder without a learned weight can have it
-small by construction; the STFT distance asks at resolutions that none of them is given.
+Mel-conditioned systems are trained on the log-mel error, and a vocoder without learned weights can make it small by
+construction. The STFT distance uses resolutions that none of them is conditioned on.
 """
 
 from collections.abc import Sequence

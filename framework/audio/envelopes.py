@@ -1,4 +1,4 @@
-"""From what a network says once a frame to what an oscillator does at every sample (DDSP: Engel et al., 2020).
+"""Interpolates controls from the frame rate of a network to the sample rate of oscillators (DDSP: Engel et al., 2020).
 
 Controls are `(batch, frames, channels)`, as linear and recurrent layers give them; f0 is `(batch, frames)` in Hz.
 """
@@ -16,10 +16,10 @@ Interpolation = Literal["nearest", "linear", "hann", "cubic"]
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """Return a tensor in float32, or as it is in float64: phases and Fourier transforms do not bear less.
+    """Convert a tensor to float32, unless it is float64: phases and FFTs are inaccurate in lower precision.
 
     Raises:
-        InvalidTypeError: it is complex.
+        InvalidTypeError: the tensor is complex.
     """
     check_real("a signal", x)
     return x if x.dtype == torch.float64 else x.float()
@@ -37,7 +37,7 @@ def exp_sigmoid(x: Tensor, exponent: float = 10.0, maximum: float = 2.0, thresho
 def blend_weights(
     interpolation: Interpolation, position: Tensor, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, int]:
-    """Return what each neighbouring frame contributes between two frames.
+    """Return the weights of the neighbouring frames for each point between two frames.
 
     Args:
         interpolation: `nearest` holds a frame until the next; `linear` and `hann` blend it into the next, along a line

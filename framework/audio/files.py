@@ -1,4 +1,4 @@
-"""Reading and writing audio files: whatever people have becomes mono float32 at one rate, or one clear error."""
+"""Reads audio files of any usual format as mono float32, and writes 16-bit files."""
 
 import hashlib
 import logging
@@ -30,11 +30,11 @@ _SHOWN = 10
 
 
 class AudioFileError(OstinatoError, ValueError):
-    """An audio file or folder that cannot be used; the message names it and says what to do."""
+    """An audio file or folder cannot be used."""
 
 
 class NotFiniteError(OstinatoError, ValueError):
-    """Generated audio has NaN or infinite samples and is not written; the message names the file or clip."""
+    """Generated audio has NaN or infinite samples and is not written."""
 
 
 def load_audio(path: str | Path, sample_rate: int) -> Tensor:
@@ -106,7 +106,7 @@ def _undecodable(path: str, error: DecodingError) -> str:
 
 
 def _mono(recording: AudioReader, bad: list[int]) -> Iterator[np.ndarray]:
-    """Yield the mean of the channels, and note how many samples are NaN or infinite."""
+    """Yield the mean of the channels, and count samples that are NaN or infinite."""
     for block in recording.blocks():
         mono = block.mean(axis=1, dtype=np.float32)
         if not np.isfinite(mono).all():
@@ -143,7 +143,7 @@ def save_audio(path: str | Path, audio: Tensor, sample_rate: int) -> None:
 
 
 def save_pieces(path: str | Path, pieces: Iterable[Tensor], sample_rate: int) -> None:
-    """Write audio that comes in pieces, as `save_audio` writes the whole.
+    """Write audio from pieces, as `save_audio` writes a whole clip.
 
     Raises:
         AudioFileError: the suffix is that of no format.
@@ -170,14 +170,14 @@ def save_pieces(path: str | Path, pieces: Iterable[Tensor], sample_rate: int) ->
 
 
 def check_finite(audio: Tensor, name: str) -> None:
-    """Refuse NaN and infinite samples, which a network that has diverged or overflowed generates.
+    """Check that all samples are finite; networks that have diverged or overflow generate others.
 
     Args:
         audio: Samples of any shape.
         name: Name of the clip or file, for the message.
 
     Raises:
-        NotFiniteError: there are some.
+        NotFiniteError: some samples are NaN or infinite.
     """
     if count := int((~torch.isfinite(audio)).sum()):
         raise NotFiniteError(
@@ -213,7 +213,7 @@ def audio_files(path: str | Path) -> list[Path]:
 
 
 def safe_name(key: str) -> str:
-    """Return a clip's name as the name of a file: without what a file system takes for something else, and not long."""
+    """Convert a clip's name to a file name: without special characters, and not too long."""
     name = key.replace("/", "_").replace("\\", "_").lstrip(".") or "_"
     if len(name.encode(errors="surrogateescape")) <= LONGEST_NAME:
         return name

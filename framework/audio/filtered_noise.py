@@ -1,4 +1,4 @@
-"""Noise through a filter that changes from frame to frame (DDSP: Engel et al., 2020, sections 3.3 and B.7)."""
+"""Noise with a time-varying filter (DDSP: Engel et al., 2020, sections 3.3 and B.7)."""
 
 import torch
 from torch import Tensor
@@ -77,8 +77,8 @@ def filter_frames(audio: Tensor, responses: Tensor) -> Tensor:
 def filter_blocks(audio: Tensor, magnitudes: Tensor) -> Tensor:
     """Filter each frame of audio alone, without tails (ddsp_pytorch).
 
-    The filter is centred on the frame's first sample, and what of it lies before comes around from the frame's end:
-    of the output only its causal half and little else is heard.
+    The filter is centred on the frame's first sample. Its part before the frame wraps around to the frame's end, as in
+    a circular convolution, so mainly the causal half of the filter contributes to the output.
 
     Args:
         audio: `(batch, 1, time)`; the frames are equal shares of it.

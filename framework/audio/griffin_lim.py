@@ -1,7 +1,7 @@
-"""Audio from a log-mel spectrogram without a learned weight: the baseline every vocoder has to beat.
+"""Griffin-Lim vocoder: audio from a log-mel spectrogram without learned weights, the baseline of all vocoders.
 
-Mel bands are spread over the bins of the spectrum by non-negative inversion of the filter bank, and the phase is found
-by the fast Griffin-Lim algorithm.
+The magnitude spectrogram is estimated by non-negative inversion of the mel filter bank, and the phase by the fast
+Griffin-Lim algorithm.
 """
 
 import torch
@@ -71,7 +71,7 @@ class GriffinLim(nn.Module):
     def magnitude(self, log_mel: Tensor) -> Tensor:
         """Return the magnitude spectrogram `(batch, n_fft / 2 + 1, frames)` behind log-mels `(batch, mels, frames)`.
 
-        Bins outside every band are silent; what the convention clipped stays clipped.
+        Bins outside of all bands are 0; clipped magnitudes are not restored.
         """
         return invert_mel(self.preset.bands(log_mel), self.filters)
 
@@ -97,7 +97,7 @@ class GriffinLim(nn.Module):
 
 
 class LinearGriffinLim(GriffinLim):
-    """Fast Griffin-Lim from the linear magnitudes that a mel convention sums into bands: nothing is lost but phase."""
+    """Fast Griffin-Lim from linear magnitudes, with the transform of a mel preset: only the phase is estimated."""
 
     @torch.no_grad()
     def forward(self, magnitude: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ def fast_griffin_lim(
 
 
 def with_magnitude(spectrum: Tensor, magnitude: Tensor) -> Tensor:
-    """Give a complex spectrum another magnitude, in place, and return it."""
+    """Replace the magnitude of a complex spectrum in place, and return the spectrum."""
     parts = torch.view_as_real(spectrum).square()
     power = parts[..., 0] + parts[..., 1]
     return spectrum.mul_(power.add_(1e-30).rsqrt_().mul_(magnitude))
@@ -233,7 +233,7 @@ def griffin_lim_stages(transform: Transform, iterations: int, momentum: float) -
 
 
 def invert_mel(mel: Tensor, filters: Tensor, tolerance: float = 1e-4, iterations: int = 200) -> Tensor:
-    """Return non-negative magnitudes `x` `(batch, bins, frames)` with `filters @ x` as near as can be to the mel.
+    """Return non-negative magnitudes `x` `(batch, bins, frames)` such that `filters @ x` approximates the mel.
 
     Expectation-maximisation (Richardson, 1972; the multiplicative updates of Lee & Seung, 2001, eq. 5, with the filter
     bank fixed): `x <- x * filters^T (mel / filters x) / filters^T 1`. Where a non-negative solution exists, as for
@@ -256,7 +256,7 @@ def invert_mel(mel: Tensor, filters: Tensor, tolerance: float = 1e-4, iterations
     mel = mel.to(filters.dtype).clamp(min=0)
     tiny = torch.finfo(mel.dtype).tiny
     coverage = filters.sum(0)[:, None]
-    # Each bin starts at the mean of the bands it is in, so that the result is as smooth as the mel within a band.
+    # Each bin is initialised with the mean of its bands, so that the result is smooth within a band.
     flat = mel / filters.sum(1, keepdim=True)
     x = filters.T @ flat / coverage.clamp(min=tiny)
     spread = filters.T / coverage.clamp(min=tiny)

@@ -1,11 +1,11 @@
-"""Loudness of a recording, measured block by block: ITU-R BS.1770-5, annex 1, of one channel."""
+"""Integrated loudness of a mono recording, measured block by block (ITU-R BS.1770-5, annex 1)."""
 
 import numpy as np
 
 from framework.errors import InvalidValueError
 
 LOWEST_RATE = 4000
-"""Hz; below, the shelf of the K-weighting has no place."""
+"""Lowest sample rate (Hz) at which the shelf of the K-weighting can be realised."""
 
 _OFFSET = -0.691  # dB, equation 2: makes a sine of 997 Hz at full scale -3.01 LUFS
 _ABSOLUTE_GATE = -70.0  # LUFS, equation 6
@@ -14,7 +14,7 @@ _OVERLAP = 4  # steps of 100 ms in a gating block of 400 ms
 
 
 class LoudnessMeter:
-    """Integrated loudness of audio that comes in pieces; memory grows by one number for every 100 ms.
+    """Measures the integrated loudness of audio in pieces; memory grows by one number per 100 ms.
 
     Args:
         sample_rate: Hz.
@@ -34,10 +34,10 @@ class LoudnessMeter:
         self._powers: list[np.ndarray] = []
 
     def add(self, audio: np.ndarray) -> None:
-        """Take note of the next samples (time,)."""
+        """Add the next samples `(time,)`."""
         if not len(audio):
             return
-        # Its import takes a second, and most packing measures no loudness.
+        # Imported here because the import takes a second and packing rarely measures loudness.
         from scipy.signal import sosfilt
 
         self.peak = max(self.peak, float(np.abs(audio).max()))
@@ -50,7 +50,7 @@ class LoudnessMeter:
     def loudness(self) -> float:
         """Return the integrated, gated loudness (LUFS) so far; -inf for silence.
 
-        What is shorter than one gating block of 400 ms is measured as a whole.
+        Audio shorter than one gating block of 400 ms is measured as one block.
         """
         powers = np.concatenate([np.zeros(0), *self._powers])
         if len(powers) < _OVERLAP:

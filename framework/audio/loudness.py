@@ -1,4 +1,4 @@
-"""Loudness as the ear weighs frequencies, frame by frame: what DDSP is conditioned on beside f0."""
+"""A-weighted loudness of each frame, which DDSP is conditioned on next to f0."""
 
 import torch
 from torch import Tensor

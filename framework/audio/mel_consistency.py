@@ -1,9 +1,8 @@
-"""Spectra, and audio, that agree with a given mel spectrogram.
+"""Estimation of spectra, and projection of audio, which are consistent with a given mel spectrogram.
 
-A mel says how much of a spectrum lies in each band. Multiplicative updates scale the bins of a spectrum until its
-bands have these values (Lee & Seung, 2001, equation 5, with the filter bank fixed; Richardson, 1972). Audio can be
-projected likewise: its short-time spectrum is scaled and inverted, and because spectra of neighbouring frames overlap,
-that is repeated.
+A mel spectrogram contains the energy of a spectrum in each band. Multiplicative updates scale the bins of a spectrum
+until its bands have these values (Lee & Seung, 2001, equation 5, with a fixed filter bank; Richardson, 1972). For
+audio, the STFT is scaled and inverted; this is repeated, because the spectra of neighbouring frames overlap.
 """
 
 import torch
@@ -33,7 +32,7 @@ class MelBands(nn.Module):
         filters = mel_filters(preset)
         coverage = filters.sum(0)
         self.register_buffer("filters", filters, persistent=False)
-        # What a band says counts for a bin as much as the band's filter weighs the bin.
+        # The bands of a bin are weighted by their filters at the bin.
         self.register_buffer("shares", filters / coverage.clamp(min=torch.finfo().tiny), persistent=False)
         self.register_buffer("outside", (coverage == 0).float(), persistent=False)
 
@@ -48,13 +47,13 @@ class MelBands(nn.Module):
         return (mel / present) @ self.shares + self.outside
 
     def fit(self, magnitude: Tensor, mel: Tensor, updates: int) -> Tensor:
-        """Return magnitudes after so many updates towards a mel; differentiable."""
+        """Return magnitudes after `updates` updates towards a mel; differentiable."""
         for _ in range(updates):
             magnitude = magnitude * self.gain(magnitude, mel)
         return magnitude
 
     def smooth(self, mel: Tensor, updates: int = 10) -> Tensor:
-        """Return smooth magnitudes that have about this mel; bins in no band are 0."""
+        """Return smooth magnitudes with approximately this mel; bins outside of all bands are 0."""
         return self.fit((mel / self.filters.sum(1)) @ self.shares, mel, updates)
 
 

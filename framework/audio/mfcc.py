@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients as TensorFlow computes them: what DDSP's encoder hears (Engel et al., 2020)."""
+"""Mel-frequency cepstral coefficients as in TensorFlow, the input of DDSP's encoder (Engel et al., 2020)."""
 
 import math
 

@@ -1,9 +1,8 @@
 """Audio from modified short-time spectra (Griffin & Lim, 1984), computed piece by piece in bounded memory.
 
-An iterative method is a chain of stages, each of which analyses the audio of the stage before it, modifies the spectra
-and inverts them. A stage gives its output as soon as its input allows, `n_fft - hop_length` samples behind it, keeps
-what the following pieces overlap with, and computes nothing twice. Given everything at once, a stage computes the same
-on the whole.
+An iterative method is a chain of stages. Each stage analyses the audio of the stage before it, modifies the spectra and
+inverts them. Its output is delayed by `n_fft - hop_length` samples; it stores the samples that the next pieces overlap
+with, and computes nothing twice. The output is the same if the whole input is given at once.
 """
 
 from collections.abc import Callable
@@ -75,7 +74,7 @@ class ModifiedSTFT:
         self.audio, self.magnitude, self.mel = Queue(), Queue(), Queue()
 
     def __call__(self, piece: Estimate, last: bool) -> Estimate:
-        """Return what the next piece makes known; with the last one, all the rest.
+        """Return the output that can be computed after the next piece; all the rest if it is the last.
 
         Raises:
             ValueError: when the audio ends and is too short for the reflected edges.

@@ -1,4 +1,4 @@
-"""Mu-law companding: audio in few levels, spaced by the logarithm of loudness (ITU-T G.711; WaveNet section 2.2)."""
+"""Mu-law companding and quantisation (ITU-T G.711; WaveNet: van den Oord et al., 2016, section 2.2)."""
 
 import math
 

@@ -29,7 +29,7 @@ from framework.audio.envelopes import Interpolation, blend_weights, full_precisi
 from framework.errors import InvalidValueError
 
 _SAMPLES_AT_ONCE = {"cpu": 1 << 15}
-"""What stays in the cache of one core; elsewhere memory matters less than the number of kernels."""
+"""Block size that fits into the cache of one core; on GPUs, larger blocks need fewer kernel launches."""
 
 _FRAMES_AT_ONCE = 128
 """Frames whose phases are summed before the sum is taken modulo one turn."""

@@ -1,4 +1,4 @@
-"""The pitch of a recording of one voice, by CREPE (Kim et al., 2018) as torchcrepe has it."""
+"""Pitch tracking of monophonic recordings with CREPE (Kim et al., 2018), as implemented in torchcrepe."""
 
 from types import ModuleType
 
@@ -29,7 +29,7 @@ _LOWEST_BIN = 1997.3794084376191  # cents above 10 Hz
 
 
 class PitchError(OstinatoError, ValueError):
-    """The pitch cannot be tracked; the message says what to do."""
+    """The pitch cannot be tracked."""
 
 
 def track_pitch(audio: Tensor, sample_rate: int, hop: int) -> Tensor:

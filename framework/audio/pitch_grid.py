@@ -1,4 +1,4 @@
-"""The pitch of a clip as it is stored, and on the grid of frames that a system asks for."""
+"""Interpolates the stored pitch of a clip to the frames that a system needs."""
 
 import numpy as np
 

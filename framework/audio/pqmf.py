@@ -1,4 +1,4 @@
-"""Pseudo quadrature mirror filters: audio as critically sampled sub-bands, and back (Nguyen, 1994)."""
+"""Pseudo quadrature mirror filters (PQMF): critically sampled sub-bands of audio, and synthesis (Nguyen, 1994)."""
 
 import math
 
@@ -72,6 +72,6 @@ def filters(bands: int, taps: int, cutoff: float, beta: float) -> tuple[Tensor, 
 
 
 def fixed(layer: nn.Conv1d | nn.ConvTranspose1d, weight: Tensor) -> None:
-    """Give a layer a weight that is neither learnt nor stored."""
+    """Set a fixed weight of a layer, which is not trained and not part of checkpoints."""
     del layer.weight
     layer.register_buffer("weight", weight, persistent=False)

@@ -1,7 +1,6 @@
-"""Changing the sample rate, of everything: recordings, segments that are read, what is rendered.
+"""Resampling of recordings, segments and rendered audio.
 
-Nothing here needs torch, and all is computed in double precision, so that what is rendered and packed is the same on
-every processor.
+It needs no PyTorch and computes in double precision, so that rendered and packed data are identical on all processors.
 """
 
 import functools

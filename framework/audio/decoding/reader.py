@@ -31,7 +31,7 @@ _UNWRITTEN = np.uint32(0x7FC0DEAD)  # a NaN that no decoder writes
 
 
 class DecodingError(OstinatoError, ValueError):
-    """A recording that cannot be decoded; `kind` is what it is counted as."""
+    """A recording cannot be decoded; `kind` is its category in reports."""
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(f"{kind}: {detail}" if detail else kind)
@@ -55,7 +55,7 @@ class Ending(NamedTuple):
 
     @property
     def whole(self) -> bool:
-        """Whether nothing is wrong."""
+        """Whether no fault was found."""
         return not self.faults
 
     @property
@@ -104,7 +104,7 @@ class AudioReader:
             DecodingError: it cannot be decoded.
             OSError: it cannot be read.
         """
-        # A named pipe would be waited for without end.
+        # Opening a named pipe would block forever.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         try:
             if not os.path.isfile(path):
@@ -264,7 +264,7 @@ class AudioReader:
 
 
 def check_bounds(sample_rate: int, channels: int) -> None:
-    """Refuse what is no recording of sound, before anything is allocated for it.
+    """Check the sample rate and the number of channels before memory is allocated.
 
     Raises:
         DecodingError: the sample rate (Hz) or the number of channels is out of range.
@@ -319,7 +319,7 @@ def _decode(file: _Decoder, most: int | None) -> Iterator[tuple[np.ndarray, soun
 
 
 def _skip(file: _Decoder, part: Part, start: int) -> int:
-    """Go to a sample, or to one before it, if the decoder can; return how far it went."""
+    """Seek to a sample, or to one before it if the decoder cannot; return the position."""
     start -= LEAD_IN.get(file.format, 0)
     if not part.seekable or not file.seekable() or not 0 < start < file.frames:
         return 0
