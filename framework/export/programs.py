@@ -18,6 +18,7 @@ from framework.generators.codecs.autoencoder import Autoencoder
 from framework.generators.diffwave import DiffWave
 from framework.generators.fourier import Spectrum
 from framework.generators.mel_inversion import MelInversion, MelInversionNetwork
+from framework.generators.parallel_wavegan import ParallelWaveGAN
 from framework.generators.univnet import UnivNet
 from framework.generators.vocos import FourierHead
 from framework.generators.wavenet.system import WaveNet
@@ -116,6 +117,18 @@ def _(system: UnivNet) -> Program:
         return system.front_end(noise(system, clips, frames)), torch.randn(clips, system.noise, frames)
 
     return Program(system.network, ("mel", "noise"), (1, 1), example)
+
+
+@program.register
+def _(system: ParallelWaveGAN) -> Program:
+    """Return the generator: log-mel and noise at the sample rate -> audio."""
+    hop_length = system.preset.hop_length
+
+    def example(clips: int, frames: int) -> Inputs:
+        mel = system.condition({"audio": noise(system, clips, frames)})
+        return mel, torch.randn(clips, 1, mel.shape[-1] * hop_length)
+
+    return Program(system.network, ("mel", "noise"), (1, hop_length), example)
 
 
 @program.register
