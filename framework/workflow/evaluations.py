@@ -107,7 +107,8 @@ def meta_evaluation(
             statistics and each embedding whose package is installed.
 
     Raises:
-        EvaluationError: the data have no audio, or a metric is not of generated and true audio.
+        EvaluationError: the data have no audio, or a metric is not of generated and true audio, or
+            its package is not installed.
     """
     plan.prepare_data()
     preset = plan.system.preset
@@ -120,9 +121,12 @@ def meta_evaluation(
         for name, embedding in EMBEDDINGS.items():
             if embedding.is_installed():
                 chosen += [replace(m, name=f"{m.name}_{name}") for m in metrics_named(list(TITLES), name)]
-    fit = [m for m in chosen if isinstance(m, SetMetric) or (isinstance(m, Metric) and m.compares)]
+    fit = [m for m in chosen if (isinstance(m, SetMetric) and not m.own) or (isinstance(m, Metric) and m.compares)]
     if unfit := [metric.name for metric in chosen if metric not in fit]:
         raise EvaluationError(f"{', '.join(unfit)} does not compare audio with true audio: leave it out with --meta")
+    lacking = [f"{m.name} is {reason}" for m in fit if isinstance(m, Metric) and (reason := m.lacking())]
+    if lacking:
+        raise EvaluationError("; ".join(lacking))
     return meta_evaluate(audio, preset, fit)
 
 
