@@ -1,4 +1,4 @@
-"""Which classes of an ancestry define what a class does, as opposed to the values that it does it with.
+"""Finds the base classes that define the behaviour of a class, as opposed to the values of its hyperparameters.
 
 A class that defines or overrides a method or a constant is a different system from its parent; one that only sets
 hyperparameters is the same system with other values. Inheritance combines systems:
@@ -76,7 +76,7 @@ def linearised(orders: Sequence[Sequence[type]]) -> list[type]:
 
 
 def path_of(cls: type) -> str:
-    """Return a name that stands for the code of this class alone.
+    """Return a name that identifies the code of this class.
 
     That is `module:Class` where this name leads to the class. A class that was made by a function, or whose name was
     taken by a later one, also has a hash of its methods and constants in its name.
@@ -86,7 +86,7 @@ def path_of(cls: type) -> str:
 
 
 def is_importable(cls: type) -> bool:
-    """Return whether the module and the name of a class lead to it."""
+    """Return whether a class can be imported by its module and name."""
     try:
         return functools.reduce(getattr, cls.__qualname__.split("."), sys.modules[cls.__module__]) is cls  # type: ignore[comparison-overlap]
     except (AttributeError, KeyError):

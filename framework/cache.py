@@ -1,4 +1,4 @@
-"""Where data that Ostinato makes or downloads for itself is kept."""
+"""The cache folder of rendered, packed and downloaded data."""
 
 import os
 from pathlib import Path
@@ -15,7 +15,7 @@ def cache_folder() -> Path:
 
 
 def clean_cache() -> None:
-    """Remove what dead processes have left half made in the cache folder, or directly in one of its folders."""
+    """Remove incomplete files of dead processes from the cache folder and its direct subfolders."""
     folder = cache_folder()
     remove_leftovers(folder)
     for inner in folder.iterdir():

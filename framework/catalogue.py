@@ -1,4 +1,4 @@
-"""The experiments by name: which there are, what each changes, and the nearest to a misspelt one.
+"""The catalogue of experiments: their names, what each changes, and suggestions for misspelt names.
 
 An experiment's name is its module below `experiments/`; the last part is enough where it is unique. A module that
 holds several is addressed as `module.Class`. Where modules are looked for, `framework.shelf` says.
@@ -121,7 +121,7 @@ def find(name: str) -> type:
 
 
 def check_unique(module: str) -> None:
-    """Refuse a module of the package `experiments` that is in several of its folders.
+    """Check that a module of the package `experiments` is in only one of its folders.
 
     Raises:
         UnknownExperimentError: naming the files.
@@ -135,7 +135,7 @@ def check_unique(module: str) -> None:
 
 
 def _like(name: str, modules: list[str]) -> str:
-    """Return the nearest name; for a path, that of the file alone, as it is like no name."""
+    """Return a suggestion for a misspelt name; for a path, the name of the file."""
     short = [module.rpartition(".")[2] for module in modules]
     if "/" not in name and not Path(name).exists():
         return nearest(name, [*modules, *short])
@@ -203,7 +203,7 @@ def entry_of(cls: Any) -> Entry:
 
 
 def is_experiment(cls: type) -> bool:
-    """Say whether a class is defined among the experiments."""
+    """Return whether a class is defined in a module of experiments."""
     return cls.__module__.partition(".")[0] == shelf.PACKAGE or shelf.is_installed(cls.__module__)
 
 
@@ -213,12 +213,12 @@ def first_line(cls: type) -> str:
 
 
 def change(what: str, old: Any, new: Any) -> str:
-    """Return one change as it reads in a list: `channels 512 -> 256`."""
+    """Format a change for the list: `channels 512 -> 256`."""
     if what.endswith("()"):
         return f"{what} overridden"
     return f"{what} {shown(new)}" if old is None else f"{what} {shown(old)} -> {shown(new)}"
 
 
 def shown(value: Any) -> str:
-    """Return a value as a reader writes it."""
+    """Format a value."""
     return describe(value) if isinstance(value, type) else repr(value)

@@ -1,4 +1,4 @@
-"""Checks of arguments that networks share, so that wrong ones are named before PyTorch fails on their consequences."""
+"""Argument checks that networks share, so that errors name the argument instead of a failure inside PyTorch."""
 
 import functools
 import inspect
@@ -31,7 +31,7 @@ def checked(init: Init) -> Init:
 
 
 def check_lengths(**sequences: Sequence[Any]) -> None:
-    """Refuse sequences that belong together, item by item, and differ in their lengths.
+    """Check that sequences with corresponding items have equal lengths.
 
     Raises:
         ValueError: naming them with their lengths.
@@ -42,7 +42,7 @@ def check_lengths(**sequences: Sequence[Any]) -> None:
 
 
 def check_halved(channels: int, stages: int) -> None:
-    """Refuse a width that does not survive being halved by each stage.
+    """Check that the number of channels can be halved in each stage.
 
     Raises:
         ValueError: naming the smallest width that does.
@@ -54,7 +54,7 @@ def check_halved(channels: int, stages: int) -> None:
 
 
 def check_divisible(**numbers: tuple[int, int]) -> None:
-    """Refuse numbers that are no multiple of what they have to be: `name=(number, divisor)`.
+    """Check that numbers are multiples of their divisors, given as `name=(number, divisor)`.
 
     Raises:
         ValueError: naming the number and the divisor.

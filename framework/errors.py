@@ -20,4 +20,4 @@ class InvalidValueError(OstinatoError, ValueError):
 
 
 class InvalidTypeError(OstinatoError, TypeError):
-    """A value, or what a class defines, is of the wrong kind."""
+    """A value or an attribute of a class has the wrong type."""

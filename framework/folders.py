@@ -1,4 +1,4 @@
-"""What is in a folder: recordings, what could be made one, shards, and all else. One list for all commands."""
+"""Lists the contents of a folder: recordings, unreadable audio, shards and other files."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ AUDIO_SUFFIXES = (
     *(".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".aifc"),
     *(".au", ".snd", ".caf", ".w64", ".rf64"),
 )
-"""Of the files that are taken for recordings, in any case of letters."""
+"""Suffixes of recordings, in lower or upper case."""
 
 _CONVERT = (
     *(".m4a", ".m4b", ".aac", ".mp4", ".m4v", ".mov", ".3gp", ".webm", ".mkv", ".mka", ".wma", ".wmv", ".asf"),
@@ -32,14 +32,14 @@ _SHOWN = 5
 
 
 class Unusable(NamedTuple):
-    """A file that might be meant as a recording and cannot be read: why, and what to do."""
+    """A file that may be a recording but cannot be read, with the reason and the remedy."""
 
     path: Path
     reason: str
 
 
 class Listing(NamedTuple):
-    """What is in a folder.
+    """The contents of a folder.
 
     Attributes:
         audio: Recordings by their suffix, in order.
@@ -57,7 +57,7 @@ class Listing(NamedTuple):
 
 
 class Ignored(NamedTuple):
-    """What in a folder is no recording.
+    """The files in a folder that are not recordings.
 
     Attributes:
         files: Number of files, by suffix.
@@ -73,7 +73,7 @@ class Ignored(NamedTuple):
 
     @property
     def messages(self) -> Iterator[str]:
-        """Sentences that say what was skipped."""
+        """Sentences about the skipped files."""
         if self.files:
             kinds = ", ".join(f"{count} {suffix or 'without suffix'}" for suffix, count in self.files.items())
             yield f"{sum(self.files.values())} files are not audio ({kinds}): {_names(self.examples)}"
@@ -112,7 +112,7 @@ def list_folder(path: Path) -> Listing:
 
 
 def ignored(listing: Listing, folder: Path) -> Ignored:
-    """Return what of a folder is no recording, by names as seen from the folder."""
+    """Return the files of a folder that are not recordings, with paths relative to the folder."""
 
     def names(paths: list[Path]) -> list[str]:
         return [printable(path.relative_to(folder).as_posix() if path != folder else path.name) for path in paths]

@@ -2,9 +2,9 @@
 
 SIGTERM is what schedulers send before they kill, SIGUSR1 what Slurm sends ahead of a time limit (`--signal=USR1@90`).
 
-Python answers a signal only between two instructions of the main thread. An import may swallow the KeyboardInterrupt,
-a call into C++ may last for minutes, and libraries may wait for their processes on the way out. So a thread that is
-woken by the signal itself ends the process where the main thread has not done so after `GRACE` seconds.
+Python handles a signal only between two instructions of the main thread. An import may suppress the KeyboardInterrupt,
+a call into C++ may last for minutes, and libraries may wait for their processes at exit. Therefore a thread, which the
+signal wakes, ends the process if the main thread has not done so after `GRACE` seconds.
 """
 
 import atexit
@@ -21,9 +21,9 @@ from typing import Any, TypeVar
 from framework.progress import is_shown
 
 GRACE = 1.2
-"""Seconds that the main thread has to end in good order."""
+"""Time (s) for the main thread to end regularly."""
 AGAIN = 0.02
-"""Seconds until an interrupt that was lost is tried again."""
+"""Time (s) after which a lost interrupt is repeated."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 ERASE = "\r\x1b[K"
 
@@ -47,7 +47,7 @@ _settings: dict[str, Any] = {"grace": GRACE, "remark": "", "received": None}
 
 
 def on_interruption(remark: str | None = None, grace: float | None = None) -> None:
-    """Set what this process adds to the line that says that it was interrupted, and how long it may take to end.
+    """Set a remark for the message about the interruption, and the time that the process may take to end.
 
     Args:
         remark: Follows what has happened, as in `; the same command continues the run`.
@@ -65,7 +65,7 @@ def received() -> int | None:
 
 
 class Interrupts:
-    """Whether this process was interrupted, and who is to end it.
+    """The state of an interruption of this process.
 
     Args:
         is_program: Whether the process ends with the command; if not, all is put back when the command has ended.
@@ -90,7 +90,7 @@ class Interrupts:
 
     @property
     def message(self) -> str:
-        """What is said of it, a line."""
+        """The message, one line."""
         number = self.status - 128
         what = "interrupted" if number == signal.SIGINT else f"stopped by {signal.Signals(number).name}"
         return f"ostinato: {what}{_settings['remark']}"
@@ -113,14 +113,14 @@ class Interrupts:
         self.is_passing_over = False
 
     def announce(self) -> None:
-        """Say that the command was interrupted, in the place of a bar or an echoed `^C` on a terminal."""
+        """Print that the command was interrupted; on a terminal, in place of a bar or an echoed `^C`."""
         if not self.is_announced and is_shown():
             self.is_announced = True
             with contextlib.suppress(OSError, ValueError):
                 print(f"{ERASE if sys.stderr.isatty() else ''}{self.message}", file=sys.stderr, flush=True)
 
     def watch(self, wakeups: socket.socket) -> None:
-        """End the process where the main thread does not."""
+        """End the process if the main thread does not."""
         count = 0
         while signals := wakeups.recv(1):
             number = signals[0]
@@ -130,14 +130,14 @@ class Interrupts:
             handler: Any = signal.getsignal(number)
             if count <= getattr(handler, "stops_in_good_order", 1):
                 continue
-            # This thread is not to wait while the main thread computes.
+            # This thread must not wait for the main thread's computation.
             sys.setswitchinterval(1e-4)
             self.children |= descendants()
             if not self.ended.wait(_settings["grace"]):
                 self.received.append(number)
                 end_processes(self.children | descendants())
                 if not self.is_announced and is_shown():
-                    # Not by sys.stderr: the main thread may hold its lock.
+                    # Written to the descriptor, because the main thread may hold the lock of sys.stderr.
                     os.write(2, f"{ERASE if os.isatty(2) else ''}{self.message}\n".encode())
                 os._exit(self.status)
 
@@ -147,7 +147,7 @@ class Interrupts:
             end_processes(self.children | descendants())
             with contextlib.suppress(OSError, ValueError):
                 sys.stdout.flush()
-            # Taking down an interpreter that has imported torch takes two seconds.
+            # The regular exit of an interpreter that has imported PyTorch takes two seconds.
             os._exit(self.status)
 
 
@@ -174,7 +174,7 @@ def interruptible(is_program: bool) -> Iterator[Interrupts]:
     watcher.start()
     if is_program:
         os.register_at_fork(after_in_child=_leave_to_parent)
-        # The first to be registered is the last to be called.
+        # The first registered function is called last.
         atexit.register(interrupts.end)
     try:
         yield interrupts
@@ -192,7 +192,7 @@ def interruptible(is_program: bool) -> Iterator[Interrupts]:
 def _leave_to_parent() -> None:
     """Leave Ctrl-C, which reaches a forked process too, to the one that forked it; other signals end it as usual."""
     signal.set_wakeup_fd(-1)
-    # Not SIG_IGN, which a program that is started from there would keep.
+    # Not SIG_IGN, which programs that the child starts would inherit.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     for number in (signal.SIGTERM, signal.SIGUSR1):
         if signal.getsignal(number) not in (signal.SIG_IGN, signal.SIG_DFL):
@@ -217,7 +217,7 @@ def descendants() -> dict[int, str]:
 
 def start_time(number: int) -> str:
     """Return when a process began, in the system's ticks; empty if there is none."""
-    # The name, in parentheses, may hold anything.
+    # The process name, in parentheses, may contain any character.
     fields = _read(f"/proc/{number}/stat").rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else ""
 

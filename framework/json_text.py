@@ -1,20 +1,20 @@
-"""JSON from outside: text that is too large or nested too deeply is an error like any other."""
+"""Reads JSON from untrusted files, with limits of size and nesting."""
 
 import json
 from collections.abc import Mapping
 from typing import Any
 
 LARGEST = 1 << 26
-"""Bytes; far more than anything that is stored as JSON here."""
+"""Maximum size (bytes), far above that of any JSON file of the project."""
 DEEPEST = 64
-"""Levels of nesting; what is stored here has fewer than twenty."""
+"""Maximum depth of nesting; files of the project have fewer than 20 levels."""
 
 LARGEST_WHOLE, LARGEST_FLOAT = 2**53, 1e300
-"""Numbers that are larger are no counts and no measurements."""
+"""Largest valid number; larger ones are neither counts nor measurements."""
 
 
 def parse_json(text: bytes | str) -> Any:
-    """Return what JSON text holds.
+    """Parse JSON text.
 
     Raises:
         ValueError: it is no JSON, larger than 64 MiB, or nested too deeply.
@@ -32,7 +32,7 @@ def parse_json(text: bytes | str) -> Any:
 
 
 def check_depth(value: Any) -> None:
-    """Refuse nested lists and dictionaries of more levels than `DEEPEST`.
+    """Check that lists and dictionaries have at most `DEEPEST` levels.
 
     Raises:
         ValueError: there are more.
@@ -47,7 +47,7 @@ def check_depth(value: Any) -> None:
 
 
 def check_kinds(value: Any, kinds: Any, place: str = "it") -> None:
-    """Check that a document from outside has the parts that it is used by.
+    """Check the structure of an untrusted document.
 
     Args:
         value: What JSON or YAML held.

@@ -1,4 +1,4 @@
-"""Lightning's modules, or what stands in for them where Lightning is not: systems can be used there, not trained."""
+"""Lightning's modules, or substitutes without Lightning, with which systems can be used but not trained."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ try:
 except ImportError:
 
     class LightningModule(nn.Module):  # type: ignore[no-redef]
-        """A torch module with as much of Lightning's as building a system and synthesis need."""
+        """Substitute of LightningModule with the parts that building a system and synthesis need."""
 
         @property
         def device(self) -> torch.device:
-            """Where the weights are."""
+            """The device of the weights."""
             return next((tensor.device for tensor in self.parameters()), torch.device("cpu"))
 
         def save_hyperparameters(self, *_: Any, **__: Any) -> None:
-            """Do nothing: there will be no checkpoint."""
+            """Do nothing, because no checkpoint is written."""
 
     class LightningDataModule:  # type: ignore[no-redef]
         """What an experiment's data are described by."""

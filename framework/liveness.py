@@ -1,6 +1,6 @@
-"""When this process last got on with its work: what a watchdog asks, and what everything that takes long reports.
+"""The time of this process's last progress, which long-running work reports and a watchdog reads.
 
-Everything that shows its progress (`framework.progress`) reports by that.
+Everything that shows its progress with `framework.progress` reports it.
 """
 
 import os

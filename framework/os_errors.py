@@ -1,4 +1,4 @@
-"""Errors of the machine, as opposed to those of a file: what they are, and what to do about them."""
+"""Errors of the operating system, as opposed to damaged files, with advice for each."""
 
 import errno
 
@@ -19,7 +19,7 @@ _REMEDIES = {
 
 
 class MachineError(OstinatoError, RuntimeError):
-    """The machine refuses a file that may be sound: no permission, too many open files, a failing disk or network."""
+    """An intact file cannot be read: no permission, too many open files, a failing disk or network."""
 
 
 _OF_A_FILE = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
@@ -30,12 +30,12 @@ _OF_THE_MACHINE = {
 
 
 def of_the_machine(error: OSError) -> bool:
-    """Say whether an error comes from the machine, so that the file may be sound and another one may fail alike."""
+    """Return whether an error is the operating system's, so that the file may be intact and others fail as well."""
     return error.errno in _OF_THE_MACHINE
 
 
 def refused(name: object, error: OSError) -> OstinatoError:
-    """Return the error to raise where a file cannot be opened: whether it is missing, or the machine refuses it."""
+    """Return the error to raise for a file that cannot be opened: it is missing, or the system refuses it."""
     message = f"{name} cannot be read: {explain(error)}"
     return InvalidValueError(message) if error.errno in _OF_A_FILE else MachineError(message)
 

@@ -1,4 +1,4 @@
-"""Where the `--output` of a command says that it writes, and whether it may: checked before any work begins."""
+"""Resolves and checks the `--output` of a command before any work starts."""
 
 import difflib
 import os
@@ -12,13 +12,13 @@ from framework.folders import AUDIO_SUFFIXES
 from framework.writing import part_of, remedy, remove_file
 
 FILE_SUFFIXES = (*AUDIO_SUFFIXES, ".ost", ".safetensors", ".onnx", ".pt2", ".png")
-"""Endings of the files that commands write or read; an output whose name has none of them is a folder."""
+"""Suffixes of files that commands write or read; an output without one of them is a folder."""
 _PROBE = 4096
-"""Bytes that are written to see whether a folder can be written to."""
+"""Number of bytes written to test whether a folder is writable."""
 
 
 class OutputError(OstinatoError, ValueError):
-    """An output that cannot be written, or that would replace a file; the message names it and the remedy."""
+    """An output cannot be written, or would replace a file."""
 
 
 def output_file(given: str | Path, name: str, suffixes: Sequence[str], option: str = "--output") -> Path:
@@ -102,7 +102,7 @@ def _is_misspelt(suffix: str) -> bool:
 
 
 def _is_there(path: Path, option: str) -> bool:
-    """Say whether there is a file, or a link to one or to nothing."""
+    """Return whether a file or a link, also a broken one, exists."""
     try:
         found = os.lstat(path)
     except FileNotFoundError:
@@ -119,7 +119,7 @@ def _is_there(path: Path, option: str) -> bool:
 
 
 def _nearest_folder(path: Path, option: str) -> Path:
-    """Return the nearest folder above a file that exists."""
+    """Return the nearest existing folder above a file."""
     for folder in path.parents:
         if folder.is_dir():
             return folder
@@ -129,7 +129,7 @@ def _nearest_folder(path: Path, option: str) -> Path:
 
 
 def _check_folder(folder: Path, size: int, option: str) -> None:
-    """Write a file into a folder and remove it again; compare the room that there is with what is needed."""
+    """Test that a folder is writable with a temporary file, and compare the free space with the needed size."""
     probe = part_of(folder / "output")
     try:
         with open(probe, "wb") as file:

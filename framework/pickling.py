@@ -1,4 +1,4 @@
-"""Pickling systems and data modules whose classes no name leads to, as those with overrides of a command line."""
+"""Pickles systems and data modules whose classes cannot be imported, such as those with overridden values."""
 
 import pickle
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ class ClassReference:
 
     @classmethod
     def of(cls, wanted: Any) -> "ClassReference":
-        """Return what a class is made again by.
+        """Return the values that a class can be recreated from.
 
         Raises:
-            PicklingError: it defines methods, and no name leads to it.
+            PicklingError: the class defines methods and cannot be imported.
         """
         values: list[dict[str, Any]] = []
         found = wanted

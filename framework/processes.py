@@ -1,4 +1,4 @@
-"""Processes that end together: no child outlives the process that it works for, however that one ends."""
+"""Ensures that child processes end with their parent, also if the parent is killed."""
 
 import contextlib
 import ctypes
@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 from typing import IO
 
 PR_SET_PDEATHSIG = 1
-"""Linux's prctl: the signal that a process gets when the thread that started it ends."""
+"""Option of Linux's prctl: the signal that a process receives when the thread that started it ends."""
 LOOK_AGAIN = 0.5
-"""Seconds between two looks at a parent, where the system does not tell of its end."""
+"""Interval (s) at which the parent is polled on systems that do not report its end."""
 GUARD = """
 exec 3<&0 </dev/null
 { read _ <&3; kill -KILL 0; } &
@@ -31,7 +31,7 @@ the other end."""
 
 
 def end_with_parent(parent: int | None = None) -> None:
-    """End this process as soon as its parent is gone, even one that was killed.
+    """End this process as soon as its parent has ended, also if the parent was killed.
 
     To be called in the child. On Linux the kernel does it, also in the middle of a computation, where the parent has
     started this process itself; a thread that watches the parent does it everywhere, also where a fork server has.
@@ -93,7 +93,7 @@ def leave_signals_to_parent() -> None:
     def once(number: int, frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
 
-    # Not SIG_IGN, which a program that is started from here would keep.
+    # Not SIG_IGN, which programs that this process starts would inherit.
     signal.signal(signal.SIGINT, lambda number, frame: None)
     signal.signal(signal.SIGUSR1, lambda number, frame: None)
     signal.signal(signal.SIGTERM, once)
@@ -112,7 +112,7 @@ def killed_at_exit() -> Iterator[None]:
 
     def kill() -> None:
         if os.getpid() == owner and any(process.is_alive() for process in started):
-            # PyTorch's handler takes the end of a worker for an error.
+            # PyTorch's handler treats the end of a worker as an error.
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for process in started:
                 process.kill()
@@ -131,7 +131,7 @@ def output_of(command: str, timeout: float | None = None) -> Iterator[IO[bytes]]
 
     Raises:
         ConnectionError: the command has failed.
-        TimeoutError: it has written nothing for so long.
+        TimeoutError: the command has written nothing within the timeout.
     """
     with subprocess.Popen(
         ["sh", "-c", GUARD, "sh", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -157,7 +157,7 @@ class _Patient:
         """Return the next bytes, at most `size`; none at the end.
 
         Raises:
-            TimeoutError: nothing came.
+            TimeoutError: no data arrived in time.
         """
         with selectors.DefaultSelector() as selector:
             selector.register(self.pipe, selectors.EVENT_READ)

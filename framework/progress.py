@@ -29,7 +29,7 @@ LINE_EVERY = 10.0
 LATER_LINE_EVERY = 30.0
 """Seconds between two plain lines after that."""
 REFRESH = 0.5
-"""Seconds between two looks of the thread that redraws bars and prints lines."""
+"""Interval (s) at which the thread redraws bars and prints lines."""
 
 _RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
 _hidden = 0
@@ -65,7 +65,7 @@ def progress(
 
 
 def busy(what: str, at_once: bool = False) -> "Progress":
-    """Return a context that shows that something of unknown length is being done.
+    """Return a context that shows an activity of unknown duration.
 
     Args:
         what: What is being done.
@@ -75,7 +75,7 @@ def busy(what: str, at_once: bool = False) -> "Progress":
 
 
 def length(iterable: Iterable[Any]) -> int | None:
-    """Return the number of items where the iterable knows it."""
+    """Return the number of items if it is known."""
     try:
         return len(iterable)  # type: ignore[arg-type]
     except TypeError:
@@ -83,7 +83,7 @@ def length(iterable: Iterable[Any]) -> int | None:
 
 
 def is_shown() -> bool:
-    """Say whether progress is shown: not in `hidden()`, and only by the first of several training processes."""
+    """Return whether progress is shown: not inside `hidden()`, and only by the first training process."""
     return not _hidden and all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 

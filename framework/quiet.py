@@ -1,11 +1,11 @@
-"""Which of Lightning's messages are not shown."""
+"""Hides messages of Lightning that do not apply to this project."""
 
 import logging
 import warnings
 
 
 def quieten() -> None:
-    """Keep Lightning from saying what is no news: its tips, its defaults, and how it is called here."""
+    """Hide Lightning's tips and its messages about defaults and deprecated calls."""
     for message in (
         ".*args parameter is intended.*",
         ".*LeafSpec.*",
