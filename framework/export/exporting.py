@@ -1,7 +1,7 @@
-"""Vocoders, and decoders of codecs, as programs for other runtimes, for audio of any length from a few frames on.
+"""Exports vocoders and decoders of codecs to ONNX and torch.export, for inputs of any length from a few frames.
 
-The generator for synthesis is exported with weight normalisation removed. Every program is read again and held
-against the generator itself before its file gets its name.
+The generator is exported without weight normalisation. Every exported file is read again and compared with the
+generator before it gets its final name.
 """
 
 import json
@@ -23,19 +23,19 @@ from framework.paradigms.system import System
 from framework.progress import busy
 
 CHECKED = ((1, 23), (1, 86), (2, 50))
-"""Clips and frames of what a program is checked on; the second is what is timed."""
+"""Numbers of clips and frames of the test inputs; the second one is also timed."""
 TURNS = 3
 
 
 class Report(NamedTuple):
-    """How an exported program compares with the generator.
+    """Comparison of an exported program with the generator.
 
     Args:
-        difference: Greatest difference of two samples.
-        snr: Least signal-to-noise ratio (dB).
-        bytes: Size of the file.
-        eager: Seconds that the generator takes in PyTorch for a second of audio.
-        exported: The same of the program.
+        difference: Largest absolute difference of samples.
+        snr: Smallest signal-to-noise ratio (dB).
+        bytes: Size of the file (bytes).
+        eager: Real-time factor of the generator in PyTorch (seconds per second of audio).
+        exported: Real-time factor of the exported program.
     """
 
     difference: float
@@ -47,16 +47,16 @@ class Report(NamedTuple):
 
 @torch.no_grad()
 def export(system: System, path: Path, format: str, facts: Mapping[str, Any]) -> Report:
-    """Write a system's program, which has been checked, and return how it compares.
+    """Export a system, check the exported file and return the comparison.
 
     Args:
-        system: A trained one, on the CPU and in evaluation.
+        system: A trained system, on the CPU and in `eval` mode.
         path: The path of the file.
         format: `onnx`, or `torch` for torch.export's.
-        facts: What the file says of the system, as JSON.
+        facts: Description of the system, which is stored in the file as JSON.
 
     Raises:
-        ExportError: there is no such program, or it makes other audio; no file is left.
+        ExportError: the system cannot be exported, or the program's output differs; no file is left.
     """
     exported = program(system)
     part = path.with_name(f".{path.stem}.part{FORMATS[format].suffix}")
@@ -76,10 +76,10 @@ def export(system: System, path: Path, format: str, facts: Mapping[str, Any]) ->
 
 
 def compared(exported: Program, run: Callable[[Inputs], Tensor], size: int, sample_rate: int) -> Report:
-    """Hold a program that was read again against its network.
+    """Compare an exported program with its network.
 
     Raises:
-        ExportError: it makes other audio.
+        ExportError: the outputs differ.
     """
     differences, ratios = [], []
     for clips, frames in CHECKED:
@@ -89,7 +89,7 @@ def compared(exported: Program, run: Callable[[Inputs], Tensor], size: int, samp
             raise ExportError(f"of {frames} frames the program makes {tuple(made.shape)}, not {tuple(wanted.shape)}")
         differences.append((made - wanted).abs().max().item())
         ratios.append(signal_to_noise(wanted.double(), made.double()))
-    # Python's own would pass over what is not a number.
+    # Python's max and min would ignore NaN.
     difference, ratio = torch.tensor(differences).max().item(), torch.tensor(ratios).min().item()
     if not ratio >= exported.faithful:
         raise ExportError(
@@ -97,7 +97,7 @@ def compared(exported: Program, run: Callable[[Inputs], Tensor], size: int, samp
             f"{difference:.1e}; it was removed"
         )
     inputs = exported.example(*CHECKED[1])
-    # PyTorch's fastest way; synthesis has a faster one where there is a compiler.
+    # The fastest version in PyTorch alone; with a compiler, synthesis is faster.
     network: Any = exported.network.eager() if isinstance(exported.network, Vocoder) else exported.network
     seconds = network(*inputs).shape[-1] / sample_rate
     eager, program = (timed(call, inputs) / seconds for call in (lambda given: network(*given), run))
@@ -105,13 +105,13 @@ def compared(exported: Program, run: Callable[[Inputs], Tensor], size: int, samp
 
 
 def signal_to_noise(wanted: Tensor, made: Tensor) -> float:
-    """Return the ratio (dB) of a signal to what another one differs by; infinite where it does not."""
+    """Return the signal-to-noise ratio (dB) of a signal with respect to `wanted`; infinite if they are equal."""
     error = (made - wanted).square().sum()
     return math.inf if error == 0 else (10 * torch.log10(wanted.square().sum() / error)).item()
 
 
 def timed(run: Callable[[Inputs], Tensor], inputs: Inputs) -> float:
-    """Return the median time (s) of a call after a first one."""
+    """Return the median time (s) of a call, without the first one."""
     spans = []
     for _ in range(TURNS + 1):
         began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Files of exported programs: ONNX, and torch.export's."""
+"""File formats of exported programs: ONNX and torch.export."""
 
 import logging
 import warnings
@@ -14,9 +14,9 @@ from torch.export import ExportedProgram
 from framework.export.programs import ExportError, Inputs, Program, beginning
 
 OPSET = 20
-"""Version of ONNX's operators."""
+"""Version of the ONNX operator set."""
 KEY = "ostinato"
-"""Under which a file says what it holds."""
+"""Key of the description in a file."""
 
 
 def write_torch(exported: Program, graph: ExportedProgram, path: Path, facts: str) -> None:
@@ -25,7 +25,7 @@ def write_torch(exported: Program, graph: ExportedProgram, path: Path, facts: st
 
 
 def read_torch(path: Path) -> Callable[[Inputs], Tensor]:
-    """Return the program in a file."""
+    """Read an exported program."""
     module = torch.export.load(path).module()
     return lambda inputs: module(*inputs)
 
@@ -34,7 +34,7 @@ def write_onnx(exported: Program, graph: ExportedProgram, path: Path, facts: str
     """Write an ONNX model.
 
     Raises:
-        ExportError: what it takes is not installed, or an operator has no counterpart.
+        ExportError: a package is not installed, or an operator has no counterpart in ONNX.
     """
     installed("onnx", "onnxscript", "onnxruntime")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -57,7 +57,7 @@ def write_onnx(exported: Program, graph: ExportedProgram, path: Path, facts: str
 
 
 def read_onnx(path: Path) -> Callable[[Inputs], Tensor]:
-    """Return the program in a file, run by ONNX Runtime."""
+    """Read an exported program, to run with ONNX Runtime."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -70,10 +70,10 @@ def read_onnx(path: Path) -> Callable[[Inputs], Tensor]:
 
 
 def installed(*packages: str) -> None:
-    """Look whether packages are there.
+    """Check that packages are installed.
 
     Raises:
-        ExportError: one is not.
+        ExportError: a package is not installed.
     """
     missing = [package for package in packages if find_spec(package) is None]
     if missing:
@@ -83,12 +83,12 @@ def installed(*packages: str) -> None:
 
 
 class Format(NamedTuple):
-    """A format of files.
+    """A file format.
 
     Args:
-        suffix: The suffix of their names.
-        write: Write a program, its graph and what is said of it.
-        read: Return what runs the program.
+        suffix: Suffix of file names.
+        write: Writes a program with its graph and description.
+        read: Returns a function that runs the program.
     """
 
     suffix: str

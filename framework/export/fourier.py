@@ -1,4 +1,4 @@
-"""Short-time Fourier transforms in real arithmetic, which every runtime has: products with windowed cosines."""
+"""Short-time Fourier transforms in real arithmetic, as matrix products, for runtimes without complex numbers."""
 
 import math
 
@@ -14,7 +14,7 @@ class RealFourier(nn.Module):
     """A short-time Fourier transform and its inverse without complex numbers.
 
     Args:
-        transform: The one whose output it has.
+        transform: The transform to replace.
     """
 
     analysis: Tensor
@@ -26,13 +26,13 @@ class RealFourier(nn.Module):
         n_fft, hop = transform.n_fft, transform.hop_length
         self.hop_length, self.overlap = hop, -(-n_fft // hop)
         self.edge = (n_fft if transform.padding == "center" else n_fft - hop) // 2
-        # What is left of the last hops that the windows reach into, behind the edge that is cut off.
+        # The remaining part of the last hops that the windows overlap, after the padding is removed.
         self.behind = self.overlap * hop - n_fft + self.edge
         samples, bins = torch.arange(n_fft), torch.arange(n_fft // 2 + 1)
         angles = 2 * math.pi / n_fft * (torch.outer(samples, bins) % n_fft).double()
         window = transform.window.cpu().double()[:, None]
         waves = window * torch.cat([angles.cos(), -angles.sin()], dim=1)
-        # All bins but the first and the last stand for one of negative frequency too.
+        # All bins except the first and the last have a counterpart at a negative frequency.
         share = torch.full((len(bins),), 2.0 / n_fft, dtype=torch.double)
         share[0] = share[-1] = 1.0 / n_fft
         missing = (0, 0, 0, self.overlap * hop - n_fft)
@@ -45,7 +45,7 @@ class RealFourier(nn.Module):
         return self.transform(pad(audio, (self.edge, self.edge)))
 
     def transform(self, padded: Tensor) -> Tensor:
-        """Return the parts of audio that begins with the first frame and ends with the last."""
+        """Return real and imaginary parts of padded audio, which starts with the first frame and ends with the last."""
         return conv1d(padded, self.analysis, stride=self.hop_length).unflatten(1, (2, -1))
 
     def invert(self, parts: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class RealFourier(nn.Module):
         return (self.overlap_add(frames) / weights).unsqueeze(1)
 
     def overlap_add(self, frames: Tensor) -> Tensor:
-        """Add up frames `(batch, overlap * hop, frames)` at their places, without the edges: `(batch, time)`."""
+        """Overlap-add frames `(batch, overlap * hop, frames)` and remove the padding: `(batch, time)`."""
         parts = frames.unflatten(1, (self.overlap, self.hop_length)).unbind(1)
         hops = sum(pad(part, (number, self.overlap - 1 - number)) for number, part in enumerate(parts))
         audio = hops.transpose(1, 2).flatten(1)  # type: ignore[union-attr]
@@ -66,7 +66,7 @@ class RealFourierHead(nn.Module):
     """Vocos' head without complex numbers.
 
     Args:
-        head: The one whose output it has.
+        head: The head to replace.
     """
 
     def __init__(self, head: FourierHead) -> None:
@@ -81,10 +81,10 @@ class RealFourierHead(nn.Module):
 
 
 class RealSpectrum(nn.Module):
-    """The spectrum of audio, and audio of it again, without complex numbers.
+    """The spectrum of audio and its inverse, without complex numbers.
 
     Args:
-        spectrum: The one whose output it has.
+        spectrum: The module to replace.
     """
 
     def __init__(self, spectrum: Spectrum) -> None:

@@ -1,4 +1,4 @@
-"""Mel inversion as a fixed graph: the whole at once, in real arithmetic."""
+"""Mel inversion as a fixed graph in real arithmetic."""
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ class RealMelInversion(nn.Module):
     """Mel inversion without complex numbers, its iterations unrolled.
 
     Args:
-        network: The one whose output it has, but for rounding.
+        network: The network to replace; outputs are equal up to rounding.
     """
 
     def __init__(self, network: MelInversionNetwork) -> None:
@@ -55,7 +55,7 @@ class RealMelInversion(nn.Module):
         return scan(project, audio, audio.new_zeros(self.consistency_steps))[0]
 
     def phases(self, magnitude: Tensor) -> Tensor:
-        """Return the phases (radians) that Griffin-Lim starts from, of magnitudes `(batch, frames, bins)`."""
+        """Return the initial phases (radians) of Griffin-Lim for magnitudes `(batch, frames, bins)`."""
         if self.initial_phase == "zero":
             return torch.zeros_like(magnitude)
 
@@ -68,6 +68,6 @@ class RealMelInversion(nn.Module):
         return in_frames(scan(step, initial_state(magnitude), frames)[1].transpose(0, 1))
 
     def batch_from_audio(self, audio: Tensor) -> Tensor:
-        """Return the parts `(batch, 2, bins, frames)` of the spectrum of audio that is reflected at its ends."""
+        """Return real and imaginary parts `(batch, 2, bins, frames)` of the spectrum of reflection-padded audio."""
         before, behind = audio[..., 1 : self.edge + 1].flip(-1), audio[..., -self.edge - 1 : -1].flip(-1)
         return self.fourier.transform(torch.cat([before, audio, behind], dim=-1))

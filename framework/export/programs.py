@@ -1,4 +1,4 @@
-"""What of a system is exported, and its graph for any number of clips and, from a few on, of frames."""
+"""Selects the network of a system that is exported, and traces its graph with dynamic batch size and length."""
 
 import copy
 from collections.abc import Callable
@@ -26,43 +26,43 @@ from framework.inference.layers import remove_weight_norm
 from framework.paradigms.system import System
 
 TRACED = (2, 40)
-"""Clips and frames of the example whose graph is taken."""
+"""Numbers of clips and frames of the example that is traced."""
 SHORTEST = 8
-"""Frames that a program of torch.export takes at least: some networks, as those that reflect, fit no fewer."""
+"""Smallest number of frames of exported programs; networks with reflection padding do not accept fewer."""
 COUNTERPARTS: dict[type[nn.Module], Callable[[Any], nn.Module]] = {
     FourierHead: RealFourierHead,
     Spectrum: RealSpectrum,
     nn.LSTM: ScannedLSTM,
     MelInversionNetwork: RealMelInversion,
 }
-"""What computes the same in operations that graphs have."""
+"""Replacements of modules that compute the same with exportable operations."""
 
 SCALES = {"mel": 1, "labels": 0}
-"""Of each condition the frames that a frame is along its last axis, as `Program.frame_axis` has them."""
+"""Length of each condition along its last axis per frame, as in `Program.frame_axis`."""
 
 FAITHFUL = 90.0
-"""Least ratio (dB) of what the generator makes to what the program makes otherwise; float32 rounds at about 140."""
+"""Smallest signal-to-noise ratio (dB) of a program; float32 rounding alone has about 140 dB."""
 FAITHFUL_PHASE = 20.0
-"""The same where the phase is sought: iterations amplify rounding, and of two equal peaks another one may be taken."""
+"""The same for iterative phase estimation, which amplifies rounding and may choose another of two equal peaks."""
 
 Inputs = tuple[Tensor, ...]
 
 
 class ExportError(OstinatoError, ValueError):
-    """A system that is no program of a fixed graph, or a program that does not do what the system does."""
+    """A system cannot be exported as a fixed graph, or the exported program's output differs."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """A network as it is exported.
+    """A network to export.
 
     Args:
-        network: Inputs -> audio.
-        inputs: Names of its inputs.
+        network: Maps the inputs to audio.
+        inputs: Names of the inputs.
         frame_axis: For each input, the samples or frames that a frame of the conditioning is along its last axis; 0 for
             an input that has a value a clip.
-        example: Function of clips and frames that returns the inputs.
-        faithful: Least ratio (dB) of the generator's audio to the difference between it and the program's.
+        example: Function that returns inputs for numbers of clips and frames.
+        faithful: Smallest allowed signal-to-noise ratio (dB) of the exported program.
     """
 
     network: nn.Module
@@ -74,10 +74,10 @@ class Program:
 
 @singledispatch
 def program(system: System) -> Program:
-    """Return what is exported of a system: of a vocoder the generator, log-mel -> audio.
+    """Return the program to export for a system; for a vocoder, the generator, which maps log-mel to audio.
 
     Raises:
-        ExportError: it is no vocoder.
+        ExportError: the system is neither a vocoder nor a codec.
     """
     if type(system).condition is not System.condition or not system.reconstructs_input:
         raise ExportError(
@@ -90,7 +90,7 @@ def program(system: System) -> Program:
 
 @program.register
 def _(system: WaveNet) -> Program:
-    """Return the network: past samples and log-mel -> what is known of each next one."""
+    """Return the network, which maps past samples and log-mel to the parameters of the next samples' distribution."""
 
     def example(clips: int, frames: int) -> Inputs:
         audio = noise(system, clips, frames)
@@ -133,7 +133,7 @@ def _(system: ParallelWaveGAN) -> Program:
 
 @program.register
 def _(system: DiffWave) -> Program:
-    """Return the denoising network: the sampler calls it once a step."""
+    """Return the denoising network, which the sampler calls once per step."""
 
     def example(clips: int, frames: int) -> Inputs:
         timesteps = torch.linspace(0, len(system.noise_schedule) - 1, clips + 2)[1:-1]
@@ -156,12 +156,12 @@ def _(system: Autoencoder) -> Program:
 
 
 class Conditioned(nn.Module):
-    """A network whose condition comes last, if it has one.
+    """Wraps a network so that its condition, if any, is the last positional argument.
 
     Args:
         network: Called as `network(..., **{name: condition})`.
-        names: The names of the condition, one or none.
-        prepared: Makes of a log-mel what the network takes.
+        names: Name of the condition; empty if there is none.
+        prepared: Converts a log-mel to the network's condition.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class Conditioned(nn.Module):
         self.network, self.names, self.prepared = network, names, prepared
 
     def forward(self, first: Tensor, second: Tensor | None = None, third: Tensor | None = None) -> Tensor:
-        """Return what the network predicts."""
+        """Return the network's prediction."""
         given = [x for x in (first, second, third) if x is not None]
         named = {name: given.pop() for name in self.names}
         if "mel" in named:
@@ -180,7 +180,7 @@ class Conditioned(nn.Module):
 
 
 class Decoder(nn.Module):
-    """An autoencoder's second half: codes -> audio."""
+    """The decoder of an autoencoder, which maps codes to audio."""
 
     def __init__(self, network: Any) -> None:
         super().__init__()
@@ -193,7 +193,7 @@ class Decoder(nn.Module):
 
 
 def conditions(system: Any, clips: int, frames: int) -> dict[str, Tensor]:
-    """Return by name what a network is given beside its signal, of so much noise."""
+    """Return example conditions of a network by name."""
     batch = system.batch_from_audio(noise(system, clips, frames))
     return system.condition({n: v.expand(clips) if v.dim() == 1 else v for n, v in batch.items()})
 
@@ -204,7 +204,7 @@ def noise(system: System, clips: int, frames: int) -> Tensor:
 
 
 def exportable(network: nn.Module) -> nn.Module:
-    """Return a network that computes the same in operations that other runtimes have."""
+    """Return an equivalent network with operations that other runtimes support."""
     plain = counterpart(remove_weight_norm(copy.deepcopy(network)))
     for module in list(plain.modules()):
         for name, child in module.named_children():
@@ -213,19 +213,19 @@ def exportable(network: nn.Module) -> nn.Module:
 
 
 def counterpart(network: nn.Module) -> nn.Module:
-    """Return what computes the same as a network in operations that graphs have: itself, if it does."""
+    """Return the exportable replacement of a module, or the module itself."""
     return next((other(network) for kind, other in COUNTERPARTS.items() if isinstance(network, kind)), network)
 
 
 def traced(exported: Program) -> ExportedProgram:
-    """Return a network's graph, for any number of clips, and of frames from `SHORTEST` on.
+    """Trace a network's graph, for any number of clips and for `SHORTEST` frames or more.
 
     Raises:
-        ExportError: it does what no fixed graph can.
+        ExportError: the network cannot be traced as a fixed graph.
     """
     network = exportable(exported.network)
     clips, frames = Dim("clips"), Dim("frames", min=SHORTEST)
-    # What is not contiguous would stay so.
+    # The layout of the example's tensors would be part of the graph.
     inputs = tuple(given.contiguous() for given in exported.example(*TRACED))
     dynamic: Any = tuple(
         {0: clips} | ({x.dim() - 1: frames if scale == 1 else scale * frames} if scale else {})
@@ -239,5 +239,5 @@ def traced(exported: Program) -> ExportedProgram:
 
 
 def beginning(error: Exception) -> str:
-    """Return the beginning of what an error says, in one line."""
+    """Return the beginning of an error's message, in one line."""
     return " ".join((str(error).strip() or type(error).__name__).split())[:200]

@@ -1,4 +1,4 @@
-"""Making a released system of a trained one, and the other way round."""
+"""Writes releases of trained systems, and loads released weights into systems."""
 
 import copy
 import importlib.metadata
@@ -30,13 +30,13 @@ def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: di
     """Write a system's generator for synthesis with everything that its use requires.
 
     Args:
-        system: A trained one.
+        system: A trained system.
         path: The path of the file.
-        facts: What else is known of it.
-        checkpoint: To train on from: adds all networks as they are, and the optimisers' states.
+        facts: Further entries of the description.
+        checkpoint: If given, all networks and optimiser states are added, so that training can continue.
 
     Raises:
-        ReleaseError: it cannot be built from its class and hyperparameters alone.
+        ReleaseError: the system cannot be built from its class and hyperparameters alone.
     """
     described, weights = description(system), eval_weights(system)
     for part in system.children():
@@ -54,10 +54,10 @@ def release(system: System, path: Path, facts: Mapping[str, Any], checkpoint: di
 
 
 def description(system: System) -> dict[str, Any]:
-    """Return what a system is built again by, and of an autoencoder the fingerprint that its codes go by.
+    """Return the description that a system is rebuilt from, with the fingerprint of the codes of an autoencoder.
 
     Raises:
-        ReleaseError: it cannot be built from its class and hyperparameters alone.
+        ReleaseError: the system cannot be built from its class and hyperparameters alone.
     """
     values = {name: getattr(system, name) for name, p in system.hyperparameters.items() if p.is_argument}
     described = {
@@ -74,7 +74,7 @@ def class_path(system: type[System], values: Mapping[str, Any], weights: Mapping
     A system that takes its network's shape from its data needs the experiment that names them.
 
     Raises:
-        ReleaseError: none of them builds a network of these weights.
+        ReleaseError: no class builds a network with these weights.
     """
     complaint = ""
     for cls in (synthesizing(system), system):
@@ -99,7 +99,7 @@ def synthesizing(system: type[System]) -> type:
 
 
 def _synthesis(system: type[System]) -> list[type]:
-    """Return the classes of an ancestry that synthesis may depend on."""
+    """Return the base classes that synthesis may depend on."""
     return [
         base
         for base in system.__mro__
@@ -108,7 +108,7 @@ def _synthesis(system: type[System]) -> list[type]:
 
 
 def eval_weights(system: System) -> dict[str, Tensor]:
-    """Return the weights and buffers that synthesis needs, by the names of a system without averages."""
+    """Return the weights and buffers that synthesis needs, under the names of a system without averaged weights."""
     network = remove_weight_norm(copy.deepcopy(system.network))
     own = {f"generator.{name}": value for name, value in network.state_dict().items()}
     return own | {n: v for n, v in used(system.state_dict()).items() if not n.startswith("generator.")}
@@ -118,7 +118,7 @@ def load_eval_weights(system: System, checkpoint: dict[str, Any], path: str | Pa
     """Load released weights for synthesis; weight normalisation of the generator is removed.
 
     Raises:
-        CheckpointError: they are another network's, or of another mel front end.
+        CheckpointError: the weights are of another network or for another mel front end.
     """
     check(system, checkpoint, path)
     (weights, _), prefix = divided(checkpoint["released"]), "generator."
@@ -130,10 +130,10 @@ def load_eval_weights(system: System, checkpoint: dict[str, Any], path: str | Pa
 
 
 def begin_from(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Begin a training with the released or official weights of a generator, which keeps its weight normalisation.
+    """Initialise a training with released or official weights of a generator, which keeps its weight normalisation.
 
     Raises:
-        CheckpointError, OfficialCheckpointError: they are another network's.
+        CheckpointError, OfficialCheckpointError: the weights are of another network.
     """
     if "released" not in checkpoint:
         load_official(system.generator, path)
@@ -142,13 +142,13 @@ def begin_from(system: System, checkpoint: dict[str, Any], path: str | Path) -> 
     weights, _ = divided(checkpoint["released"])
     for name, module in system.named_modules():
         if is_parametrized(module, "weight") and f"{name}.weight" in weights:
-            # What is assigned is taken apart into direction and length.
+            # The assignment decomposes the weight into direction and norm.
             module.weight = weights.pop(f"{name}.weight")
     system.load_state_dict(weights, strict=False)
 
 
 def check(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
-    """Refuse the released weights of another network, or for another mel front end.
+    """Check that released weights belong to this network and mel front end.
 
     Raises:
         CheckpointError: naming the first parameter that differs.
@@ -165,5 +165,5 @@ def check(system: System, checkpoint: dict[str, Any], path: str | Path) -> None:
 
 
 def as_here(values: dict[str, Any]) -> dict[str, Any]:
-    """Return values as they are beside JSON, which has no tuples."""
+    """Convert lists to tuples, which JSON does not have."""
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
