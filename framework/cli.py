@@ -7,15 +7,12 @@ milliseconds is imported behind the handling of Ctrl-C.
 import os
 import signal
 import sys
-from contextlib import nullcontext
-from importlib import import_module
 
 from framework.errors import DEBUG, OstinatoError
 from framework.interrupts import interruptible
 from framework.runs.stored_commands import forget_commands, give_commands
 
-LIGHT = ("list", "runs", "sweep", "status", "pack", "bench")
-"""Commands that import torch late or not at all."""
+VERSION = "--version"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -71,38 +68,44 @@ def run(arguments: list[str]) -> int:
     Raises:
         UnknownCommandError: there is no such command.
     """
+    from framework import commands
     from framework.hyperparameters import nearest
-    from framework.progress import busy
-    from framework.workflow.usage import COMMANDS, HELP, VERSION, known_help, overview, version_line
+    from framework.workflow.command import HELP
 
-    command, *rest = arguments or HELP
+    name, *rest = arguments or HELP
     rest = [with_underscores(word) for word in rest]
-    if command in HELP:
-        print(overview(), end="")
+    if name in HELP:
+        print(commands.overview(), end="")
         return 0
-    if command == VERSION:
+    if name == VERSION:
         print(version_line())
         return 0
-    if command not in COMMANDS:
-        raise UnknownCommandError(f"no command {command!r}: {nearest(command, COMMANDS)}")
-    text = known_help(command, rest)
+    if name not in commands.names():
+        raise UnknownCommandError(f"no command {name!r}: {nearest(name, commands.names())}")
+    command = commands.command(name)
+    text = command.help(rest)
     if text is not None:
         print(text, end="")
         return 0
     forget_commands()
     give_commands(rest)
-    # Torch and Lightning take seconds to import.
-    is_quick = command in LIGHT or "lightning.pytorch" in sys.modules or bool(set(HELP) & set(rest))
-    with nullcontext() if is_quick else busy("loading PyTorch", at_once=True):
-        module = import_module(f"framework.commands.{command}")
     try:
-        status: int = module.run(rest) or 0
+        status: int = command.main(rest) or 0
     except SystemExit as exit:
         if isinstance(exit.__context__, KeyboardInterrupt):  # Lightning's answer to Ctrl-C
             raise exit.__context__ from None
         # A parser that has printed its help, or a training that was stopped in good order.
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
     return status
+
+
+def version_line() -> str:
+    """Return the versions of the project, of Python and of what it is built on, as a report of a fault needs them."""
+    import platform
+    from importlib.metadata import version
+
+    packages = ", ".join(f"{package} {version(package)}" for package in ("torch", "lightning"))
+    return f"ostinato {version('ostinato')} (Python {platform.python_version()}, {packages}, {platform.system()})"
 
 
 def with_underscores(word: str) -> str:

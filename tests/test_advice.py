@@ -10,10 +10,11 @@ import lightning as L
 import pytest
 
 from framework.cli import main
+from framework.commands import command as load
+from framework.commands import names
 from framework.hyperparameters import Hyperparameters
-from framework.workflow import options
-from framework.workflow.parser import OneLineParser, option_strings
-from framework.workflow.usage import COMMANDS, parser
+from framework.workflow.command import ExperimentCommand
+from framework.workflow.parser import option_strings
 
 ROOT = Path(__file__).parents[1]
 TRAINER = set(inspect.signature(L.Trainer).parameters)
@@ -51,14 +52,11 @@ def messages():
 
 def own_options(command):
     """Return all options of a command but an experiment's hyperparameters."""
-    if command in options.OTHERS:
-        return {*option_strings(parser(command)), *({"--verify"} if command == "pack" else ())}
-    made = OneLineParser()
-    options.add_experiment_options(command, made)
-    return {*option_strings(made), "--seed", "--data"}
+    return {*option_strings(load(command).parser()), *({"--verify"} if command == "pack" else ())}
 
 
-OWN = {command: own_options(command) for command in COMMANDS}
+OWN = {command: own_options(command) for command in names()}
+OF_EXPERIMENTS = [name for name in names() if isinstance(load(name), ExperimentCommand)]
 EXPERIMENTAL = ("model.", "data.", "trainer.")
 
 
@@ -90,10 +88,10 @@ def test_every_command_that_is_recommended_exists_and_takes_its_options():
     seen = 0
     for path, text in messages():
         for command, rest in recommended(text):
-            assert command in COMMANDS, f"{path}: {text}"
+            assert command in OWN, f"{path}: {text}"
             for option in named_options(rest):
-                known = OWN[command] | (GENERAL if command in options.OF_EXPERIMENTS else {"--help", "--debug"})
-                takes_overrides = command in options.OF_EXPERIMENTS or command == "sweep"
+                known = OWN[command] | (GENERAL if command in OF_EXPERIMENTS else {"--help", "--debug"})
+                takes_overrides = command in OF_EXPERIMENTS or command == "sweep"
                 is_override = option.lstrip("-").startswith(EXPERIMENTAL) or option in ("--runs", "--data", "--seed")
                 assert option in known or (takes_overrides and is_override), f"{path}: {text}"
             seen += 1

@@ -17,13 +17,15 @@ import ostinato as ost
 from datamodules.audio_folder import AudioFolder
 from framework.audio.files import save_audio
 from framework.catalogue import UnknownExperimentError, find
+from framework.commands import command as load
+from framework.commands import names
+from framework.commands.sweep import divided
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.sweeps.find import find_sweep, sweep_modules
 from framework.sweeps.sweep import Sweep
 from framework.trainer_arguments import ARGUMENTS
-from framework.workflow.options import OF_EXPERIMENTS, add_experiment_options
+from framework.workflow.command import ExperimentCommand
 from framework.workflow.parser import OneLineParser
-from framework.workflow.usage import COMMANDS, examples, parser
 
 ROOT = Path(__file__).parents[1]
 TOP = [ROOT / name for name in ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")]
@@ -61,7 +63,7 @@ def experiment_parser(command, name, data=None):
     experiment = find(name)
     made = OneLineParser(prog=f"ostinato {command} {name}", exit_on_error=False)
     made.add_argument("--seed", type=int)
-    add_experiment_options(command, made)
+    load(command).add_all_arguments(made)
     for prefix, cls in (("model", experiment), ("data", data or experiment.data)):
         for option, parameter in cls.hyperparameters.items():
             if parameter.kind != "trainer" and (prefix, option) != ("data", "seed"):
@@ -80,13 +82,13 @@ def parse(line):
     _, command, *arguments = shlex.split(line)
     if command.startswith("--"):
         return
-    assert command in COMMANDS, f"no command {command}"
+    assert command in names(), f"no command {command}"
     if not arguments or arguments == ["NAME"]:
         return
     if arguments[0] == "--verify":
         assert command == "pack"
         assert len(arguments) == 2
-    elif command in OF_EXPERIMENTS:
+    elif isinstance(load(command), ExperimentCommand):
         name, *rest = arguments
         if name in ("NAME", "RUN", *EXAMPLES) or "/" in name:
             return
@@ -98,11 +100,12 @@ def parse(line):
     elif command == "sweep":
         if arguments[0] != "NAME":
             find_sweep(arguments[0])
-        _, others = parser(command).parse_known_args(arguments[1:])
+        own, others = divided(arguments[1:])
+        load(command).parser().parse_args(own)
         known = {f"--trainer.{option}" for option in ARGUMENTS} | {"--data", "--runs", "--seed"}
         assert {word for word in others if word.startswith("--")} <= known
     else:
-        parsed = parser(command).parse_args(arguments)
+        parsed = load(command).parser().parse_args(arguments)
         named = [*getattr(parsed, "runs_or_sweeps", ()), *getattr(parsed, "comparison", ())]
         for name in (name for name in named if "/" not in name and name != "COMPARISON"):
             assert name in {module.rpartition(".")[2] for module in sweep_modules()} or find(name)
@@ -125,7 +128,7 @@ def test_every_command_parses(page):
 
 
 def test_every_example_of_the_help_parses():
-    assert not errors([line for command in COMMANDS for line in examples(command)])
+    assert not errors([line for name in names() for line in load(name).examples_of()])
 
 
 def test_there_are_commands_to_parse_and_wrong_ones_do_not():

@@ -9,15 +9,15 @@ import time
 import pytest
 
 PROGRAM = """
-import sys, types
+import sys
 from framework import cli
 
-def run(arguments):
+from framework.commands import status
+
+def main(self, arguments):
     {body}
 
-module = types.ModuleType("framework.commands.status")
-module.run = run
-sys.modules["framework.commands.status"] = module
+status.Status.main = main
 sys.argv = ["ostinato", "status"]
 if __name__ == "__main__":
     sys.exit(cli.main())

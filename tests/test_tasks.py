@@ -15,6 +15,7 @@ import torch
 from noise_clips import Noise
 
 import ostinato as ost
+from framework import commands
 from framework.audio.files import load_audio, save_audio
 from framework.audio.mel import preset
 from framework.cli import main
@@ -22,7 +23,6 @@ from framework.evaluation.metrics.metric import Clip
 from framework.evaluation.metrics.shelf import metrics_named
 from framework.export.release import release
 from framework.generators.mel_inversion import MelInversion
-from framework.workflow import options, usage
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "tasks.md").read_text()
@@ -91,10 +91,10 @@ def test_a_metric_is_found_by_its_import_path(place):
 
 
 def test_a_command_has_help_and_runs(place, monkeypatch, capsys):
-    monkeypatch.setattr(options, "OTHERS", dict(options.OTHERS))
-    monkeypatch.setattr(usage, "COMMANDS", dict(usage.COMMANDS))
-    exec(code("command line"), {"OTHERS": options.OTHERS, "COMMANDS": usage.COMMANDS, "Usage": usage.Usage})
-    monkeypatch.setitem(sys.modules, "framework.commands.length", module(place, "length", "command"))
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(place)])
+    (place / "length.py").write_text(code("command"))
+    assert main(["--help"]) == 0
+    assert "  length FOLDER " in capsys.readouterr().out
     assert main(["length", "--help"]) == 0
     assert "Print the total length" in capsys.readouterr().out
     assert main(["length", "."]) == 0

@@ -1,102 +1,64 @@
-"""`ostinato bench`: compare the speed of parts of the project with other implementations."""
+"""`ostinato bench`: how fast parts of the project are next to other implementations of the same."""
 
-import argparse
-import ast
-import datetime
-import importlib
-import importlib.util
-import json
 import shlex
-from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
+from framework.bench.running import benches, listed, peer_of, run_bench
 from framework.errors import InvalidValueError
 from framework.hyperparameters import nearest
 from framework.outputs import check_outputs, output_folder
-from framework.progress import busy
-from framework.workflow import usage
-from framework.workflow.options import BENCH_OUTPUT
-from framework.writing import write_atomically
+from framework.workflow.command import Command, output_argument
 
-PACKAGE = "framework.bench"
-DOCUMENT = Path("docs/benchmarks.md")
+OUTPUT = "runs/bench"
 
 
-def run(arguments: list[str]) -> None:
-    """Run the named benchmarks, or list all benchmarks."""
-    known = benches()
-    if not arguments:
-        print("\n".join(listed(known)))
-        return
-    parsed = usage.parser("bench").parse_args(arguments)
-    for name in parsed.names:
-        if name not in known:
-            raise InvalidValueError(f"no benchmark {name!r}: {nearest(name, list(known))}")
-    if parsed.rounds < 1 or parsed.seconds < 0:
-        raise InvalidValueError("--rounds must be at least 1 and --seconds not negative")
-    peers = dict(map(_peer, parsed.peer))
-    output = output_folder(parsed.output or BENCH_OUTPUT)
-    check_outputs(
-        [output / f"{name}.{kind}" for name in parsed.names for kind in ("json", "md")],
-        parsed.overwrite or not parsed.output,
-    )
-    command = shlex.join(["ostinato", "bench", *arguments])
-    # The published command does not contain local paths.
-    for peer in parsed.peer:
-        command = command.replace(shlex.quote(peer), f"{peer.partition('=')[0]}=DIR")
-    for name in parsed.names:
-        run_bench(name, known[name], peers, parsed, output, command)
+class Bench(Command):
+    """Run benchmarks that measure parts of the project next to other implementations of the same. Without a name, all
+    benchmarks are listed.
+    """
 
+    group = "data"
+    takes = "[NAME...]"
+    summary = "measure speed next to other implementations"
+    examples = ("ostinato bench stft_loss --rounds 3",)
 
-def benches() -> dict[str, str]:
-    """Return the summary of every module that defines `benchmarks`, by name, without importing any of them."""
-    package = importlib.util.find_spec(PACKAGE)
-    found = {}
-    for folder in package.submodule_search_locations or [] if package else []:
-        for path in sorted(Path(folder).glob("*.py")):
-            tree = ast.parse(path.read_text())
-            if any(isinstance(node, ast.FunctionDef) and node.name == "benchmarks" for node in tree.body):
-                found[path.stem] = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return found
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments."""
+        add = parser.add_argument
+        add("names", type=str, nargs="+", metavar="NAME", help="Names of benchmarks.")
+        add("--rounds", type=int, default=5, help="Turns of each candidate.")
+        add("--seconds", type=float, default=1.0, help="Minimum length of a turn in seconds.")
+        text = f"Folder for the results as JSON and Markdown (default: {OUTPUT}, where they are always replaced)."
+        output_argument(parser, text, type=str | None, default=None)
+        peers = "A checkout of another project to compare with."
+        add("--peer", action="append", default=[], metavar="NAME=DIR", help=peers)
+        add("--save", action="store_true", help="Store the figures in docs/benchmarks.md too.")
 
+    def main(self, words: list[str]) -> int | None:
+        """Run the named benchmarks, or list all benchmarks."""
+        if not words:
+            print("\n".join(listed(benches())))
+            return None
+        self.words = words
+        return super().main(words)
 
-def listed(known: dict[str, str]) -> list[str]:
-    """Return a line of text for each bench module."""
-    return [f"{name:14} {summary}" for name, summary in known.items()]
-
-
-def run_bench(
-    name: str, summary: str, peers: dict[str, Path], parsed: argparse.Namespace, output: Path, command: str
-) -> None:
-    """Run the benchmarks of a module, print each result, and write all of them."""
-    with busy("loading PyTorch", at_once=True):
-        from framework.bench.harness import run_benchmark
-        from framework.bench.machine import machine, peak_memory
-        from framework.bench.tables import keep, section, text
-
-        facts = machine()
-        bench = importlib.import_module(f"{PACKAGE}.{name}")
-    print(f"{name}: {summary}\n" + ", ".join(f"{key}: {value}" for key, value in facts.items()), flush=True)
-    results = []
-    for benchmark in bench.benchmarks(peers):
-        results.append(run_benchmark(benchmark, parsed.rounds, parsed.seconds, peak=peak_memory))
-        print(f"\n{text(results[-1])}", flush=True)
-    date = datetime.date.today().isoformat()
-    written = section(name, summary, facts, command, date, results)
-    record = {"bench": name, "command": command, "date": date, "machine": facts, "contests": list(map(asdict, results))}
-    write_atomically(output / f"{name}.json", json.dumps(record, indent=1) + "\n")
-    write_atomically(output / f"{name}.md", written)
-    print(f"\nwritten to {output / name}.json and .md", flush=True)
-    if parsed.save:
-        keep(DOCUMENT, name, written)
-        print(f"kept in {DOCUMENT}", flush=True)
-
-
-def _peer(text: str) -> tuple[str, Path]:
-    name, _, folder = text.partition("=")
-    path = Path(folder).expanduser().absolute()
-    if not name or not folder or not path.is_dir():
-        raise InvalidValueError(
-            f"--peer {text}: expected NAME=DIR, the name of a project and a folder with its checkout"
+    def run(self, settings: Any) -> None:
+        """Run the named benchmarks."""
+        known = benches()
+        for name in settings.names:
+            if name not in known:
+                raise InvalidValueError(f"no benchmark {name!r}: {nearest(name, list(known))}")
+        if settings.rounds < 1 or settings.seconds < 0:
+            raise InvalidValueError("--rounds must be at least 1 and --seconds not negative")
+        peers = dict(map(peer_of, settings.peer))
+        output = output_folder(settings.output or OUTPUT)
+        check_outputs(
+            [output / f"{name}.{kind}" for name in settings.names for kind in ("json", "md")],
+            settings.overwrite or not settings.output,
         )
-    return name, path
+        command = shlex.join(["ostinato", "bench", *self.words])
+        # The published command does not contain local paths.
+        for peer in settings.peer:
+            command = command.replace(shlex.quote(peer), f"{peer.partition('=')[0]}=DIR")
+        for name in settings.names:
+            run_bench(name, known[name], peers, output, command, settings.rounds, settings.seconds, settings.save)

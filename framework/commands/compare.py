@@ -1,124 +1,53 @@
-"""`ostinato compare`: runs beside each other on the same held-out clips, as a table, on W&B and as a page to hear."""
+"""`ostinato compare`: runs next to each other on the same held-out clips, as a table, on W&B and as a page."""
 
-import hashlib
-import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-from framework.catalogue import UnknownExperimentError, find
-from framework.evaluation.comparison import Comparison
-from framework.evaluation.comparison_table import comparison_json, comparison_markdown, comparison_table
-from framework.evaluation.evaluation import Evaluation
-from framework.evaluation.page.page import slug, write_page
-from framework.evaluation.paper import clips_csv, comparison_tex, methods_text, scores_csv
-from framework.listening.columns import with_listening
-from framework.outputs import check_outputs, output_folder
-from framework.runs.finding import run_at
-from framework.sweeps.find import is_sweep_name
-from framework.sweeps.record import read_record, record_path, sweep_command
-from framework.tracking.comparison_log import log_comparison
-from framework.workflow import usage
-from framework.workflow.comparisons import Target, compared, evaluated, target_of
-from framework.workflow.parser import Parser, UsageError
-from framework.workflow.runs import is_path
-from framework.writing import write_atomically
+from framework.workflow.command import Command, output_argument, runs_argument, split_argument
 
 
-def run(arguments: list[str]) -> None:
-    """Evaluate what is not evaluated yet, compare, print a table, and write everything into one folder."""
-    made(parser().parse_args(arguments))
-
-
-def made(settings: Any) -> Path:
-    """Compare what a command line names; return the comparison's folder."""
-    if settings.output:
-        check_output(output_folder(settings.output), settings.overwrite)
-    sweeps = [name for name in settings.runs_or_sweeps if is_sweep(name, settings.runs)]
-    targets = [target for name in settings.runs_or_sweeps for target in targets_of(name, settings.runs)]
-    evaluations = evaluated(targets, settings.split, settings.clips, settings.metrics)
-    comparison = compared(targets, evaluations, settings.baseline, settings.metrics, ", ".join(sweeps))
-    name = folder_name(comparison.name, evaluations, bool(sweeps))
-    output = Path(settings.output or Path(settings.runs) / "comparisons" / name)
-    comparison = with_listening(comparison, output)
-    page = write(comparison, output)
-    print(comparison_table(comparison))
-    log_comparison(comparison, output, sweeps[0] if sweeps else comparison.name)
-    print(f"listen:  {page} (opens from the disk)\nnumbers: {output}/comparison.json and comparison.md")
-    return output
-
-
-def check_output(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that has a comparison already, or that cannot be written to.
-
-    Raises:
-        OutputError: naming it.
+class Compare(Command):
+    """Compare runs on the same held-out clips: a table with intervals and paired differences to the baseline, also
+    logged to W&B, and a page to listen on. Runs that were not evaluated yet are evaluated first.
     """
-    page = folder / "page"
-    files = [folder / "comparison.json", folder / "comparison.md", page / "index.html"]
-    if not overwrite and page.is_dir():
-        # An earlier page is replaced as a whole.
-        files += [path for path in page.iterdir() if not path.is_dir()]
-    check_outputs(files, overwrite)
 
+    group = "evaluation"
+    takes = "SWEEP|RUN..."
+    loads = "framework.sweeps.comparing"
+    summary = "compare runs: table, differences, and a page with the audio"
+    examples = (
+        "ostinato compare hifigan_table3 --baseline full",
+        "ostinato compare runs/hifigan/1c9a runs/melgan/77e0",
+    )
 
-def write(comparison: Comparison, output: Path) -> Path:
-    """Write the page, and the comparison as JSON, Markdown, LaTeX and CSV; return the page's first file."""
-    output.mkdir(parents=True, exist_ok=True)
-    page = write_page(comparison, output / "page")
-    write_atomically(output / "comparison.md", comparison_markdown(comparison))
-    write_atomically(output / "comparison.json", comparison_json(comparison))
-    write_atomically(output / "comparison.tex", comparison_tex(comparison))
-    write_atomically(output / "comparison.csv", scores_csv(comparison))
-    write_atomically(output / "clips.csv", clips_csv(comparison))
-    write_atomically(output / "methods.md", methods_text(comparison))
-    return page
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments."""
+        parser.add_argument(
+            "runs_or_sweeps",
+            type=str,
+            nargs="+",
+            metavar="SWEEP|RUN",
+            help="A sweep that was started, a run folder, a checkpoint, an evaluation's folder, or an experiment.",
+        )
+        baseline = "Run that the others are compared with (default: the first)."
+        parser.add_argument("--baseline", type=str, default="", help=baseline)
+        metrics = "Metrics to show, in this order (default: all)."
+        parser.add_argument("--metrics", type=str, nargs="+", default=[], help=metrics)
+        text = "Output folder (default: RUNS/comparisons/NAME, which is always replaced)."
+        output_argument(parser, text, type=str | None, default=None)
+        runs_argument(parser)
+        split_argument(parser)
+        clips = "Number of clips (default: as many as were evaluated before)."
+        parser.add_argument("--clips", type=int | None, default=None, help=clips)
 
+    def run(self, settings: Any) -> None:
+        """Evaluate what is not evaluated yet, compare, and print the table."""
+        from framework.evaluation.comparison_table import comparison_table
+        from framework.sweeps.comparing import compare_into_folder
 
-def parser() -> Parser:
-    """Return the parser of the command line."""
-    made: Parser = usage.parser("compare")
-    return made
-
-
-def is_sweep(name: str, runs: str) -> bool:
-    """Say whether a name is that of a sweep that was started."""
-    return not is_path(name) and record_path(runs, name).exists()
-
-
-def targets_of(name: str, runs: str) -> Iterator[Target]:
-    """Yield what a name on the command line stands for.
-
-    Raises:
-        UsageError: it is no run, no sweep and no experiment, or no run of the sweep is finished.
-    """
-    if is_sweep(name, runs):
-        planned = read_record(runs, name)[1]
-        finished = [one for one in planned if one.state() == "finished"]
-        if not finished:
-            raise UsageError(f"no run of {name} is finished yet: `{sweep_command(runs, name)}` goes on with it")
-        for one in planned:
-            if one not in finished:
-                print(f"warning: {one.label} is left out, it is {one.state()}", file=sys.stderr)
-        for one in finished:
-            yield target_of(one.path, runs, one.label.removesuffix(f" seed={one.seed}"))
-    elif is_path(name) or Path(name).exists() or run_at(name, runs):
-        yield target_of(name, runs) if is_path(name) else target_of(Path(name), runs)
-    elif is_sweep_name(name):
-        raise UsageError(f"{name} has no runs in {runs}: run the sweep first: `{sweep_command(runs, name)}`")
-    else:
-        try:
-            find(name)
-        except UnknownExperimentError as error:
-            sweeps = ", ".join(sorted(path.stem for path in record_path(runs, "x").parent.glob("*.json")))
-            started = f"sweeps in {runs}: {sweeps}" if sweeps else f"no sweep was started in {runs}"
-            raise UsageError(f"{name!r} is no run folder and no sweep ({started}); {error}") from None
-        yield target_of(name, runs)
-
-
-def folder_name(name: str, evaluations: Sequence[Evaluation], is_sweep: bool) -> str:
-    """Return the name of a comparison's folder: the sweep's, else one that other evaluations do not have."""
-    if is_sweep:
-        return slug(name)
-    parts = sorted({f"{e.run}/{e.folder.name}" for e in evaluations})
-    return f"{slug(name)}_{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:6]}"
+        names = ("baseline", "metrics", "runs", "split", "clips", "overwrite")
+        comparison, folder = compare_into_folder(
+            settings.runs_or_sweeps, output=settings.output or "", **{name: settings[name] for name in names}
+        )
+        print(comparison_table(comparison))
+        print(f"listen:  {folder / 'page' / 'index.html'} (opens from the disk)")
+        print(f"numbers: {folder}/comparison.json and comparison.md")

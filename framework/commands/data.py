@@ -1,104 +1,58 @@
-"""`ostinato data`: what is in a data set, in numbers, and to look at."""
+"""`ostinato data`: what is in a data set, in numbers and in pictures."""
 
-from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
-from datamodules.midi_report import midi_lines, midi_report
-from datamodules.packing.recordings import Skipped
-from datamodules.report import Report, report
 from framework.errors import InvalidValueError
 from framework.outputs import check_outputs
-from framework.workflow import usage
-from framework.writing import replacing
-
-_LISTED = 10
-_BAR = 30
+from framework.workflow.command import Command, overwrite_argument
 
 
-def run(arguments: list[str]) -> None:
-    """Describe a folder of recordings or MIDI files, a packed folder, or shards; with `--picture`, draw some of it."""
-    parsed = usage.parser("data").parse_args(arguments)
-    if parsed.examples < 1:
-        raise InvalidValueError(f"--examples {parsed.examples}: must be at least 1")
-    if parsed.picture and parsed.picture.suffix.lower() != ".png":
-        raise InvalidValueError(f"{parsed.picture}: the picture is a .png file")
-    if parsed.picture:
-        check_outputs([parsed.picture], parsed.overwrite, [parsed.path], option="--picture")
-    written = midi_report(parsed.path)
-    if written is not None:
-        if parsed.picture:
-            raise InvalidValueError(f"--picture {parsed.picture}: {parsed.path} has no audio to draw; leave it out")
-        print("\n".join(midi_lines(parsed.path, written)))
-        return
-    found = report(parsed.path, parsed.examples)
-    print("\n".join(lines(parsed.path, found)))
-    if parsed.picture and found.examples:
-        from framework.tracking.media import contact_sheet
-
-        with replacing(parsed.picture, durable=False) as part:
-            contact_sheet(found.examples).save(part, "png")
-        print(f"\n{len(found.examples)} spectrograms in {parsed.picture}")
-
-
-def lines(path: str, found: Report) -> Iterator[str]:
-    """Yield the lines that describe a data set."""
-    yield f"{path}: {found.kind}"
-    for split, clips in found.clips.items():
-        yield f"{split:12}{clips:9,} clips {found.hours[split]:9.2f} hours"
-    rates = ", ".join(
-        f"{rate:,} Hz" + (f" ({clips:,} clips)" if len(found.sample_rates) > 1 else "")
-        for rate, clips in found.sample_rates.most_common()
-    )
-    yield f"{'rate':12}{rates or 'unknown'}"
-    yield f"{'hash':12}{found.hash or 'known when all of it is packed and here'}"
-    yield f"{'licence':12}{found.licence or 'not stated'}"
-    cut = [entry for entry in found.left_out if entry.kept]
-    left_out = [entry for entry in found.left_out if not entry.kept]
-    yield f"{'left out':12}{len(left_out) or 'nothing'}"
-    yield from _listed(left_out)
-    if cut:
-        yield f"{'cut short':12}{len(cut)}, used up to there"
-        yield from _listed(cut)
-    for message in found.ignored:
-        yield f"{'ignored':12}{message}"
-    if len(found.seconds):
-        yield ""
-        yield f"length of clips (s){', ' if found.note else ''}{found.note}"
-        yield from histogram(found.seconds, _edges(found.seconds), 1 if found.seconds.max() < 20 else 0)
-    for name, levels in (("peak", found.peaks), ("RMS", found.rms)):
-        if len(levels):
-            yield ""
-            spread = f"median {np.median(levels):.1f}, from {levels.min():.1f} to {levels.max():.1f}"
-            yield f"{name} (dB re full scale) of {len(levels):,} clips: {spread}"
-            yield from histogram(levels, np.arange(-60 if levels.min() < -42 else -42, 1, 6.0), 0)
-
-
-def _listed(entries: list[Skipped]) -> Iterator[str]:
-    for entry in entries[:_LISTED]:
-        yield f"  {entry.file}: {entry.reason}"
-    if len(entries) > _LISTED:
-        yield f"  and {len(entries) - _LISTED:,} more"
-
-
-def histogram(values: np.ndarray, edges: np.ndarray, digits: int) -> Iterator[str]:
-    """Yield a line and a bar for each bin; what lies outside of the edges is in the outer bins.
-
-    Args:
-        values: Any numbers (count,).
-        edges: Ascending (bins + 1,).
-        digits: Decimal places of the edges.
+class Data(Command):
+    """Describe a data set: number and length of clips, sample rates, levels, and with --picture spectrograms; of MIDI
+    files notes, tracks, and what was not understood in them. Nothing is packed or changed.
     """
-    counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
-    width = max(len(f"{edge:.{digits}f}") for edge in edges)
-    for low, high, count in zip(edges, edges[1:], counts, strict=False):
-        bar = "#" * (-(-int(count) * _BAR // max(int(counts.max()), 1)))
-        yield f"  {low:{width}.{digits}f} .. {high:{width}.{digits}f} {count:9,} {bar}".rstrip()
 
+    group = "data"
+    takes = "PATH"
+    loads = "datamodules.report"
+    summary = "amounts, lengths, levels and spectrograms of a data set"
+    examples = ("ostinato data recordings/ --picture sheet.png",)
 
-def _edges(seconds: np.ndarray) -> np.ndarray:
-    """Return about ten round edges from 0 to the greatest value."""
-    longest = float(seconds.max())
-    power = 10 ** np.floor(np.log10(max(longest, 0.1) / 10))
-    step = next(s * power for s in (1, 2, 5, 10) if s * power * 12 >= longest)
-    return np.arange(0, np.ceil(longest / step) + 1) * step
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments."""
+        path = "A folder of recordings or MIDI files, a packed folder or its URL, or shards."
+        parser.add_argument("path", type=str, help=path)
+        picture = "Draw log-mel spectrograms into this png file."
+        parser.add_argument("--picture", type=Path | None, default=None, help=picture)
+        parser.add_argument("--examples", type=int, default=16, help="Number of spectrograms.")
+        overwrite_argument(parser)
+
+    def run(self, settings: Any) -> None:
+        """Print the description; with `--picture`, draw spectrograms."""
+        from datamodules.midi_report import midi_lines, midi_report
+        from datamodules.report import report
+        from framework.workflow.data_lines import lines
+        from framework.writing import replacing
+
+        path, picture = settings.path, settings.picture
+        if settings.examples < 1:
+            raise InvalidValueError(f"--examples {settings.examples}: must be at least 1")
+        if picture and picture.suffix.lower() != ".png":
+            raise InvalidValueError(f"{picture}: the picture is a .png file")
+        if picture:
+            check_outputs([picture], settings.overwrite, [path], option="--picture")
+        written = midi_report(path)
+        if written is not None:
+            if picture:
+                raise InvalidValueError(f"--picture {picture}: {path} has no audio to draw; leave it out")
+            print("\n".join(midi_lines(path, written)))
+            return
+        found = report(path, settings.examples)
+        print("\n".join(lines(path, found)))
+        if picture and found.examples:
+            from framework.tracking.media import contact_sheet
+
+            with replacing(picture, durable=False) as part:
+                contact_sheet(found.examples).save(part, "png")
+            print(f"\n{len(found.examples)} spectrograms in {picture}")

@@ -1,31 +1,60 @@
 """`ostinato fit`: train an experiment, or continue the run that the same command began."""
 
-from framework.interrupts import on_interruption, received
-from framework.runs.guards import Watchdog
-from framework.runs.ranks import end_with_starter
-from framework.runs.signals import requeue
-from framework.strategies import is_main_process, rank
-from framework.workflow.experiment import open_experiment
-from framework.workflow.training import check_plan, fit
-from framework.writing import keep_output_from_failing
+from typing import TYPE_CHECKING, Any
+
+from framework.workflow.command import ExperimentCommand
+
+if TYPE_CHECKING:
+    from framework.workflow.plan import Plan
 
 
-def run(arguments: list[str]) -> int | None:
-    """Train; a finished run is reported and not repeated. Return the exit status of a run that was stopped early.
-
-    Raises:
-        RunError: the run is being trained, or its checkpoints are lost.
+class Fit(ExperimentCommand):
+    """Train an experiment. All values that can change the result determine the run's folder, so the same command
+    resumes a run that was interrupted, and reports one that is finished. At the end, held-out clips are generated and
+    their distances are printed next to those of Griffin-Lim.
     """
-    keep_output_from_failing()
-    end_with_starter()
-    opened = open_experiment("fit", arguments)
-    plan, settings = opened.plan, opened.settings
-    check_plan(plan)
-    on_interruption("; the same command continues the run")
-    with Watchdog(plan.system.stall_minutes, f"rank {rank()}") as watchdog:
-        try:
-            return fit(plan, watchdog, settings["rerun"], settings["profile"])
-        except BaseException:
-            if is_main_process():
-                requeue(received())
-            raise
+
+    group = "training"
+    purpose = "train"
+    loads = "framework.workflow.training"
+    summary = "train; run the same command again to resume"
+    examples = (
+        "ostinato fit {name}",
+        "ostinato fit {name} --data recordings/ --trainer.max_steps 20000 --trainer.devices 2",
+    )
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments."""
+        parser.add_argument(
+            "--overfit_one_clip", action="store_true", help="Train and validate on a single segment (sanity check)."
+        )
+        parser.add_argument(
+            "--rerun",
+            action="store_true",
+            help="Train again from the beginning; the earlier run's folder is kept next to the new one, with the date.",
+        )
+        parser.add_argument(
+            "--profile",
+            type=int | None,
+            nargs="?",
+            const=5,
+            default=None,
+            metavar="STEPS",
+            help="Print where the time and memory of so many steps (5) go, and write trace.json.gz for Perfetto.",
+        )
+
+    def main(self, words: list[str]) -> int | None:
+        """Prepare the process for a training, open the experiment and train."""
+        self.load()
+        from framework.runs.ranks import end_with_starter
+        from framework.writing import keep_output_from_failing
+
+        keep_output_from_failing()
+        end_with_starter()
+        return super().main(words)
+
+    def run(self, plan: "Plan", settings: Any) -> int | None:
+        """Train; return the exit status of a run that was stopped early."""
+        from framework.workflow.training import train_program
+
+        return train_program(plan, settings["rerun"], settings["profile"])

@@ -2,34 +2,48 @@
 
 from collections.abc import Iterator
 from itertools import groupby
+from typing import Any
 
 from framework.catalogue import Entry, entries
 from framework.errors import InvalidValueError
-from framework.sweeps.find import sweep_modules
-from framework.workflow import usage
+from framework.sweeps.find import sweep_lines
+from framework.workflow.command import Command
 
 
-def run(arguments: list[str]) -> None:
-    """Print all experiments, or those whose name contains the first argument with what they change.
-
-    Raises:
-        ValueError: when none does.
+class List(Command):
+    """List all experiments by family, with the first line of their documentation, and all sweeps with their questions.
+    With PART, list the experiments whose name contains it, with what each changes.
     """
-    part = usage.parser("list").parse_args(arguments).part
-    known = entries()
-    if part:
-        found = [entry for entry in known if part in entry.name]
-        if not found:
-            raise InvalidValueError(f"no experiment's name contains {part!r}: `ostinato list` shows all")
-        for entry in found:
-            print(f"{entry.name}  ({entry.parent})\n    {entry.summary}")
-            for change in entry.changes:
-                print(f"        {change}")
-        return
-    for line in lines(known):
-        print(line)
-    print("\n".join(["sweeps", *sweep_lines()]))
-    print("\n`ostinato list PART` shows what those with PART in their name change against their parents")
+
+    group = "experiments"
+    takes = "[PART]"
+    summary = "list experiments by family, and sweeps"
+    examples = ("ostinato list", "ostinato list hifigan")
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments."""
+        parser.add_argument("part", type=str, nargs="?", metavar="PART", help="Part of the names to list.")
+
+    def run(self, settings: Any) -> None:
+        """Print all experiments, or those whose name contains a part with what they change.
+
+        Raises:
+            InvalidValueError: when none does.
+        """
+        part, known = settings.part, entries()
+        if part:
+            found = [entry for entry in known if part in entry.name]
+            if not found:
+                raise InvalidValueError(f"no experiment's name contains {part!r}: `ostinato list` shows all")
+            for entry in found:
+                print(f"{entry.name}  ({entry.parent})\n    {entry.summary}")
+                for change in entry.changes:
+                    print(f"        {change}")
+            return
+        for line in lines(known):
+            print(line)
+        print("\n".join(["sweeps", *sweep_lines()]))
+        print("\n`ostinato list PART` shows what those with PART in their name change against their parents")
 
 
 def lines(known: list[Entry]) -> Iterator[str]:
@@ -52,12 +66,6 @@ def lines(known: list[Entry]) -> Iterator[str]:
         for entry in members:
             if entry.name not in listed:
                 yield from with_ablations(entry)
-
-
-def sweep_lines() -> list[str]:
-    """Return a line for each sweep: its name and its question."""
-    known = {name.removeprefix("ablations."): question for name, question in sweep_modules().items()}
-    return [f"  {name:{max(map(len, known))}}  {question}" for name, question in known.items()]
 
 
 def ablates(entry: Entry) -> bool:

@@ -1,104 +1,66 @@
-"""`ostinato listen`: a blind listening test of a comparison on a page, and what its listeners said."""
+"""`ostinato listen`: a blind listening test of a comparison on a page, and the answers of its listeners."""
 
 from pathlib import Path
 from typing import Any
 
-from framework.commands import compare as compare_command
-from framework.evaluation.comparison import compare
-from framework.evaluation.evaluation import EvaluationError, load_evaluation
-from framework.evaluation.page.page import slug
-from framework.listening.answers import import_answers
-from framework.listening.columns import with_listening
-from framework.listening.make import COMPARISON, make_test, read_comparison
-from framework.listening.plan import FILE, RANGES, ListeningError, load_plan
-from framework.listening.report import listening_table, write_results
-from framework.listening.results import results_of
-from framework.listening.server import serving, wait
-from framework.tracking.comparison_log import log_comparison
-from framework.workflow import usage
+from framework.workflow.command import Command, runs_argument
 from framework.workflow.parser import UsageError
 
-
-def run(arguments: list[str]) -> None:
-    """Make a test and serve it until Ctrl-C, or tell what the answers so far say."""
-    settings = usage.parser("listen").parse_args(arguments)
-    if settings.files and not settings.results:
-        raise UsageError("--import comes with --results")
-    if settings.pairs == "all" and settings.kind != "ab":
-        raise UsageError("--pairs all comes with --kind ab")
-    if settings.clips is not None and settings.clips < 1:
-        raise UsageError("--clips is 1 or more")
-    comparison = comparison_of(settings.comparison, settings.runs)
-    if settings.results:
-        tell(comparison, [Path(file) for file in settings.files])
-        return
-    folder = make_test(comparison, settings.kind, settings.clips, settings.seed, settings.match_levels, settings.pairs)
-    print(f"page:    {folder}/page/index.html (opens from the disk; listeners send you the file that it saves)")
-    if not settings.no_server:
-        serve(folder, settings.port)
+PORT = 8420
+TEST_KINDS = ("mushra", "mushra_1s", "mos", "dcr", "ab")
+TEST_PAIRS = ("baseline", "all")
 
 
-def comparison_of(names: list[str], runs: str) -> Path:
-    """Return the folder of a comparison, made now if there is none."""
-    if len(names) == 1:
-        for folder in (Path(names[0]), Path(runs) / "comparisons" / slug(names[0])):
-            if (folder / COMPARISON).exists():
-                return folder
-    return compare_command.made(compare_command.parser().parse_args([*names, "--runs", runs]))
-
-
-def serve(folder: Path, port: int) -> None:
-    """Serve a test until somebody presses Ctrl-C."""
-    with serving(folder, port) as server:
-        print(f"listen:  {server.url} (Ctrl-C ends; every answer is on the disk at once)", flush=True)
-        for line in server.answers.stored.damaged:
-            print(f"warning: line {line} of {server.answers.path} is cut short or no answer: passed over")
-        try:
-            wait()
-        finally:
-            stored = server.answers.stored
-            print(f"\nanswers: {len(stored.last)} of {len(stored.forms)} listeners in {server.answers.path}")
-
-
-def tell(comparison: Path, files: list[Path]) -> None:
-    """Take in files of answers, print the results, and write them to the comparison, its page and its W&B run.
-
-    Raises:
-        ListeningError: there is no test, or a file holds no answers to one.
+class Listen(Command):
+    """Make a blind listening test (MUSHRA, MUSHRA 1S, MOS, DCR or A/B) of the clips of a comparison and serve it on
+    this machine until Ctrl-C. With --results, summarise what listeners answered.
     """
-    folders = [folder for kind in RANGES if ((folder := comparison / "listening" / kind) / FILE).exists()]
-    if not folders:
-        raise ListeningError(f"{comparison} has no listening test: `ostinato listen {comparison}` makes one")
-    if files:
-        for line in import_answers({load_plan(folder).id: folder for folder in folders}, files):
-            print(line)
-    results = results_of(comparison)
-    write_results(results, comparison)
-    print(listening_table(results))
-    show(comparison)
-    print(f"numbers: {comparison}/listening.json and listening.md")
 
+    group = "evaluation"
+    takes = "COMPARISON"
+    loads = "framework.sweeps.listening"
+    summary = "a blind listening test of a comparison, and its results"
+    examples = ("ostinato listen hifigan_table3 --kind mos", "ostinato listen hifigan_table3 --results")
 
-def show(folder: Path) -> None:
-    """Write a comparison's tables and page, and log it, with what listeners said."""
-    values = read_comparison(folder)
-    paths = [path for column in values["columns"] if not column["reference"] for path in column["evaluations"]]
-    try:
-        evaluations = [load_evaluation(path) for path in paths]
-    except EvaluationError as error:
-        print(f"note: the comparison's own tables are as they were ({error}); `ostinato compare` writes them anew")
-        return
-    metrics = [metric for metric in values["metrics"] if metric not in RANGES]
-    comparison = compare(evaluations, values["baseline"], metrics, values["name"], labels(values))
-    comparison = with_listening(comparison, folder)
-    print(f"page:    {compare_command.write(comparison, folder)}")
-    log_comparison(comparison, folder, values["name"])
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments."""
+        parser.add_argument(
+            "comparison",
+            type=str,
+            nargs="+",
+            metavar="COMPARISON",
+            help="The folder of a comparison, or what `ostinato compare` takes: a sweep, or runs.",
+        )
+        add = parser.add_argument
+        add("--kind", choices=list(TEST_KINDS), default="mushra", help="Kind of the test.")
+        add("--clips", type=int | None, default=None, help="Use only the first so many clips (default: all).")
+        add("--seed", type=int, default=0, help="Seed of the presentation order.")
+        pairs = "Pairs of an A/B test: each run with the baseline, or each run with each other one."
+        add("--pairs", choices=list(TEST_PAIRS), default=TEST_PAIRS[0], help=pairs)
+        add("--match_levels", action="store_true", help="Bring all sounds of a clip to one RMS level.")
+        add("--port", type=int, default=PORT, help="Port of the server on 127.0.0.1; 0 for any free one.")
+        add("--no_server", action="store_true", help="Write the page and end.")
+        add("--results", action="store_true", help="Summarise the answers so far.")
+        files = "With --results: read answers that pages opened from the disk have saved, files or folders of them."
+        add("--import", dest="files", type=str, nargs="+", default=[], metavar="FILE", help=files)
+        runs_argument(parser)
 
+    def run(self, settings: Any) -> None:
+        """Make a test and serve it until Ctrl-C, or print what the answers so far say."""
+        from framework.listening.make import make_test
+        from framework.sweeps.listening import comparison_of, serve, tell
 
-def labels(values: dict[str, Any]) -> dict[str, str]:
-    """Return what the runs of a comparison are called by signature, without what tells their evaluations apart."""
-    found = {}
-    for column in values["columns"]:
-        for run, path in zip(column["runs"], column["evaluations"], strict=False):
-            found[run] = column["name"].removesuffix(f" ({Path(path).name})")
-    return found
+        if settings.files and not settings.results:
+            raise UsageError("--import comes with --results")
+        if settings.clips is not None and settings.clips < 1:
+            raise UsageError("--clips is 1 or more")
+        if settings.pairs == "all" and settings.kind != "ab":
+            raise UsageError("--pairs all comes with --kind ab")
+        comparison = comparison_of(settings.comparison, settings.runs)
+        if settings.results:
+            tell(comparison, [Path(file) for file in settings.files])
+            return
+        folder = make_test(comparison, settings.kind, settings.clips, settings.seed, settings.match_levels, settings.pairs)
+        print(f"page:    {folder}/page/index.html (opens from the disk; listeners send you the file that it saves)")
+        if not settings.no_server:
+            serve(folder, settings.port)

@@ -7,30 +7,47 @@ from typing import Any
 
 from framework.errors import InvalidValueError
 from framework.runs.finding import Listed, list_runs
-from framework.workflow import usage
+from framework.workflow.command import Command, runs_argument
 
 
-def run(arguments: list[str]) -> None:
-    """Print a line for each run, or for those of the experiments whose name contains a part.
-
-    Raises:
-        InvalidValueError: there is none.
+class Runs(Command):
+    """List all runs: experiment, identity, seed, last step of those planned, state, newest value of the metric that the
+    best checkpoint is chosen by, time of the last change, and the values that differ from the experiment's. With PART,
+    list those of the experiments whose name contains it.
     """
-    own = usage.parser("runs").parse_args(arguments)
-    found = [one for one in list_runs(own.runs) if not own.part or own.part in f"{one.experiment}/{one.signature}"]
-    if not found:
-        of = f" of {own.part!r}" if own.part else ""
-        raise InvalidValueError(
-            f"no run{of} in {own.runs}/: `ostinato fit NAME` trains one; --runs names another folder"
-        )
-    for line in table(found):
-        print(line)
-    for one in found:
-        if one.damage:
-            print(f"warning: {one.damage}", file=sys.stderr)
-    shortest = name_below(found[-1].folder.path, own.runs)
-    counted = "1 run" if len(found) == 1 else f"{len(found)} runs"
-    print(f"\n{counted} in {own.runs}/; a command takes one by its name, as `ostinato evaluate {shortest}`")
+
+    group = "training"
+    takes = "[PART]"
+    summary = "list runs with their state, step and metric"
+    examples = ("ostinato runs", "ostinato runs hifigan --runs elsewhere")
+
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments."""
+        part = "Part of the names of experiments to list."
+        parser.add_argument("part", type=str, nargs="?", metavar="PART", help=part)
+        runs_argument(parser)
+
+    def run(self, settings: Any) -> None:
+        """Print a line for each run, or for those of the experiments whose name contains a part.
+
+        Raises:
+            InvalidValueError: there is none.
+        """
+        own = settings
+        found = [one for one in list_runs(own.runs) if not own.part or own.part in f"{one.experiment}/{one.signature}"]
+        if not found:
+            of = f" of {own.part!r}" if own.part else ""
+            raise InvalidValueError(
+                f"no run{of} in {own.runs}/: `ostinato fit NAME` trains one; --runs names another folder"
+            )
+        for line in table(found):
+            print(line)
+        for one in found:
+            if one.damage:
+                print(f"warning: {one.damage}", file=sys.stderr)
+        shortest = name_below(found[-1].folder.path, own.runs)
+        counted = "1 run" if len(found) == 1 else f"{len(found)} runs"
+        print(f"\n{counted} in {own.runs}/; a command takes one by its name, as `ostinato evaluate {shortest}`")
 
 
 def table(runs: list[Listed]) -> list[str]:

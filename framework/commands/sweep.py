@@ -1,245 +1,93 @@
 """`ostinato sweep`: make the runs of a sweep, here or on a cluster; the same command again goes on."""
 
 import argparse
-import shlex
-import shutil
-import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rich.console import Console
-from rich.live import Live
-
-from framework.commands.list import sweep_lines
 from framework.hyperparameters import nearest
-from framework.outputs import check_outputs
-from framework.progress import busy
-from framework.sweeps import halving, slurm, wandb_sweep
-from framework.sweeps.find import find_sweep
-from framework.sweeps.local import LocalLauncher, Task, failures, visible_devices
-from framework.sweeps.record import PlannedRun, write_record
-from framework.sweeps.sweep import Sweep
-from framework.sweeps.table import duration, plan_table, print_damages, print_failures, progress_table
-from framework.workflow import usage
-from framework.workflow.parser import Parser, UsageError, option_strings
+from framework.sweeps.find import sweep_lines
+from framework.workflow.command import Command, overwrite_argument
+from framework.workflow.parser import UsageError, option_strings
 
-if TYPE_CHECKING:
-    from framework.sweeps.plan import Plan
+OF_RUNS = ("--data", "--runs", "--seed", "--ckpt_path")
+"""Arguments of the runs that have no dot."""
 
 
-def run(arguments: list[str]) -> int | None:
-    """Show the plan, then make the runs; the exit status says whether all are finished.
-
-    Raises:
-        UsageError: an argument is wrong; nothing has run then.
+class Sweep(Command):
+    """Make the runs of a sweep: a module-level Sweep of a file below experiments/, or a sweep file of W&B. Equal runs
+    are made once, finished ones are not repeated, interrupted ones resume. All other options go to every run, as
+    --trainer.max_steps 1000 --data recordings/ --runs elsewhere. Without a name, all sweeps are listed.
     """
-    if not arguments:
-        print("\n".join(["sweeps", *sweep_lines()]))
-        return None
-    name, *rest = arguments
-    own, overrides = parser().parse_known_args([_underscored(word) for word in rest])
-    check_overrides(overrides)
-    with busy(f"reading {name}", at_once=True):
-        name, sweep, question = open_sweep(name)
-    if own.wandb_yaml:
-        check_outputs([own.wandb_yaml], own.overwrite, option="--wandb_yaml")
-        wandb_sweep.write(own.wandb_yaml, name, sweep)
-        print(f"{own.wandb_yaml} written: `wandb sweep {own.wandb_yaml}`, then `wandb agent` wherever there is room")
-        return None
-    if own.launcher == "local" and own.devices_per_run > 1:
-        check_devices(own.jobs, own.devices_per_run)
-        overrides = [*overrides, f"--trainer.devices={own.devices_per_run}"]
-    from framework.sweeps.plan import check_folders, make_plan
 
-    plan = make_plan(name, sweep, overrides, question, own.metric)
-    # The commands alone are what goes to a scheduler; everything else is for the person.
-    console = Console(stderr=own.print_commands, highlight=False)
-    settings = slurm_settings(own)
-    if own.rerun:
-        plan = rerun(plan, own.dry or own.print_commands, console)
-    show_plan(plan, own.jobs, own.devices_per_run * int(settings.get("nodes", 1)), console)
-    todo = [planned for planned in plan.runs if planned.state() != "finished" or (own.rerun and planned.outdated)]
-    if own.print_commands:
-        for planned in todo:
-            print(shlex.join([*planned.command(), *(["--rerun"] if own.rerun and planned.outdated else [])]))
-    if own.dry or own.print_commands:
-        return None
-    check_folders(plan)
-    record = write_record(plan.root, plan.name, plan.question, plan.runs)
-    if own.launcher == "slurm":
-        on_slurm(plan, todo, own, settings)
-        return None
-    console.print(f"\nkept as {record}; `ostinato status {plan.name}` shows how far it is\n", soft_wrap=True)
-    return here(plan, own, console)
-
-
-def parser() -> Parser:
-    """Return the parser of the command's own options."""
-    made: Parser = usage.parser("sweep")
-    return made
-
-
-def rerun(plan: "Plan", only_said: bool, console: Console) -> "Plan":
-    """Set the folders of runs aside that were trained by other code than there is now; return the plan without them.
-
-    Raises:
-        RunError: one of them is being trained.
-    """
-    runs = []
-    for planned in plan.runs:
-        if planned.outdated and not only_said:
-            console.print(f"{planned.label}: the earlier run is kept in {planned.folder.set_aside()}", soft_wrap=True)
-            planned = replace(planned, note="", outdated=False)
-        elif planned.outdated:
-            planned = replace(planned, note=f"{planned.note}; is made again")
-        runs.append(planned)
-    return replace(plan, runs=runs)
-
-
-def open_sweep(name: str) -> tuple[str, Sweep, str]:
-    """Return the name, the sweep and the question of what a command line names."""
-    if name.endswith((".yaml", ".yml")):
-        return Path(name).stem, wandb_sweep.read(Path(name)), f"read from {name}"
-    return find_sweep(name)
-
-
-def here(plan: "Plan", own: argparse.Namespace, console: Console) -> int:
-    """Make the runs as processes of this machine."""
-    status = Status(plan.runs, console)
-
-    def launcher(runs: Sequence[PlannedRun], until: int | None) -> LocalLauncher:
-        return LocalLauncher(
-            runs, own.jobs, own.devices_per_run, own.retries, until=until, show=status.show, say=status.say,
-            environment={"WANDB_TAGS": plan.name},
-        )  # fmt: skip
-
-    with status:
-        if own.halving is not None:
-            tasks, stopped = halving.halve(plan.runs, own.halving, launcher, status.say)
-        else:
-            made = launcher(plan.runs, None)
-            tasks, stopped = made.run(), made.stopped
-    print_failures(console, failures(tasks))
-    if stopped is not None:
-        console.print("\nstopped: the same command goes on from there")
-        return 128 + stopped
-    failed = sum(task.state == "failed" for task in tasks)
-    finished = sum(task.state == "finished" for task in tasks)
-    behind = len(tasks) - failed - finished
-    console.print(
-        f"\n{finished} of {len(tasks)} runs finished"
-        + (f", {failed} failed (the same command tries again)" if failed else "")
-        + (f", {behind} left behind" if behind else "")
-    )
-    return 1 if failed else 0
-
-
-def slurm_settings(own: argparse.Namespace) -> dict[str, str]:
-    """Return the options of sbatch that were given.
-
-    Raises:
-        UsageError: they are for another launcher, or no options.
-    """
-    if own.slurm and own.launcher != "slurm":
-        raise UsageError("--slurm needs --launcher slurm")
-    if own.halving is not None and own.launcher == "slurm":
-        raise UsageError("--halving needs --launcher local: Slurm's jobs cannot be paused at a step")
-    settings = dict(word.partition("=")[::2] for word in own.slurm)
-    wrong = [word for word in own.slurm if "=" not in word]
-    if wrong or not settings.get("nodes", "1").isdecimal():
-        raise UsageError(f"--slurm {(wrong or ['nodes'])[0]}: KEY=VALUE is needed, as --slurm time=240 partition=gpu")
-    return settings
-
-
-def on_slurm(plan: "Plan", todo: list[PlannedRun], own: argparse.Namespace, settings: dict[str, str]) -> None:
-    """Submit the runs to Slurm, and leave them to it."""
-    jobs = slurm.submit(todo, plan.name, plan.root, own.jobs, own.devices_per_run, settings)
-    already = len(todo) - len(jobs)
-    print(
-        f"submitted: {', '.join(jobs) or 'nothing'}"
-        + (f"; {already} are in the queue already" if already else "")
-        + f"\n`ostinato status {plan.name}` shows how far they are; the same command submits what has failed"
+    group = "sweeps"
+    takes = "NAME"
+    summary = "make the runs of a sweep, here or on a cluster"
+    examples = (
+        "ostinato sweep hifigan_table3 --dry",
+        "ostinato sweep hifigan_table3 --jobs 2 --trainer.max_steps 1000",
     )
 
+    def add_arguments(self, parser: Any) -> None:
+        """Add the arguments of the command itself; all others go to its runs."""
+        add = parser.add_argument
+        add("--dry", action="store_true", help="Show the plan with its cost, and do nothing.")
+        add("--launcher", choices=("local", "slurm"), default="local", help="Where the runs are made.")
+        add("--jobs", type=positive, default=1, help="Runs at the same time.")
+        add("--devices_per_run", type=positive, default=1, help="Devices of a run (of each node, on Slurm).")
+        add("--retries", type=int, default=1, help="Failures without progress that a run is allowed.")
+        add("--rerun", action="store_true", help="Train runs again whose code has changed; their old folders are kept.")
+        commands = "Print the commands of the runs to be made, for any scheduler."
+        add("--print_commands", action="store_true", help=commands)
+        factor = "Train all runs a little, keep the best 1/FACTOR, and repeat."
+        add("--halving", type=int | None, default=None, metavar="FACTOR", help=factor)
+        metric = "Metric of the table and of --halving; lower is better (default: the experiment's own)."
+        add("--metric", type=str | None, default=None, help=metric)
+        slurm = "Options of sbatch, as time=240."
+        add("--slurm", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=slurm)
+        yaml = "Write the sweep for `wandb sweep FILE`, and do nothing."
+        add("--wandb_yaml", type=Path | None, default=None, metavar="FILE", help=yaml)
+        overwrite_argument(parser)
 
-def show_plan(plan: "Plan", jobs: int, devices: int, console: Console) -> None:
-    """Print the plan: runs, cost, and what is done already."""
-    from framework.sweeps.plan import estimate
+    def main(self, words: list[str]) -> int | None:
+        """List all sweeps, or make the runs of one; all arguments that are not the command's own go to the runs."""
+        if not words:
+            print("\n".join(["sweeps", *sweep_lines()]))
+            return None
+        name, *rest = words
+        own, overrides = divided(rest)
+        parser = self.parser()
+        check_overrides(overrides, option_strings(parser))
+        from framework.sweeps.making import make_sweep
 
-    states = {planned.signature: planned.state() for planned in plan.runs}
-    estimates = {planned.signature: estimate(planned, plan.root) for planned in plan.runs}
-    costs = {
-        key: ("" if states[key] == "finished" else "unknown" if e.hours is None else duration(e.hours), e.source)
-        for key, e in estimates.items()
-    }
-    console.print(f"{plan.name}: {plan.question}\n", soft_wrap=True)
-    console.print(plan_table(plan.runs, states, costs))
-    print_damages(console, plan.runs)
-    for label, other in plan.equal.items():
-        console.print(f"{label} is the same run as {other}", soft_wrap=True)
-    todo = [key for key, state in states.items() if state != "finished"]
-    known = [e.hours for key in todo if (e := estimates[key]).hours is not None]
-    unknown = len(todo) - len(known)
-    hours = sum(known)
-    line = f"\n{len(plan.runs)} runs, {len(plan.runs) - len(todo)} finished, {len(todo)} to make"
-    if known:
-        line += f": {duration(hours * devices)} of training on a device, {duration(hours / min(jobs, len(todo)))}"
-        line += f" with {jobs} at once" if jobs > 1 else " one after another"
-    if unknown:
-        line += f"{';' if known else ':'} cost of {unknown} unknown (no run of these systems there yet)"
-    console.print(line, soft_wrap=True)
-
-
-class Status:
-    """What a person sees meanwhile: a live table on a terminal, else a line for everything that happens."""
-
-    def __init__(self, runs: list[PlannedRun], console: Console) -> None:
-        self.runs, self.console, self.when = runs, console, 0.0
-        self.live = Live(console=console, auto_refresh=False) if console.is_terminal else None
-        self.states = {planned.signature: str(planned.state()) for planned in runs}
-
-    def __enter__(self) -> "Status":
-        if self.live:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        if self.live:
-            self.live.update(progress_table(self.runs, self.states), refresh=True)
-            self.live.stop()
-
-    def say(self, line: str) -> None:
-        """Print a line above the table."""
-        self.console.print(f"{time.strftime('%H:%M:%S')} {line}", soft_wrap=True, markup=False)
-
-    def show(self, tasks: list[Task]) -> None:
-        """Draw the table again, once a second."""
-        self.states |= {task.run.signature: task.state for task in tasks}
-        if self.live and time.monotonic() - self.when > 1.0:
-            self.when = time.monotonic()
-            height = max(shutil.get_terminal_size().lines - 6, 4)
-            self.live.update(progress_table(self.runs, self.states, height), refresh=True)
+        return make_sweep(name, overrides, **vars(parser.parse_args(own)))
 
 
-def check_devices(jobs: int, devices: int) -> None:
-    """Refuse more devices than there are, where there are some: ranks of one run cannot share one."""
-    there = len(visible_devices())
-    if there and jobs * devices > there:
-        raise UsageError(f"--jobs {jobs} with --devices_per_run {devices} needs {jobs * devices} devices, not {there}")
+def divided(words: list[str]) -> tuple[list[str], list[str]]:
+    """Return the words of a command line that are the command's own, and those that are overrides of the runs.
+
+    An argument is an override if its name has a dot, or is one of `OF_RUNS`; the words after it belong to it.
+    """
+    own: list[str] = []
+    overrides: list[str] = []
+    chosen = overrides
+    for word in words:
+        if word.startswith("--"):
+            flag = word.partition("=")[0]
+            chosen = overrides if "." in flag or flag in OF_RUNS else own
+        chosen.append(word)
+    return own, overrides
 
 
-def check_overrides(overrides: list[str]) -> None:
+def positive(text: str) -> int:
+    """Return a number from 1 on."""
+    if not str(text).isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def check_overrides(overrides: list[str], own: list[str]) -> None:
     """Refuse a misspelt argument of the command itself: those of the runs have a dot, or are known."""
-    own = option_strings(parser())
     for word in overrides:
         flag = word.partition("=")[0]
-        if flag.startswith("--") and "." not in flag and flag not in ("--data", "--runs", "--seed", "--ckpt_path"):
+        if flag.startswith("--") and "." not in flag and flag not in OF_RUNS:
             raise UsageError(f"no argument {flag}: {nearest(flag, own)}")
-
-
-def _underscored(word: str) -> str:
-    """Return `--print-commands` as `--print_commands`; names with a dot are the runs' own."""
-    flag, equals, value = word.partition("=")
-    return flag[:2] + flag[2:].replace("-", "_") + equals + value if flag[:2] == "--" and "." not in flag else word

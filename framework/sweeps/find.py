@@ -67,3 +67,9 @@ def _file_of(module: str) -> Path | None:
         spec = importlib.util.find_spec(package)
         places = [Path(location) for location in (spec.submodule_search_locations or [] if spec else [])]
     return next((file for place in places if (file := place.joinpath(*parts).with_suffix(".py")).is_file()), None)
+
+
+def sweep_lines() -> list[str]:
+    """Return a line for each sweep: its name and its question."""
+    known = {name.removeprefix("ablations."): question for name, question in sweep_modules().items()}
+    return [f"  {name:{max(map(len, known))}}  {question}" for name, question in known.items()]

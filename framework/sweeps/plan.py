@@ -90,7 +90,7 @@ def _resolve(
     # The values of a checkpoint that is trained further are the defaults of a reader.
     kind = (experiment, option("ckpt_path", parsed), *(word for word in arguments if word not in parsed))
     if kind not in readers:
-        readers[kind] = Reader("fit", trained, parsed)
+        readers[kind] = Reader(trained, parsed)
     plan = readers[kind].read(parsed).plan
     identity, system = plan.identity(), type(plan.described)
     folder = run_folder(plan.runs, system.system(), signature(identity))

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,14 @@ class Fit:
 
     def __call__(self, command: list[str], log: str) -> None:
         """Train; the first task of the job writes the run's log."""
-        from framework.cli import main
-
         if os.environ.get("SLURM_PROCID", "0") == "0":
             with open(log, "a") as file:
                 for stream in (sys.stdout, sys.stderr):
                     stream.flush()
                     os.dup2(file.fileno(), stream.fileno())
             print(f"\n{ATTEMPT}job {os.environ.get('SLURM_JOB_ID')}: ostinato {' '.join(command)}", flush=True)
-        status = main(command)
+        # A job is the program itself: nothing of the library imports a command.
+        status = import_module("framework.cli").main(command)
         if status:
             raise RunError(f"exit status {status}, see {log}")
 

@@ -24,11 +24,10 @@ from framework.quiet import quieten
 from framework.runs.checkpoints import read_checkpoint
 from framework.runs.stored_commands import give_commands, refuse_commands
 from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values
-from framework.workflow.options import add_experiment_options
+from framework.workflow.command import ExperimentCommand
 from framework.workflow.parser import OneLineErrors, UsageError
 from framework.workflow.plan import Plan, plain, with_data
 from framework.workflow.runs import ReleasedRun, Run, run_named
-from framework.workflow.usage import COMMANDS, examples, usage_line
 from framework.yaml_text import parse_yaml
 
 SHOWN_TRAINER_ARGUMENTS = (
@@ -91,26 +90,39 @@ class ExperimentParser(OneLineErrors, LightningArgumentParser):
         return super().error(message, ex)
 
 
+class Training(ExperimentCommand):
+    """Train an experiment."""
+
+    purpose = "train"
+    examples = ()
+
+    @property
+    def name(self) -> str:
+        """Name of the command that trains."""
+        return "fit"
+
+
 class Reader:
     """Reads command lines of one experiment into plans. No network is built.
 
     Args:
-        command: Name of the command.
         experiment: The experiment.
         arguments: A command line after the experiment's name; the values of the checkpoint that it names are defaults.
         run: The run that stands in the place of the name, whose values the experiment has.
         has_other_data: Whether `--data` names other data than the experiment's or the run's own.
+        command: The command, which has options of its own.
     """
 
     def __init__(
         self,
-        command: str,
         experiment: Any,
         arguments: list[str],
         run: Run | None = None,
         has_other_data: bool = False,
+        command: ExperimentCommand | None = None,
     ) -> None:
-        self.command, self.experiment, self.run, self.has_other_data = command, experiment, run, has_other_data
+        self.command = command or Training()
+        self.experiment, self.run, self.has_other_data = experiment, run, has_other_data
         check_settings_files(arguments)
         self.stored, self.sizes = stored_hyperparameters(arguments)
         quieten()
@@ -128,7 +140,7 @@ class Reader:
         run, ckpt = self.run, settings.get("ckpt", "last")
         if ckpt != "last" and settings["ckpt_path"]:
             raise UsageError(f"--ckpt {ckpt} is of a run, --ckpt_path names a file: give one of them")
-        trains = self.command == "fit"
+        trains = self.command.purpose == "train"
         plan = Plan(
             experiment=self.experiment,
             values=vars(settings["model"]),
@@ -151,16 +163,16 @@ class Reader:
         """Return the parser of the hyperparameters, the Trainer's arguments and the command's own options."""
         name = name_of(self.experiment)
         parser = ExperimentParser(
-            prog=f"ostinato {self.command}",
-            usage=usage_line(self.command, name),
-            description=f"{inspect.getdoc(self.experiment)} {COMMANDS[self.command].description}",
+            prog=f"ostinato {self.command.name}",
+            usage=self.command.usage(name),
+            description=f"{inspect.getdoc(self.experiment)} {self.command.description}",
             allow_abbrev=False,
         )
         parser.add_argument("-c", "--config", action=ActionConfigFile, help="A YAML or JSON file with settings.")
         parser.add_argument(
             "--seed", type=int, default=self.experiment.seed, help="Seed of weights, data order and crops."
         )
-        add_experiment_options(self.command, parser)
+        self.command.add_all_arguments(parser)
         if self.run is not None:
             parser.set_defaults(defaults_of(self.command, self.run))
         parser.add_class_arguments(L.Trainer, "trainer", fail_untyped=False, instantiate=False, sub_configs=True)
@@ -171,7 +183,7 @@ class Reader:
             parser.add_class_arguments(cls, part, fail_untyped=False, instantiate=False, sub_configs=True)
         if "seed" in self.experiment.data.hyperparameters:
             parser.link_arguments("seed", "data.seed")
-        parser.examples = examples(self.command, name)
+        parser.examples = self.command.examples_of(name)
         parser.expected = expected(self.experiment)
         parser.renamed = {"model": members_of(self.experiment), "data": members_of(self.experiment.data)}
         stored = stored_values(self.experiment, self.stored) if self.stored else {}
@@ -188,7 +200,7 @@ class Reader:
             n: getattr(self.experiment, n) for n, p in self.experiment.hyperparameters.items() if p.kind == "trainer"
         }
         own.pop("seed")
-        if self.run is not None and self.command == "fit":
+        if self.run is not None and self.command.purpose == "train":
             # What else of the Trainer's arguments the run's identity depends on.
             kept = self.run.identity.get("trainer", {}).keys() - own.keys()
             own |= {name: self.run.config["trainer"][name] for name in kept if name in self.run.config["trainer"]}
@@ -212,7 +224,7 @@ class Reader:
         self._check_commands(settings)
         trainer = plain(settings["trainer"].as_dict())
         check_values(trainer)
-        if self.command in ("fit", "doctor"):
+        if self.command.purpose in ("train", "check"):
             check_arguments(trainer, plain(self.parser.get_defaults()["trainer"].as_dict()))
 
     def _check_commands(self, settings: Namespace) -> None:
@@ -241,7 +253,7 @@ class Opened:
     settings: Namespace
 
 
-def open_experiment(command: str, arguments: list[str]) -> Opened:
+def open_experiment(arguments: list[str], command: ExperimentCommand | None = None) -> Opened:
     """Return the experiment that a command line names, with its overrides; no network is built yet.
 
     In the place of its name there may be a run's folder, one of its checkpoints, or a file by `ostinato release`: then
@@ -251,10 +263,11 @@ def open_experiment(command: str, arguments: list[str]) -> Opened:
         UsageError: the name is missing, or an override is wrong.
         RunError, ReleaseError: there is no such run, or the code is another one now.
     """
+    command = command or Training()
     if named := [word for word in arguments if word.startswith("--experiment=")]:
         arguments = [named[-1].partition("=")[2], *(word for word in arguments if word not in named)]
     if not arguments or arguments[0].startswith("-"):
-        raise UsageError(f"ostinato {command} needs the name of an experiment (`ostinato list` shows all)")
+        raise UsageError(f"ostinato {command.name} needs the name of an experiment (`ostinato list` shows all)")
     name, *overrides = arguments
     with busy(f"opening {name}"):
         run = named_run(command, name, overrides)
@@ -262,10 +275,10 @@ def open_experiment(command: str, arguments: list[str]) -> Opened:
         experiment, overrides = on_recordings(found, overrides)
         if getattr(experiment, "data", None) is None:
             raise UsageError(f"{experiment.__name__} has no data: set `data = ...` in {experiment.__module__}")
-        return Reader(command, experiment, overrides, run, experiment is not found).read(overrides)
+        return Reader(experiment, overrides, run, experiment is not found, command).read(overrides)
 
 
-def named_run(command: str, target: str, overrides: list[str]) -> Run | None:
+def named_run(command: ExperimentCommand, target: str, overrides: list[str]) -> Run | None:
     """Return the run that stands in the place of an experiment's name; None where that is a name.
 
     Raises:
@@ -277,7 +290,7 @@ def named_run(command: str, target: str, overrides: list[str]) -> Run | None:
         return None
     if option("ckpt_path", overrides):
         raise UsageError(f"{target} has its own checkpoints: name the one to use by --ckpt, or leave --ckpt_path out")
-    if command == "fit" and run.is_given and not isinstance(run, ReleasedRun):
+    if command.purpose == "train" and run.is_given and not isinstance(run, ReleasedRun):
         raise UsageError(
             f"{target} is one checkpoint: name the folder {run.folder.path} to continue the run, or an experiment with "
             f"--ckpt_path {target} to start another run from it"
@@ -293,12 +306,13 @@ def option(name: str, arguments: list[str]) -> str | None:
     return found
 
 
-def defaults_of(command: str, run: Run) -> dict[str, Any]:
+def defaults_of(command: ExperimentCommand, run: Run) -> dict[str, Any]:
     """Return the options that a run in the place of an experiment's name gives a command."""
+    trains = command.purpose == "train"
     if isinstance(run, ReleasedRun):
-        return {"ckpt_path": str(run.path)} if command == "fit" else {}
+        return {"ckpt_path": str(run.path)} if trains else {}
     found: dict[str, Any] = {"runs": str(run.root)}
-    return found | ({"overfit_one_clip": True} if command == "fit" and run.identity.get("overfit_one_clip") else {})
+    return found | ({"overfit_one_clip": True} if trains and run.identity.get("overfit_one_clip") else {})
 
 
 def on_recordings(experiment: Any, overrides: list[str]) -> tuple[Any, list[str]]:

@@ -1,6 +1,5 @@
 """Parsers whose errors are one line. Nothing here imports torch or Lightning, so that help appears at once."""
 
-import argparse
 import sys
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -54,10 +53,6 @@ class OneLineErrors:
             return text
         title = "examples" if len(self.examples) > 1 else "example"
         return "\n".join([text.rstrip(), "", f"{title}:", *(f"  {line}" for line in self.examples), ""])
-
-
-class Parser(OneLineErrors, argparse.ArgumentParser):
-    """A parser of a command that takes no experiment's hyperparameters."""
 
 
 class OneLineParser(OneLineErrors, jsonargparse.ArgumentParser):

@@ -24,7 +24,7 @@ from framework.catalogue import first_line, shown
 from framework.errors import DEBUG, InvalidTypeError, InvalidValueError, OstinatoError
 from framework.evaluation.validation import table, validate
 from framework.export.release import begin_from
-from framework.interrupts import SIGNALS
+from framework.interrupts import SIGNALS, on_interruption, received
 from framework.quiet import quieten
 from framework.runs.checkpoints import (
     LAST,
@@ -44,10 +44,10 @@ from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, few, provenance, sources_of
 from framework.runs.ranks import end_with_first_process, use_rank_launcher
 from framework.runs.resuming import of_this_run, started_from
-from framework.runs.signals import StopSignals
+from framework.runs.signals import StopSignals, requeue
 from framework.runs.sources import hash_of
 from framework.runs.stored_files import PARTS, DamagedFileError
-from framework.strategies import check_accelerator, check_devices, is_main_process, strategy
+from framework.strategies import check_accelerator, check_devices, is_main_process, rank, strategy
 from framework.tracking.callbacks import AudioSamples, StepCount, StepProgress, Throughput
 from framework.tracking.csv_log import CSVLog
 from framework.tracking.profile import StepProfile
@@ -121,6 +121,31 @@ def train(
         # The program continues in the first process alone.
         raise SystemExit(0)
     return opened(plan.folder())
+
+
+def train_program(plan: Plan, rerun: bool = False, profile: int | None = None) -> int | None:
+    """Train as a program that is nothing but this training: signals end it, and a batch system puts it back.
+
+    Args:
+        plan: The experiment with its overrides.
+        rerun: As in `train`.
+        profile: As in `train`.
+
+    Returns:
+        The exit status of a run that was stopped early; None for a finished one.
+
+    Raises:
+        RunError: the run is being trained, or its checkpoints are lost.
+    """
+    check_plan(plan)
+    on_interruption("; the same command continues the run")
+    with Watchdog(plan.system.stall_minutes, f"rank {rank()}") as watchdog:
+        try:
+            return fit(plan, watchdog, rerun, profile)
+        except BaseException:
+            if is_main_process():
+                requeue(received())
+            raise
 
 
 def check_one_process(plan: Plan) -> None:

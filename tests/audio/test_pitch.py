@@ -10,7 +10,7 @@ import torch
 from datamodules.audio_folder import AudioFolder
 from datamodules.packing.pack import pack
 from framework.audio.pitch import PitchError, track_pitch
-from framework.commands.pack import run
+from framework.commands import command
 from framework.music.notes import Note
 from framework.music.soundfont import SOLOS, Performance, render
 
@@ -62,7 +62,7 @@ def test_recordings_are_packed_with_their_pitch(tmp_path, monkeypatch, capsys):
     own.mkdir()
     for hertz in (220, 330, 440):
         soundfile.write(own / f"{hertz}.wav", sine(hertz, 44_100, 0.6).numpy(), 44_100)
-    run(["--f0", str(own), str(tmp_path / "packed"), "--sample_rate", "16000"])
+    command("pack").main(["--f0", str(own), str(tmp_path / "packed"), "--sample_rate", "16000"])
     packed, packed_itself = (
         AudioFolder(path=str(path), sample_rate=16_000, segment=8_000, batch_size=1, f0_hop=80)
         for path in (tmp_path / "packed", own)

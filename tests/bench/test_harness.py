@@ -6,9 +6,9 @@ import pytest
 
 from framework.bench.harness import BenchError, Benchmark, Candidate, run_benchmark
 from framework.bench.machine import peak_memory
+from framework.bench.running import benches
 from framework.bench.tables import keep, markdown, number, text
 from framework.cli import main
-from framework.commands.bench import benches
 
 
 class Clock:

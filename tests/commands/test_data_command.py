@@ -8,7 +8,7 @@ from PIL import Image
 from datamodules.packing.pack import pack
 from datamodules.report import report
 from framework.cli import main
-from framework.commands.data import histogram
+from framework.workflow.data_lines import histogram
 
 
 @pytest.fixture

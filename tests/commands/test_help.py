@@ -9,11 +9,14 @@ import pytest
 
 from framework.catalogue import find
 from framework.cli import with_underscores
+from framework.commands import command as load
+from framework.commands import names
+from framework.commands.listen import TEST_KINDS
 from framework.listening.plan import RANGES
-from framework.workflow import options
-from framework.workflow.options import OF_EXPERIMENTS, OTHERS, TEST_KINDS
-from framework.workflow.parser import OneLineParser, option_strings
-from framework.workflow.usage import COMMANDS, parser
+from framework.workflow.command import ExperimentCommand
+from framework.workflow.parser import option_strings
+
+COMMANDS = {name: load(name) for name in names()}
 
 QUICK = """
 import contextlib, io, json, sys
@@ -75,12 +78,13 @@ def test_the_help_of_an_experiment_is_kept(tmp_path):
 
 
 def test_all_commands_have_options_and_examples_that_parse():
-    assert {*OF_EXPERIMENTS, *OTHERS} == set(COMMANDS)
+    assert len(COMMANDS) > 20
     assert set(RANGES) == set(TEST_KINDS)
-    for command, usage in COMMANDS.items():
-        assert usage.examples
-        if command in OF_EXPERIMENTS:
-            assert find(usage.name)
+    for name, command in COMMANDS.items():
+        assert command.name == name
+        assert command.examples
+        if isinstance(command, ExperimentCommand):
+            assert find(command.example)
 
 
 @pytest.mark.parametrize("command", ["compare", "listen", "pack", "data"])
@@ -92,7 +96,6 @@ def test_a_missing_argument_points_at_the_commands_own_help(command, capsys):
     assert f"usage: ostinato {command} " in shown
     assert shown.splitlines()[-1].startswith("ostinato: error: ")
     assert f"ostinato {command}" in shown.splitlines()[-1]
-    assert parser(command).prog == f"ostinato {command}"
 
 
 def test_options_are_spelled_with_underscores_and_hyphens_are_accepted():
@@ -100,13 +103,6 @@ def test_options_are_spelled_with_underscores_and_hyphens_are_accepted():
     assert with_underscores("--data.batch-size=a-b") == "--data.batch_size=a-b"
     for word in ("a-b", "-x-y", "runs/a-b"):
         assert with_underscores(word) == word
-    known = [option for command in COMMANDS for option in own_options(command)]
+    known = [option for command in COMMANDS.values() for option in option_strings(command.parser())]
     assert len(known) > 50
     assert [option for option in known if "-" in option.removeprefix("--")] == []
-
-
-def own_options(command):
-    made = parser(command) if command in options.OTHERS else OneLineParser()
-    if command not in options.OTHERS:
-        options.add_experiment_options(command, made)
-    return option_strings(made)

@@ -11,7 +11,6 @@ import pytest
 import soundfile
 import torch
 from evaluation.stored_evaluations import store
-from jsonargparse import ArgumentParser
 from listening.made_comparisons import comparison
 from midi_bytes import midi, off, on
 from PIL import Image
@@ -19,11 +18,13 @@ from PIL import Image
 from framework import writing
 from framework.audio.coded_files import CodedHeader, write_codes
 from framework.cli import main
-from framework.commands import bench
+from framework.commands import bench, names
+from framework.commands import command as load
 from framework.listening.make import make_test
 from framework.listening.plan import ListeningError
 from framework.outputs import OutputError, check_outputs, output_file, output_folder
-from framework.workflow import coding, options
+from framework.workflow import coding
+from framework.workflow.parser import option_strings
 
 MINE = "not to be lost"
 SYNTHESIZE = ["synthesize", "griffin_lim", "--model.iterations", "1"]
@@ -83,17 +84,10 @@ def test_files_that_exist_are_refused_in_one_line_and_kept(arguments, files, pla
 
 def test_every_command_with_an_output_has_the_option():
     """A command that gets `--output` later cannot forget `--overwrite`."""
-    for name, own in {**options.OF_EXPERIMENTS, **options.OTHERS}.items():
-        if own and name != "pack":
-            known = [flag for action in _parser(own)._actions for flag in action.option_strings]
-            writes = {"--output", "--picture", "--wandb_yaml"} & set(known)
-            assert bool(writes) == ("--overwrite" in known), name
-
-
-def _parser(add):
-    made = ArgumentParser()
-    add(made)
-    return made
+    for name in names():
+        known = option_strings(load(name).parser())
+        writes = {"--output", "--picture", "--wandb_yaml"} & set(known)
+        assert name == "pack" or bool(writes) == ("--overwrite" in known), name
 
 
 def test_what_exists_is_replaced_only_where_it_is_asked_for(place, capsys):
@@ -143,7 +137,7 @@ def test_decoding_does_not_destroy_the_recording_that_was_encoded(place, capsys,
 
 
 def test_a_comparison_is_replaced_in_the_folder_of_runs_and_nowhere_else(place, capsys, monkeypatch):
-    monkeypatch.setattr("framework.commands.compare.log_comparison", lambda *_: None)
+    monkeypatch.setattr("framework.sweeps.comparing.log_comparison", lambda *_: None)
     runs = [str(store(place / "runs", name, name).folder) for name in ("full", "without")]
     (place / "mine" / "page").mkdir(parents=True)
     (place / "mine" / "page" / "notes.txt").write_text(MINE)
@@ -169,11 +163,11 @@ def test_answers_whose_test_was_lost_are_kept(place):
 
 def test_benchmarks_are_replaced_in_their_own_folder(place, monkeypatch):
     held = []
-    monkeypatch.setattr(bench, "hold_bench", lambda *arguments: held.append(str(arguments[4])))
+    monkeypatch.setattr(bench, "run_bench", lambda *arguments: held.append(str(arguments[3])))
     (place / "runs" / "bench").mkdir(parents=True)
     (place / "runs" / "bench" / "stft_loss.md").write_text("an earlier result")
-    bench.run(["stft_loss"])
-    bench.run(["stft_loss", "--output", "new"])
+    bench.Bench().main(["stft_loss"])
+    bench.Bench().main(["stft_loss", "--output", "new"])
     assert held == ["runs/bench", "new"]
 
 

@@ -8,8 +8,7 @@ from midi_bytes import control, midi, off, on, quarters
 from datamodules.midi_report import midi_report
 from datamodules.packing.midi import MidiFolderError, pack_midi, read_folder
 from datamodules.packing.pack import verify
-from framework.commands.data import run as data
-from framework.commands.pack import run as pack
+from framework.commands import command
 from framework.errors import InvalidValueError
 
 
@@ -43,14 +42,14 @@ def test_remarks_are_counted_by_file(folder):
 
 def test_packed_and_described_with_what_was_not_understood(folder, tmp_path, capsys):
     packed = tmp_path / "packed"
-    pack([str(folder), str(packed)])
+    command("pack").main([str(folder), str(packed)])
     said = capsys.readouterr()
     assert "2 files left out" in said.out
     assert "notes without an end: 3 in 2 files (b/hanging.kar, hanging.MIDI)" in said.err
     assert verify(packed) == []
     described = {}
     for path in (folder, packed):
-        data([str(path)])
+        command("data").main([str(path)])
         described[path] = capsys.readouterr().out
         for line in (
             "notes without an end: 3 in 2 files (b/hanging.kar, hanging.MIDI)",
@@ -77,12 +76,12 @@ def test_changed_bytes_of_packed_notes_are_found(folder, tmp_path):
 
 
 def test_one_file_is_described_and_pictures_are_of_recordings(folder, capsys):
-    data([str(folder / "plain.mid")])
+    command("data").main([str(folder / "plain.mid")])
     assert "8 notes" in capsys.readouterr().out
     with pytest.raises(InvalidValueError, match="no audio to draw"):
-        data([str(folder), "--picture", "sheet.png"])
+        command("data").main([str(folder), "--picture", "sheet.png"])
     with pytest.raises(MidiFolderError, match=r"text\.mid: cannot be read as MIDI"):
-        data([str(folder / "text.mid")])
+        command("data").main([str(folder / "text.mid")])
 
 
 def test_notes_before_the_first_bar_are_counted(folder):

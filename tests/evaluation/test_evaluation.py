@@ -248,7 +248,7 @@ def test_checkpoints_of_a_run(there, capsys):
         "--data", "in", "--model.channels=8", "--model.upsample_rates=[16,16]", "--model.upsample_kernels=[32,32]",
         "--model.kernels=[3]", "--model.dilations=[[1]]",
     ]  # fmt: skip
-    plan = open_experiment("fit", ["hifigan_bach", *small]).plan
+    plan = open_experiment(["hifigan_bach", *small]).plan
     folder = plan.folder()
     config = {"experiment": plan.experiment.__module__, "identity": plan.identity(), **plan.resolved()}
     config["provenance"] = provenance(sources_of(plan.system, type(plan.data)))

@@ -9,9 +9,9 @@ from listening.made_comparisons import answer
 from tracking.wandb_file import records
 
 from framework.cli import main
-from framework.commands.compare import write
 from framework.evaluation.comparison import compare
 from framework.listening.columns import with_listening
+from framework.sweeps.comparing import write
 
 WORTH = {"ground truth": 5, "full": 3, "without_mpd": 4, "without_mel": 1, "Griffin-Lim": 2}
 

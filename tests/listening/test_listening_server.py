@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from listening.made_comparisons import comparison
 
-from framework.commands import listen as command
+from framework.commands import command
 from framework.listening import server as module
 from framework.listening.answers import ANSWERS, AnswerError, Answers, import_answers, read_answers
 from framework.listening.make import make_test
@@ -237,7 +237,7 @@ def test_saved_answers_are_taken_in_whole_or_not_at_all(tmp_path):
 def test_answers_of_a_server_that_is_killed_are_all_there(made, tmp_path, capfd):
     folder = make_test(made, "ab", None, 0, False)
     arguments = [str(made), "--kind", "ab", "--port", "0"]
-    process = multiprocessing.get_context("fork").Process(target=command.run, args=(arguments,))
+    process = multiprocessing.get_context("fork").Process(target=command("listen").main, args=(arguments,))
     process.start()
     port, told, until = 0, "", time.monotonic() + 60
     while not port and time.monotonic() < until:

@@ -10,9 +10,9 @@ import yaml
 
 from framework.catalogue import find
 from framework.cli import main
-from framework.commands import sweep
 from framework.runs.folder import RunFolder
 from framework.runs.stored_files import CONFIG, DamagedFileError, read_config, read_metrics, read_summary
+from framework.sweeps import making
 from framework.sweeps.record import PlannedRun, progress, write_record
 from framework.sweeps.sweep import Sweep
 
@@ -141,7 +141,7 @@ def run(place):
     [("summary.json", b'{"steps": 0}\n\x00'), ("config.yaml", b"model: {}\n"), ("metrics.csv", GARBAGE)],
 )
 def test_every_command_says_what_is_damaged_of_a_run(place, run, capsys, monkeypatch, name, text):
-    monkeypatch.setattr(sweep, "find_sweep", lambda name: (name, Sweep([find("griffin_lim")]), "does it matter?"))
+    monkeypatch.setattr(making, "find_sweep", lambda name: (name, Sweep([find("griffin_lim")]), "does it matter?"))
     path = run.path / name
     whole = path.read_bytes() if path.exists() else None
     commands = {

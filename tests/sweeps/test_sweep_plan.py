@@ -14,8 +14,8 @@ from experiments.ablations.hifigan_table3 import Full, WithoutMel, WithoutMPD, W
 from experiments.hifigan_v3 import HiFiGANV3
 from framework.catalogue import UnknownExperimentError
 from framework.cli import main
-from framework.commands.sweep import rerun
 from framework.sweeps.find import find_sweep
+from framework.sweeps.making import rerun
 from framework.sweeps.plan import estimate, make_plan
 from framework.sweeps.record import read_record, write_record
 from framework.sweeps.sweep import Sweep, SweepError
@@ -42,7 +42,7 @@ def test_runs_are_those_that_fit_finds_and_equal_ones_are_made_once(data):
         for weight in (0, 45.0) for seed in (1234, 1235)
     }  # fmt: skip
     for run in (plan.runs[0], plan.runs[3]):
-        opened = open_experiment("fit", run.command()[2:]).plan
+        opened = open_experiment(run.command()[2:]).plan
         assert opened.folder().path == run.path
         assert opened.system.hparams["kernels"] == (3, 5)
     assert len({run.family for run in plan.runs}) == 2
@@ -81,7 +81,7 @@ def test_a_system_whose_identity_depends_on_what_it_is_built_of_is_built(data, m
     plan = make_plan("test", Sweep([Built], grid={"model.channels": [16, 32]}), data)
     assert len(plan.runs) == 2
     for run in plan.runs:
-        assert open_experiment("fit", run.command()[2:]).plan.folder().path == run.path
+        assert open_experiment(run.command()[2:]).plan.folder().path == run.path
 
 
 @pytest.mark.parametrize(

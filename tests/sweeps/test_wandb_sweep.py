@@ -33,7 +33,7 @@ def test_what_an_agent_calls_is_a_command_of_ours(tmp_path, monkeypatch):
     words = create_sweep_command_args({"args": drawn})["args"]
     command = [part for word in content["command"] for part in (words if word == "${args}" else [word])]
     assert command[:3] == ["${env}", "ostinato", "fit"]
-    plan = experiment.open_experiment("fit", command[3:]).plan
+    plan = experiment.open_experiment(command[3:]).plan
     assert (plan.experiment, plan.values["kernels"], plan.seed) == (WithoutMel, (3, 7), 1234)
 
 

@@ -8,8 +8,8 @@ import soundfile
 from evaluation.stored_evaluations import CLIPS, RATE, three_runs
 from wandb_file import read, records
 
-from framework.commands.compare import write
 from framework.evaluation.comparison import compare
+from framework.sweeps.comparing import write
 from framework.tracking.comparison_log import log_comparison
 from framework.tracking.lineage import artifact_name
 

@@ -192,7 +192,7 @@ def test_a_plan_has_the_identity_of_the_command(there, values, arguments):
     named = {name: value for name, value in values.items() if "." not in name}
     dotted = {name: value for name, value in values.items() if "." in name}
     plan = ost.resolve("hifigan_bach", dotted, data="takes", **named)
-    given = open_experiment("fit", ["hifigan_bach", "--data", "takes", *arguments]).plan
+    given = open_experiment(["hifigan_bach", "--data", "takes", *arguments]).plan
     if "callbacks" in values:
         # The command fills in the defaults of the callback's arguments.
         assert plan.identity("")["trainer"]["callbacks"][0]["class_path"] == "lightning.pytorch.callbacks.EarlyStopping"

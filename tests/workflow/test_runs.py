@@ -16,13 +16,13 @@ import torch
 
 from datamodules.bach_chorales import BachChorales
 from framework.cli import main
+from framework.commands import command, names
 from framework.hyperparameters import Hyperparameters
 from framework.paradigms.system import System
 from framework.runs.finding import list_runs, runs_of
 from framework.runs.folder import folder_names, run_folder
 from framework.runs.identity import same_but_data
 from framework.runs.stored_files import read_metrics
-from framework.workflow import options
 from framework.workflow.experiment import open_experiment
 from framework.workflow.runs import ReleasedRun, open_run
 
@@ -176,7 +176,7 @@ def test_runs_of_equal_values_are_told_apart_by_their_data(there, run, capsys):
     assert "last.ckpt was trained on other data than these" in capsys.readouterr().err
 
 
-WITH_WEIGHTS = [command for command in options.OF_EXPERIMENTS if command not in options.WITHOUT_WEIGHTS]
+WITH_WEIGHTS = [name for name in names() if getattr(command(name), "purpose", "") == "use"]
 NEEDED = {
     "synthesize": ("--input", "a/0.wav", "--output", "new"),
     "encode": ("--input", "a/0.wav", "--output", "new.ost"),
@@ -185,12 +185,12 @@ NEEDED = {
 }
 
 
-@pytest.mark.parametrize("command", WITH_WEIGHTS)
-def test_looking_for_a_run_renders_nothing(command, there, capsys, monkeypatch):
+@pytest.mark.parametrize("name", WITH_WEIGHTS)
+def test_looking_for_a_run_renders_nothing(name, there, capsys, monkeypatch):
     monkeypatch.setattr(BachChorales, "prepare_data", lambda self: pytest.fail("the data were prepared"))
-    name = "codec_bach" if command in ("encode", "decode") else "hifigan_bach"
-    refused = said(capsys, command, name, *NEEDED.get(command, ()), status=2)
-    assert re.search(f"no run of .* with these values: `ostinato fit {name}` with them trains one", refused)
+    experiment = "codec_bach" if name in ("encode", "decode") else "hifigan_bach"
+    refused = said(capsys, name, experiment, *NEEDED.get(name, ()), status=2)
+    assert re.search(f"no run of .* with these values: `ostinato fit {experiment}` with them trains one", refused)
 
 
 def test_autoencoders_are_looked_for_in_the_folder_of_runs_that_is_given(there, capsys):
@@ -244,7 +244,7 @@ def test_systems_of_one_module_of_ones_own_have_a_folder_each(tmp_path, monkeypa
 def test_a_run_by_name_is_the_one_that_was_trained_last(run, there):
     assert open_run("hifigan_bach").path == run
     opened = open_run(run)
-    assert open_experiment("fit", NAMED).plan.folder().path == run
+    assert open_experiment(NAMED).plan.folder().path == run
     assert opened.state == "finished"
     assert opened.checkpoints == {"best.ckpt": 4, "last.ckpt": 6, "previous.ckpt": 4}
     assert opened.summary["steps"] == 6
