@@ -83,7 +83,7 @@ def make_sweep(name: str, overrides: Sequence[str] = (), **options: Any) -> int:
         overrides = [*overrides, f"--trainer.devices={own.devices_per_run}"]
     from framework.sweeps.plan import check_folders, make_plan
 
-    plan = make_plan(name, sweep, list(overrides), question, own.metric or "")
+    plan = make_plan(name, sweep, list(overrides), question, own.metric or "", prepares_data=not own.dry)
     # The commands alone are what goes to a scheduler; everything else is for the person.
     console = Console(stderr=own.print_commands, highlight=False)
     settings = slurm_settings(own)
@@ -190,7 +190,7 @@ def on_slurm(plan: "Plan", todo: list[PlannedRun], own: Options, settings: dict[
 
 def show_plan(plan: "Plan", jobs: int, devices: int, console: Console) -> None:
     """Print the plan: runs, cost, and what is done already."""
-    from framework.sweeps.plan import estimate
+    from framework.sweeps.plan import UNPREPARED, estimate
 
     states = {planned.signature: planned.state() for planned in plan.runs}
     estimates = {planned.signature: estimate(planned, plan.root) for planned in plan.runs}
@@ -214,6 +214,12 @@ def show_plan(plan: "Plan", jobs: int, devices: int, console: Console) -> None:
     if unknown:
         line += f"{';' if known else ':'} cost of {unknown} unknown (no run of these systems there yet)"
     console.print(line, soft_wrap=True)
+    if unprepared := sum(planned.note == UNPREPARED for planned in plan.runs):
+        console.print(
+            f"the data of {unprepared} runs are not prepared yet, so it is not known which of these are finished: the "
+            "same command without --dry prepares them",
+            soft_wrap=True,
+        )
 
 
 class Status:

@@ -20,9 +20,12 @@ from framework.sweeps.sweep import Choice, Sweep, SweepError, argument
 from framework.workflow import plan as workflow
 from framework.workflow.experiment import Reader, on_recordings, option
 from framework.workflow.parser import UsageError
+from framework.workflow.runs import manifest_of
 
 NEWEST = 8
 """Number of the latest runs of the same system from which the cost is estimated."""
+UNPREPARED = "its data are not prepared yet"
+"""Note of a run whose identity is not known, as it depends on the data."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,24 @@ class Plan:
     root: Path
 
 
-def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: str = "", metric: str = "") -> Plan:
-    """Resolve every run of a sweep; `overrides` of the command line apply to all runs.
+def make_plan(
+    name: str,
+    sweep: Sweep,
+    overrides: Sequence[str] = (),
+    question: str = "",
+    metric: str = "",
+    prepares_data: bool = True,
+) -> Plan:
+    """Resolve every run of a sweep.
 
-    `metric` replaces the metric by which each experiment chooses its best checkpoint.
+    Args:
+        name: The sweep's name.
+        sweep: The sweep.
+        overrides: Arguments of the command line that apply to all runs.
+        question: The question that the sweep answers.
+        metric: Metric in the place of that by which each experiment chooses its best checkpoint.
+        prepares_data: Whether data are prepared that are not there, as the identity of a run depends on them. If not,
+            runs on such data have a note.
 
     Raises:
         SweepError: a name or a value does not exist.
@@ -62,7 +79,7 @@ def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: 
     sources = Sources()
     for choice in sweep.choices():
         try:
-            run, root = _resolve(choice, list(overrides), readers, sweep.varied, sources)
+            run, root = _resolve(choice, list(overrides), readers, sweep.varied, sources, prepares_data)
         except (UsageError, UnknownExperimentError, TypeError) as error:
             raise SweepError(f"{name}, {_label(choice, 0, set(choice.values))}: {error}") from None
         if run.signature in runs:
@@ -73,7 +90,12 @@ def make_plan(name: str, sweep: Sweep, overrides: Sequence[str] = (), question: 
 
 
 def _resolve(
-    choice: Choice, overrides: list[str], readers: dict[Any, Reader], varied: set[str], sources: Sources
+    choice: Choice,
+    overrides: list[str],
+    readers: dict[Any, Reader],
+    varied: set[str],
+    sources: Sources,
+    prepares_data: bool,
 ) -> tuple[PlannedRun, Path]:
     experiment: Any = choice.experiment
     name = name_of(experiment)
@@ -92,7 +114,10 @@ def _resolve(
     if kind not in readers:
         readers[kind] = Reader(trained, parsed)
     plan = readers[kind].read(parsed).plan
-    identity, system = plan.identity(), type(plan.described)
+    if prepares_data:
+        plan.prepare_data()
+    manifest = str(plan.data.fingerprint()) if prepares_data else manifest_of(plan.data)
+    identity, system = plan.identity(manifest or ""), type(plan.described)
     folder = run_folder(plan.runs, system.system(), signature(identity))
     run = PlannedRun(
         label=_label(choice, plan.seed, varied),
@@ -108,7 +133,7 @@ def _resolve(
         batch_size=getattr(plan.data, "batch_size", 1),
         monitor=system.monitor,
     )
-    note, outdated = _note(run, plan, sources)
+    note, outdated = _note(run, plan, sources) if manifest else (UNPREPARED, False)
     return replace(run, note=note, outdated=outdated), Path(plan.runs)
 
 

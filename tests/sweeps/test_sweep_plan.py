@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import soundfile
 import yaml
 from rich.console import Console
 
+from datamodules.audio_folder import AudioFolder
 from datamodules.shards.writer import ShardWriter, write_manifest
 from experiments.ablations import hifigan_table3
 from experiments.ablations.hifigan_table3 import Full, WithoutMel, WithoutMPD, WithoutMRF, WithoutMSD, table3
@@ -168,3 +170,20 @@ def test_a_run_begun_by_other_code_or_half_written_is_said_in_the_plan(data, tmp
     assert planned().note == "its config.yaml is damaged"
     run.folder.summary_file.write_text("{")
     assert planned().state() == "damaged"
+
+
+def test_a_dry_plan_prepares_no_data_and_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OSTINATO_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "takes").mkdir()
+    soundfile.write(tmp_path / "takes" / "a.wav", 0.1 * np.ones(40_000), 22050)
+    monkeypatch.setattr(AudioFolder, "prepare_data", lambda self: pytest.fail("the data were prepared"))
+    overrides = ["--data", str(tmp_path / "takes"), "--runs", str(tmp_path / "runs")]
+    assert main(["sweep", "hifigan_table3", "--dry", *overrides]) == 0
+    shown = capsys.readouterr().out
+    assert "are not prepared yet, so it is not known which of these are finished" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_plan_on_prepared_data_is_the_plan(data):
+    sweep = Sweep([Full, WithoutMel], seeds=2)
+    assert make_plan("test", sweep, data, prepares_data=False) == make_plan("test", sweep, data)
