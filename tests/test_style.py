@@ -38,7 +38,9 @@ def test_nothing_but_the_program_imports_a_command():
         for package in ("framework", "datamodules", "experiments", "ostinato")
         for path in (ROOT / package).rglob("*.py")
         if "commands" not in path.relative_to(ROOT).parts
-        and any(naming.search(line) and not line.lstrip().startswith(('"""', "#")) for line in path.open())
+        and any(
+            naming.search(line) and not line.lstrip().startswith(('"""', "#")) for line in path.read_text().splitlines()
+        )
     }
     # A run of a sweep is a process of the program; `aliases` has former names.
     programs = {"framework/sweeps/local.py", "framework/sweeps/slurm.py", "ostinato/__main__.py"}

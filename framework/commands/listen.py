@@ -60,7 +60,9 @@ class Listen(Command):
         if settings.results:
             tell(comparison, [Path(file) for file in settings.files])
             return
-        folder = make_test(comparison, settings.kind, settings.clips, settings.seed, settings.match_levels, settings.pairs)
+        folder = make_test(
+            comparison, settings.kind, settings.clips, settings.seed, settings.match_levels, settings.pairs
+        )
         print(f"page:    {folder}/page/index.html (opens from the disk; listeners send you the file that it saves)")
         if not settings.no_server:
             serve(folder, settings.port)
