@@ -1,4 +1,4 @@
-"""One segment of one clip, over and over: what a system that can learn at all has to learn by heart."""
+"""A data module that repeats one segment of one clip, on which a working system must overfit."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -31,7 +31,7 @@ FAMILIES = {"piano": (0, 24), "guitar": (24, 32), "bass": (32, 40), "strings": (
 """General MIDI programs, from and to, that a track of this name gathers."""
 _VELOCITY = 90
 _CHORALES = 2
-"""To be raised by any change to how chorales are packed."""
+"""Version of the packing; raise it with every change of the packed data."""
 
 
 class Pianorolls(SongLevel):

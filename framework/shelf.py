@@ -1,4 +1,4 @@
-"""Where experiments lie: in the project, in the working directory, on Python's path, and in installed packages.
+"""Locations of experiments: in the project, in the working directory, on Python's path, and in installed packages.
 
 The package `experiments` is made of the project's own folder, of `experiments/` in the working directory, and of
 packages of this name on Python's path, whichever comes first there. Installed packages name theirs by an entry point of

@@ -178,9 +178,9 @@ def test_a_small_release_is_judged_the_same_and_begins_a_training(run):
     system, folder = run
     checkpoint = read_checkpoint(folder / "small.safetensors")
     mel = torch.randn(1, 80, 12)
-    judged, begun = Tiny().eval(), Tiny()
-    load_eval_weights(judged, checkpoint, "small.safetensors")
-    assert torch.equal(judged.eval_generator(mel), system.eval_generator(mel))
+    tested, begun = Tiny().eval(), Tiny()
+    load_eval_weights(tested, checkpoint, "small.safetensors")
+    assert torch.equal(tested.eval_generator(mel), system.eval_generator(mel))
     begin_from(begun, checkpoint, "small.safetensors")
     assert begun.state_dict().keys() == Tiny().state_dict().keys()
     torch.testing.assert_close(begun.generator(mel), system.eval_generator(mel), atol=1e-6, rtol=0)

@@ -19,7 +19,7 @@ from framework.music.notes import VOICES, Note
 from framework.music.soundfont import INSTRUMENTS, Performance, render
 
 VERSION = 3
-"""To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""
+"""Version of the packing; raise it with every change of the packed data, so that old folders are not reused."""
 
 LICENCE = (
     "Composition: J. S. Bach, public domain. Score: corpus of music21, distributed with the encoders' permission. "

@@ -14,7 +14,7 @@ from framework.music.notes import PERCUSSION, Note
 from framework.music.soundfont import SOLOS, Performance, Solo, render
 
 VERSION = 1
-"""To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""
+"""Version of the packing; raise it with every change of the packed data, so that old folders are not reused."""
 
 PLAYERS = SOLOS | {"drums": Solo(PERCUSSION, 35, 81)}
 """What can play notes, by name; the drums' notes are their keys in General MIDI and have no pitch."""

@@ -19,7 +19,7 @@ from framework.music.songs import PHRASE_TYPES, Chord, Phrase, Song, phrase_keys
 from framework.writing import write_atomically
 
 VERSION = 1
-"""To be raised by any change to what is made of the chorales, so that nobody's old songs are taken for the new ones."""
+"""Version of the packing; raise it with every change of the packed data, so that old folders are not reused."""
 RANGES = {"soprano": 48, "alto": 48, "tenor": 36, "bass": 36}
 """Lowest note (MIDI number) of the three octaves in which each voice is seen."""
 OCTAVES = 3

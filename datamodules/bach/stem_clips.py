@@ -16,7 +16,7 @@ from framework.music.notes import VOICES, Note
 from framework.music.soundfont import SOLOS, Performance, Solo, render
 
 VERSION = 1
-"""To be raised by any change to what is heard or written, so that nobody's old packing is taken for the new one."""
+"""Version of the packing; raise it with every change of the packed data, so that old folders are not reused."""
 
 FRAME_RATE = 250
 """Values of f0 per second."""

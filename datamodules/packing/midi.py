@@ -21,7 +21,7 @@ from framework.music.midi.score import END, PITCH, MidiError, MidiScore
 from framework.progress import print_above, progress
 
 VERSION = 3
-"""To be raised by any change to what is read, so that nobody's old shards are taken for the new ones."""
+"""Version of the packing; raise it with every change of the packed data, so that old folders are not reused."""
 _SUFFIXES = (".mid", ".midi", ".rmi", ".kar")
 _SHOWN = 5
 _EXAMPLES = 3

@@ -15,7 +15,7 @@ from framework.errors import InvalidValueError
 from framework.json_text import parse_json
 
 TICKS = 48
-"""Of a beat, in which notes are stored: sixteenths have 12, those of triplets 8."""
+"""Number of steps in a beat, the time unit of stored notes: a sixteenth has 12, a sixteenth triplet 8."""
 COLUMNS = ("track", "onset", "duration", "midi", "velocity")
 
 

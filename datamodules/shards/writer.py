@@ -28,7 +28,7 @@ from framework.writing import write_atomically
 SPLITS = ("train", "validation", "test")
 MANIFEST = "dataset.json"
 FULL_SCALE = 32768
-"""Of 16 bit samples: stored sample / FULL_SCALE lies in [-1, 1)."""
+"""Full scale of 16 bit samples: stored sample / FULL_SCALE lies in [-1, 1)."""
 
 _KEY = re.compile(r"[^\x00-\x20./\\:*?\"<>|{}]+")
 _SHA256 = re.compile("[0-9a-f]{64}")

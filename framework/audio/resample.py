@@ -12,7 +12,7 @@ import numpy as np
 from framework.audio.checks import check_at_least, check_real, check_shape
 
 ZERO_CROSSINGS = 64
-"""Of the filter, on either side."""
+"""Number of zero crossings of the filter on each side."""
 
 # "Kaiser best" of resampy: -1.6 dB at 0.93 of the Nyquist frequency, aliases under -100 dB.
 _ROLLOFF, _BETA = 0.9475937167399596, 14.769656459379492

@@ -1,4 +1,4 @@
-"""Which metric to trust for what: rank correlations of metrics with the grade of known degradations of audio."""
+"""Meta-evaluation of metrics: rank correlations of metrics with the grade of known degradations of audio."""
 
 import math
 from collections.abc import Sequence

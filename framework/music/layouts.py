@@ -1,4 +1,4 @@
-"""Songs as images for the levels of whole-song generation (Wang et al., 2024, section 3), and songs out of images.
+"""Converts songs to the images of the levels of whole-song generation, and back (Wang et al., 2024, section 3).
 
 An image is float32 `(channels, time, pitch)`. Its first channels, the front, are what a level makes; behind them are
 those that the levels above made, its background.
@@ -28,7 +28,7 @@ _ANEW, _RISE = 0.9, 0.3
 
 @dataclass(frozen=True)
 class Layout(ABC):
-    """How a level sees a song.
+    """The layout of a song as the image of a level.
 
     Args:
         title: The title of the level, as a file name.
@@ -83,14 +83,14 @@ class Layout(ABC):
         """Return what a front sounds like by itself, as voices whose notes are in rows."""
 
     def repeated(self, song: Song, begin: int, end: int) -> tuple[int, int] | None:
-        """Return what rows of a song repeat by their form: how many of the front's channels, and from which row on.
+        """Return which rows of a song repeat earlier ones: the number of front channels, and the source row.
 
         None where they repeat nothing, as on all levels that do not say otherwise.
         """
         return None
 
     def earlier(self, image: np.ndarray, song: Song, start: int, count: int) -> np.ndarray:
-        """Return the image `(channels, segment_rows, pitch)` of earlier segments that are most like what is to come.
+        """Return the image `(channels, segment_rows, pitch)` of the earlier segments most similar to the next one.
 
         Args:
             image: The song, as far as it is known before `start`.
@@ -160,7 +160,7 @@ def form_image(phrases: Sequence[Phrase], pitch: int) -> np.ndarray:
 
 
 def form_of(image: np.ndarray) -> tuple[Phrase, ...]:
-    """Return the phrases that an image `(8, units, pitch)` shows, of values between 0 and 1.
+    """Return the phrases of an image `(8, units, pitch)` with values between 0 and 1.
 
     The song ends where no key is left. A phrase begins where the rows rise by more than noise; its key is what most
     of its units say.

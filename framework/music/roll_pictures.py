@@ -8,7 +8,7 @@ from PIL import Image
 from framework.music.notes import Note
 
 COLOURS = ((214, 69, 65), (230, 150, 40), (60, 150, 90), (50, 100, 180), (130, 80, 160), (90, 90, 90))
-"""Of the voices, the highest first."""
+"""Colours of the voices, the highest voice first."""
 _BACKGROUND, _KEYS, _BORDER = (255, 255, 255), (238, 240, 244), (120, 120, 120)
 _BLACK = (1, 3, 6, 8, 10)
 _ROW, _STEP, _GAP = 6, 8, 6  # pixels

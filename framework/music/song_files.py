@@ -51,7 +51,7 @@ def save_song(path: Path, song: Song) -> None:
 
 
 def load_song(path: Path) -> Song:
-    """Read what `save_song` wrote.
+    """Read a song that `save_song` has written.
 
     Raises:
         SongFileError: the file is not there, or holds no song; what was edited by hand is named by its field.
@@ -95,7 +95,7 @@ _CLASS, _BASS = _Column("pitch class", 0, 11), _Column("bass", 0, 11)
 
 
 def _check(plain: Any) -> None:
-    """Check what `as_plain` made and somebody may have edited.
+    """Check the values of a song file, which may have been edited by hand.
 
     Raises:
         ValueError: naming the field.

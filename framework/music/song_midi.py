@@ -46,7 +46,7 @@ def save_midi(
     tempo_bpm: float,
     programs: Mapping[str, int] | None = None,
 ) -> None:
-    """Write voices as MIDI, a track with the name of each.
+    """Write voices as a MIDI file with one named track for each.
 
     Args:
         path: The file.
@@ -68,7 +68,7 @@ def save_midi(
 
 
 def load_midi(path: Path) -> MidiVoices:
-    """Return the voices of a MIDI file.
+    """Read the voices of a MIDI file.
 
     Raises:
         MidiError: the file cannot be read as MIDI, or has no notes.
@@ -77,7 +77,7 @@ def load_midi(path: Path) -> MidiVoices:
 
 
 def voices_of(score: MidiScore, path: Path) -> MidiVoices:
-    """Return the voices of a score, one for each channel of each track chunk, timed as its tempos say.
+    """Return the voices of a score, one for each channel of each track chunk, timed by its tempos.
 
     Beats are those of the first tempo: where the tempo changes, beats are stretched or shrunk.
 

@@ -162,7 +162,7 @@ def folded(roll: np.ndarray, lowest: int, octaves: int) -> np.ndarray:
 
 
 def reduced(notes: Sequence[Note], chords: Sequence[Chord], beats: int, steps: int) -> list[Note]:
-    """Return a melody's skeleton, a note a beat at most: the one that sounds longest, of equal ones the chord's.
+    """Return a melody's skeleton with at most one note per beat: the longest one, or the chord's if several are.
 
     Onsets and durations are in beats. A note that goes on into the next beat, or is struck again as the same, does so.
     """
@@ -190,7 +190,7 @@ def reduced(notes: Sequence[Note], chords: Sequence[Chord], beats: int, steps: i
 
 
 def estimated_key(histogram: np.ndarray, before: int | None = None) -> tuple[int, int]:
-    """Return (tonic, scale) of a histogram of pitch classes (12,): the major scale that holds most of it.
+    """Return (tonic, scale) of a histogram of pitch classes (12,): the major scale that contains most of it.
 
     Of equal ones it is the one before, if that is among them. The tonic is that of the major or of the relative minor
     key, whichever note is heard more.

@@ -97,7 +97,7 @@ class Performance:
 
 
 def render(voices: Sequence[Performance], seconds: float, sample_rate: int) -> np.ndarray:
-    """Play each voice for itself, without reverb or chorus.
+    """Render each voice separately, without reverb or chorus.
 
     Returns:
         float32 (voices, time) of `round(seconds * sample_rate)` samples. All voices have the same scale, which is the
@@ -157,7 +157,7 @@ def _strokes(voice: Performance) -> Iterable[tuple[int, int, int]]:
 
 
 def soundfont_path() -> Path:
-    """Return where pip put the SoundFont.
+    """Return the path of the installed SoundFont.
 
     Raises:
         ValueError: pretty_midi or its SoundFont is not there.

@@ -123,7 +123,7 @@ def likeness(one: np.ndarray, other: np.ndarray) -> float:
 
 
 def pairs(phrases: Sequence[np.ndarray], kinds: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Return the likeness of all pairs of phrases of one kind, and of all others.
+    """Return the similarities of all pairs of phrases of the same kind, and of all other pairs.
 
     Two phrases of the last kind, which is that of all further ones, are no pair.
     """

@@ -1,4 +1,4 @@
-"""What MuseGAN's paper measures of pianorolls (Dong et al., 2018, section 6.1).
+"""The metrics of pianorolls in MuseGAN's paper (Dong et al., 2018, section 6.1).
 
 Rolls are boolean arrays `(..., bars, steps, pitches)`, the lowest pitch a C.
 

@@ -34,7 +34,7 @@ def canonical(value: Any) -> Any:
 
 
 VERSION = 2
-"""Of identities that tell combined overrides apart; those without a version name the nearest class alone."""
+"""Version of identities, which distinguish combined overrides; earlier ones name the nearest class only."""
 
 
 def identity(

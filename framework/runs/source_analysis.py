@@ -15,7 +15,7 @@ from framework.cache import cache_folder
 from framework.json_text import parse_json
 
 VERSION = 1
-"""Of the analysis, in the name of its cache."""
+"""Version of the analysis, part of the name of its cache."""
 IGNORED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
 CACHED = 3000
 """Files whose analysis is kept in the cache."""

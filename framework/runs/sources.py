@@ -23,7 +23,7 @@ from framework.ancestry import definers
 from framework.runs.source_analysis import AnalysisCache, Binding, Module, Statement, digest
 
 VERSION = "2"
-"""Of the hash, which it begins with; hashes of earlier versions covered less, and cannot be compared with it."""
+"""Version of the hash, its prefix; hashes of earlier versions covered fewer files and cannot be compared."""
 PROJECT = ("framework", "datamodules", "experiments")
 """Packages that are followed definition by definition."""
 NOT_COUNTED = tuple(

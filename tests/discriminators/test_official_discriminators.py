@@ -22,8 +22,8 @@ def parameters(network):
 
 
 @torch.no_grad()
-def judged(network, audio, logits, statistics=None, logits_among_maps=True):
-    """Judge audio, compare with the official logits and, of each feature map, shape, mean and mean magnitude."""
+def compared(network, audio, logits, statistics=None, logits_among_maps=True):
+    """Run a discriminator; compare the official logits and, of each feature map, shape, mean and mean magnitude."""
     output = network.eval()(audio)
     for own, official in zip(output[0], logits, strict=True):
         # Of spectrograms the logits are large, and rounded as such.
@@ -49,8 +49,8 @@ def test_hifigan_multi_period():
     network = MultiPeriodDiscriminator()
     assert parameters(network) == 41_105_770
     load_official(network, official_state(reference["mpd_keys"]))
-    real = judged(network, reference["y"], reference["mpd_logits"][0], reference["mpd_fmap"])
-    fake = judged(network, reference["yh"], reference["mpd_logits"][1])
+    real = compared(network, reference["y"], reference["mpd_logits"][0], reference["mpd_fmap"])
+    fake = compared(network, reference["yh"], reference["mpd_logits"][1])
     losses = [reference["losses"][name] for name in ("d_p", "g_p", "fm_p")]
     # The official feature loss is twice the sum.
     check_losses(real, fake, LeastSquares(), FeatureMatching(scale=2.0), losses)
@@ -70,8 +70,8 @@ def test_hifigan_multi_scale():
     for name, official in reference["spectral_vectors_after_30_train_forwards"].items():
         own = state[name.replace("weight_", "parametrizations.weight.0.")]
         torch.testing.assert_close(own, official, atol=1e-5, rtol=0)
-    real = judged(network, reference["y"], reference["msd_logits"][0], reference["msd_fmap"])
-    fake = judged(network, reference["yh"], reference["msd_logits"][1])
+    real = compared(network, reference["y"], reference["msd_logits"][0], reference["msd_fmap"])
+    fake = compared(network, reference["yh"], reference["msd_logits"][1])
     losses = [reference["losses"][name] for name in ("d_s", "g_s", "fm_s")]
     check_losses(real, fake, LeastSquares(), FeatureMatching(scale=2.0), losses)
 
@@ -81,8 +81,8 @@ def test_melgan():
     network = MelGANDiscriminator()
     assert parameters(network) == 16_924_086
     load_official(network, official_state(reference["keys"]))
-    real = judged(network, reference["x"], reference["real_logits"], reference["fmap"])
-    fake = judged(network, reference["xh"], reference["fake_logits"])
+    real = compared(network, reference["x"], reference["real_logits"], reference["fmap"])
+    fake = compared(network, reference["xh"], reference["fake_logits"])
     losses = [reference["losses"][name] for name in ("D", "G", "fm")]
     check_losses(real, fake, Hinge(), FeatureMatching(include_logits=False, scale=4 / 5 / 3), losses)
 
@@ -95,8 +95,8 @@ def test_univnet():
     assert parameters(resolutions) == 280_902
     load_official(periods, official_state(reference["mpd_keys"]))
     load_official(resolutions, official_state(reference["mrd_keys"]))
-    judged(periods, reference["y"], reference["mpd"], reference["mpd_fmap"])
-    judged(resolutions, reference["y"], reference["mrd"], reference["mrd_fmap"])
+    compared(periods, reference["y"], reference["mpd"], reference["mpd_fmap"])
+    compared(resolutions, reference["y"], reference["mrd"], reference["mrd_fmap"])
 
 
 def test_vocos():
@@ -106,8 +106,8 @@ def test_vocos():
     real_audio, fake_audio = reference["y"].unsqueeze(1), reference["yh"].unsqueeze(1)
     for network, name in ((periods, "mpd"), (bands, "mrd")):
         load_official(network, official_state(reference[f"{name}_keys"]))
-        real = judged(network, real_audio, reference[f"{name}_logits"][0], reference[f"{name}_fmap"])
-        fake = judged(network, fake_audio, reference[f"{name}_logits"][1])
+        real = compared(network, real_audio, reference[f"{name}_logits"][0], reference[f"{name}_fmap"])
+        fake = compared(network, fake_audio, reference[f"{name}_logits"][1])
         losses = [reference["losses"][f"{loss}_{name[1]}"] for loss in ("d", "g", "fm")]
         check_losses(real, fake, Hinge(clamp_generator=True), FeatureMatching(), losses)
 
@@ -117,7 +117,7 @@ def test_encodec():
     network = MultiScaleSTFTDiscriminator()
     assert parameters(network) == 283_398
     load_official(network, official_state(reference["keys"]))
-    judged(network, reference["y"], reference["logits"], reference["fmap"], logits_among_maps=False)
+    compared(network, reference["y"], reference["logits"], reference["fmap"], logits_among_maps=False)
 
 
 def test_dac():
@@ -129,7 +129,7 @@ def test_dac():
         list(map(tuple, b)) for b in reference["bands"]
     ]
     logits = [own.flatten(1) if number < 5 else own for number, own in enumerate(reference["logits"])]
-    judged(network, reference["y"], logits, reference["fmap"])
+    compared(network, reference["y"], logits, reference["fmap"])
 
 
 def test_sub_band_cqt(capsys):
@@ -139,8 +139,8 @@ def test_sub_band_cqt(capsys):
     load_official(network, official_state(reference["keys"]))
     cqt = network.discriminators[0].transform(reference["y"]).permute(0, 3, 2, 1)
     torch.testing.assert_close(cqt, reference["cqt0"].float(), atol=2e-3, rtol=2e-3)
-    judged(network, reference["y"], reference["logits"], reference["fmap"], logits_among_maps=False)
-    judged(network, reference["yh"], reference["logits_gen"])
+    compared(network, reference["y"], reference["logits"], reference["fmap"], logits_among_maps=False)
+    compared(network, reference["yh"], reference["logits_gen"])
     assert capsys.readouterr().out == ""
 
 

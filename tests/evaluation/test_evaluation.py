@@ -53,7 +53,7 @@ class Own(Half):
 
 
 class Plain(Own):
-    """Makes examples that are judged by what they are like: their mean, of silence none."""
+    """Generates examples that have one trait: their mean, undefined for silence."""
 
     traits = (Trait("level", "level", "here"),)
 

@@ -195,9 +195,9 @@ def test_a_release_has_its_autoencoder_in_it(runs, tmp_path, cls, source, target
         torch.testing.assert_close(made(other), made(system), atol=1e-5, rtol=0)
         other.on_load_checkpoint(checkpoint)
     assert read_checkpoint(whole)["hyper_parameters"]["autoencoder"] == str(whole)
-    judged = source()
-    load_eval_weights(judged, read_checkpoint(alone), alone)
-    assert judged.fingerprint() == autoencoder.fingerprint() == load(alone).system.fingerprint()
+    tested = source()
+    load_eval_weights(tested, read_checkpoint(alone), alone)
+    assert tested.fingerprint() == autoencoder.fingerprint() == load(alone).system.fingerprint()
 
 
 def test_the_delay_pattern_is_a_book_a_step_and_comes_undone():

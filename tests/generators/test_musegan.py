@@ -50,8 +50,8 @@ def test_the_current_networks_are_tensorflows(tmp_path):
     torch.testing.assert_close(official[:, :, ::7, ::5], torch.from_numpy(VARIABLES["g_slice"]), atol=1e-5, rtol=0)
     assert official.mean().item() == pytest.approx(float(VARIABLES["g_mean"]), abs=1e-5)
     # The critic was given noise: a note at every tenth place.
-    judged = torch.from_numpy(np.where(uniform("mx", (2, 4, 48, 84, 5)) > 0.8, np.float32(1), np.float32(-1)))
-    ((logits,), _) = critic(judged.permute(0, 4, 1, 2, 3).flatten(2, 3))
+    tested = torch.from_numpy(np.where(uniform("mx", (2, 4, 48, 84, 5)) > 0.8, np.float32(1), np.float32(-1)))
+    ((logits,), _) = critic(tested.permute(0, 4, 1, 2, 3).flatten(2, 3))
     torch.testing.assert_close(logits.view(-1, 1), torch.from_numpy(VARIABLES["d_out"]), atol=1e-5, rtol=1e-5)
 
 

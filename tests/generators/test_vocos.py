@@ -46,13 +46,13 @@ def test_cosine_transform_heads_equal_official(name, head):
 
 
 def test_features_and_mel_loss_equal_official():
-    features, judged = load_reference("vocos_features"), load_reference("vocos_disc")
+    features, tested = load_reference("vocos_features"), load_reference("vocos_disc")
     convention = preset("vocos_24k")
     for padding in ("center", "same"):
         mel = MelSpectrogram(replace(convention, padding=padding))(features["y"].unsqueeze(1))
         torch.testing.assert_close(mel, features[padding], atol=1e-5, rtol=0)
-    loss = MelLoss(convention)(judged["yh"].unsqueeze(1), judged["y"].unsqueeze(1))
-    assert loss.item() == pytest.approx(judged["losses"]["mel"], rel=1e-5)
+    loss = MelLoss(convention)(tested["yh"].unsqueeze(1), tested["y"].unsqueeze(1))
+    assert loss.item() == pytest.approx(tested["losses"]["mel"], rel=1e-5)
 
 
 def test_the_cosine_basis_is_orthonormal_and_overlaps_to_the_identity():

@@ -46,7 +46,7 @@ def test_a_table_of_the_parts_and_a_trace_and_the_training_is_the_same(tmp_path,
     profiled = train(StepProfile(tmp_path, 2), LEFT_OUT + 3)
     shown = capsys.readouterr().err
     rows = {line[:44].strip(): line[44:].split() for line in shown.splitlines() if "%" in line}
-    # In a step the discriminator judges real and fake twice, and there are two optimisers.
+    # In a step the discriminator runs twice on real and on fake audio, and there are two optimisers.
     calls = {"data": "1", "generator": "1", "discriminator multi_period": "4", "loss mel": "1", "front end": "1"}
     assert {name: rows[name][0] for name in calls} == calls
     for name in ("generator, backward", "discriminator multi_period, backward", "loss mel, backward", "optimisers"):

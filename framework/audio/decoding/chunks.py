@@ -234,7 +234,7 @@ def _is_name(name: bytes) -> bool:
 
 
 def _sound(contents: Contents, family: _Family, head: bytes) -> _Sound | None:
-    """Return where the samples are; None where that is for the decoder to judge."""
+    """Return the position of the samples; None if only the decoder can determine it."""
     chunk = next((c for c in _chunks(contents, family, head) if c.name == family.data), None)
     if chunk is None:
         return None

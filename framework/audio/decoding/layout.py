@@ -45,4 +45,4 @@ class Layout(NamedTuple):
 
 
 DIRECT = Layout((Part(),))
-"""Of a file that the decoder opens as it is."""
+"""The layout of a file that the decoder opens without changes."""

@@ -16,7 +16,7 @@ FRAMES = 187
 """Frames of a window: the 3 seconds that the network was trained on."""
 
 EPSILON = 1e-3
-"""Of the batch normalisation, as in TensorFlow."""
+"""Epsilon of the batch normalisation, as in TensorFlow."""
 
 
 def musicnn_mel(audio: Tensor) -> Tensor:

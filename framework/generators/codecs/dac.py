@@ -23,7 +23,7 @@ from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.system import Losses
 
 DILATIONS = (1, 3, 9)
-"""Of the residual units of a stage."""
+"""Dilations of the residual units of a stage."""
 
 
 class Snake(nn.Module):

@@ -33,7 +33,7 @@ from framework.paradigms.system import Losses
 from framework.traits import Trait
 
 SAMPLES = 8
-"""Of the energy score, for each held-out window."""
+"""Number of samples for the energy score of each held-out window."""
 VELOCITY = 90
 
 

@@ -23,7 +23,7 @@ TRAITS = (
     Trait("qualified", "qualified notes", f"{_DONG}, mean over tracks"),
     Trait("tonal_distance", "tonal distance", f"{_DONG}, mean over neighbouring tracks"),
 )
-"""Of pianorolls of pitched tracks."""
+"""Metrics of the pianorolls of pitched tracks."""
 DRUM_TRAITS = (Trait("drum_pattern", "drum pattern", _DONG),)
 
 
