@@ -26,9 +26,6 @@ class Fit(ExperimentCommand):
     def add_arguments(self, parser: Any) -> None:
         """Add the arguments."""
         parser.add_argument(
-            "--overfit_one_clip", action="store_true", help="Train and validate on a single segment (sanity check)."
-        )
-        parser.add_argument(
             "--rerun",
             action="store_true",
             help="Train again from the beginning; the earlier run's folder is kept next to the new one, with the date.",

@@ -168,6 +168,9 @@ class ExperimentCommand(BaseCommand):
                 metavar="last|best|STEP",
                 help="Checkpoint of the run: the last one, the best one in validation, or that of a step.",
             )
+        if self.purpose == "train":
+            text = "Train and validate on a single segment (sanity check)."
+            parser.add_argument("--overfit_one_clip", action="store_true", help=text)
         self.add_arguments(parser)
 
     def parser(self) -> OneLineParser:
