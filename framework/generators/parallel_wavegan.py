@@ -1,8 +1,9 @@
 """Parallel WaveGAN: a WaveNet without autoregression that turns noise into audio (Yamamoto et al., 2020)."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,8 @@ from framework.annotations import Depth, NonEmpty, NonNegativeFloat, PositiveInt
 from framework.checks import check_divisible, checked
 from framework.discriminators.base import Discriminator
 from framework.discriminators.parallel_wavegan import ParallelWaveGANDiscriminator
+from framework.errors import InvalidValueError
+from framework.inference.incremental import Incremental, StreamedNetwork, Window, incremental, nothing, run
 from framework.losses.stft import MultiResolutionSTFTLoss
 from framework.paradigms.adversarial import Adversarial
 
@@ -100,12 +103,37 @@ class ResidualLayer(nn.Module):
 
     def forward(self, hidden: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
         """Transform `(batch, channels, time)` of a mel at the sample rate; return it and the skip path."""
-        filtered, gate = (self.conv(hidden) + self.conv1x1_aux(mel)).chunk(2, dim=1)
+        return self.gated(self.conv(hidden), hidden, mel)
+
+    def gated(self, convolved: Tensor, hidden: Tensor, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `forward` does, of the output of the dilated convolution."""
+        filtered, gate = (convolved + self.conv1x1_aux(mel)).chunk(2, dim=1)
         gated = filtered.tanh() * gate.sigmoid()
         return (self.conv1x1_out(gated) + hidden) * math.sqrt(0.5), self.conv1x1_skip(gated)
 
 
-class ParallelWaveGANGenerator(nn.Module):
+class ResidualPieces:
+    """A residual layer for input in pieces: hidden states, mel and skip path wait for the dilated convolution."""
+
+    def __init__(self, layer: ResidualLayer) -> None:
+        self.layer, self.conv = layer, incremental(layer.conv)
+        self.waiting: list[Tensor] = []
+
+    def __call__(self, hidden: Tensor, mel: Tensor, skips: Tensor, last: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """Return hidden states, mel and skip path of the samples that are known."""
+        fresh = [hidden, mel, skips, self.conv(hidden, last)]
+        if self.waiting:
+            fresh = [torch.cat(pair, dim=-1) for pair in zip(self.waiting, fresh, strict=True)]
+        known = fresh[-1].shape[-1]
+        self.waiting = [signal[..., known:] for signal in fresh]
+        hidden, mel, skips, convolved = (signal[..., :known] for signal in fresh)
+        if not known:
+            return hidden, mel, skips
+        hidden, skip = self.layer.gated(convolved, hidden, mel)
+        return hidden, mel, skips + skip
+
+
+class ParallelWaveGANGenerator(StreamedNetwork):
     """Generator (section 2.1): log-mel `(batch, mels, frames)` and noise -> audio `(batch, 1, frames * hop)`.
 
     Args:
@@ -130,7 +158,7 @@ class ParallelWaveGANGenerator(nn.Module):
     ) -> None:
         super().__init__()
         check_divisible(layers=(layers, stacks))
-        self.hop_length = math.prod(upsample_rates)
+        self.hop_length, self.rates = math.prod(upsample_rates), tuple(upsample_rates)
         self.first_conv = conv(1, channels)
         self.upsample_net = MelUpsampling(n_mels, upsample_rates)
         dilations = [2 ** (layer % (layers // stacks)) for layer in range(layers)]
@@ -147,6 +175,61 @@ class ParallelWaveGANGenerator(nn.Module):
             hidden, skip = layer(hidden, mel)
             skips = skips + skip
         return self.last_conv_layers(skips * math.sqrt(1 / len(self.conv_layers)))
+
+    def stream(self, pieces: Iterable[Tensor], noise: Iterable[Tensor] | None = None) -> Iterator[Tensor]:
+        """Yield the audio `(batch, 1, time)` of a log-mel in pieces `(batch, mels, frames)`: that of the whole.
+
+        Args:
+            pieces: The log-mel.
+            noise: Pieces `(batch, 1, frames * hop)`, one for each of the mel; drawn piece by piece if not given.
+
+        Raises:
+            InvalidValueError: the noise of a piece has another length than its mel.
+        """
+        drawn = None if noise is None else iter(noise)
+
+        def joined() -> Iterator[Tensor]:
+            for mel in pieces:
+                shape = len(mel), 1, mel.shape[-1] * self.hop_length
+                start = torch.randn(shape, device=mel.device) if drawn is None else next(drawn, mel.new_zeros(0))
+                if start.shape != shape:
+                    raise InvalidValueError(
+                        f"the noise of a piece has the shape {tuple(start.shape)}, its mel needs {shape}"
+                    )
+                # A frame of the mel, and the samples of its noise.
+                yield torch.cat([mel, start.reshape(len(mel), -1, self.hop_length).transpose(1, 2)], dim=1)
+
+        return run(self.incremental(), joined())
+
+    def incremental(self) -> Incremental:
+        """Return the network for pieces of the mel, followed by the noise of each frame in the channels."""
+        seen, rate = Fraction(CONTEXT), 1
+        for factor in self.rates:
+            # Each smoothing sees one of its inputs to each side, and repetition makes it one sample wider.
+            seen += Fraction(factor, rate * factor)
+            rate *= factor
+        n_mels = self.upsample_net.conv_in.out_channels
+        upsample = Window(self.upsample_net, math.ceil(seen) + 1, n_mels, rate=self.hop_length)
+        layers = [ResidualPieces(cast(ResidualLayer, layer)) for layer in self.conv_layers]
+        waiting = torch.empty(0)
+
+        def generate(piece: Tensor, last: bool) -> Tensor:
+            nonlocal waiting
+            mel, noise = piece.split([n_mels, self.hop_length], dim=1)
+            noise = noise.transpose(1, 2).reshape(len(piece), 1, -1)
+            noise = torch.cat([waiting, noise], dim=-1) if waiting.numel() else noise
+            mel = upsample(mel, last)
+            noise, waiting = noise[..., : mel.shape[-1]], noise[..., mel.shape[-1] :]
+            channels = self.first_conv.out_channels
+            hidden = self.first_conv(noise) if noise.shape[-1] else nothing(noise, channels)
+            skips = torch.zeros_like(hidden)
+            for layer in layers:
+                hidden, mel, skips = layer(hidden, mel, skips, last)
+            if not skips.shape[-1]:
+                return nothing(skips, 1)
+            return self.last_conv_layers(skips * math.sqrt(1 / len(layers)))
+
+        return generate
 
 
 class ParallelWaveGAN(Adversarial):

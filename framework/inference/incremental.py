@@ -103,7 +103,9 @@ class Convolution:
 
 
 class Window:
-    """A layer that keeps the length and sees so many samples on each side, whatever it does at the signal's ends.
+    """A layer that sees so many samples on each side, whatever it does at the signal's ends.
+
+    It keeps the length, or multiplies it by a rate.
 
     It is computed anew on the samples around each piece; what depends on the ends of these is left out.
 
@@ -112,13 +114,17 @@ class Window:
         reach: Samples that it sees on each side, at most.
         channels: Channels of its output.
         least: Samples that it needs.
+        rate: Samples of its output for one of its input.
 
     Raises:
         ValueError: the signal has ended, and is shorter than that.
     """
 
-    def __init__(self, layer: Callable[[Tensor], Tensor], reach: int, channels: int, least: int = 1) -> None:
+    def __init__(
+        self, layer: Callable[[Tensor], Tensor], reach: int, channels: int, least: int = 1, rate: int = 1
+    ) -> None:
         self.layer, self.reach, self.channels, self.least = layer, reach, channels, least
+        self.rate = rate
         self.kept, self.given = None, 0
 
     kept: Tensor | None
@@ -131,7 +137,7 @@ class Window:
         if known <= self.given:
             self.kept = piece
             return nothing(piece, self.channels)
-        output = self.layer(piece)[..., self.given : known]
+        output = self.layer(piece)[..., self.given * self.rate : known * self.rate]
         unseen = max(known - self.reach, 0)
         self.kept, self.given = piece[..., unseen:], known - unseen
         return output

@@ -13,6 +13,7 @@ from framework.generators.codecs.encodec import EncodecNetwork
 from framework.generators.hifigan import HiFiGANGenerator
 from framework.generators.melgan import MelGANGenerator
 from framework.generators.multi_band_melgan import MultiBandMelGANGenerator
+from framework.generators.parallel_wavegan import ParallelWaveGANGenerator
 from framework.generators.univnet import UnivNetGenerator
 from framework.generators.vocos import (
     CosineHead,
@@ -39,6 +40,7 @@ NETWORKS = {
     "bigvgan_v2": lambda: BigVGANGenerator(CHANNELS, 16, (4, 3), *SHAPES, bounded=False),
     "bigvgan_without_filters": lambda: BigVGANGenerator(CHANNELS, 16, (4, 3), *SHAPES, antialiased=False),
     "univnet": lambda: UnivNetGenerator(CHANNELS, 4, NOISE, (4, 3), (1, 3)),
+    "parallel_wavegan": lambda: ParallelWaveGANGenerator(CHANNELS, 4, 6, 2, (3, 2)),
     **{f"vocos_{padding}": vocos(FourierHead, 32, 8, padding) for padding in ("same", "center")},
     **{f"vocos_cosine_{padding}": vocos(CosineHead, 8, padding) for padding in ("same", "center")},
     **{f"vocos_symmetric_{padding}": vocos(SymmetricExponentialHead, 8, padding) for padding in ("same", "center")},
@@ -55,11 +57,20 @@ def network(request):
 
 
 def whole_of(network, signal, noise):
-    return network(signal, noise) if isinstance(network, UnivNetGenerator) else network(signal)
+    noise = noise_of(network, noise)
+    return network(signal) if noise is None else network(signal, noise)
+
+
+def noise_of(network, noise):
+    """Return the noise as a network takes it, None if it takes none."""
+    if isinstance(network, ParallelWaveGANGenerator):
+        return noise.transpose(1, 2).reshape(len(noise), 1, -1)
+    return noise if isinstance(network, UnivNetGenerator) else None
 
 
 def streamed(network, signal, noise, lengths):
-    given = (noise.split(lengths, dim=-1),) if isinstance(network, UnivNetGenerator) else ()
+    parts = [noise_of(network, part) for part in noise.split(lengths, dim=-1)]
+    given = () if parts[0] is None else (parts,)
     return torch.cat(list(network.stream(signal.split(lengths, dim=-1), *given)), dim=-1)
 
 
