@@ -5,6 +5,6 @@ from framework.generators.griffin_lim import GriffinLimVocoder
 
 
 class GriffinLim(GriffinLimVocoder):
-    """Fast Griffin-Lim from log-mels, as beside every run (Perraudin et al., 2013)."""
+    """Fast Griffin-Lim from log-mels, the baseline of every evaluation (Perraudin et al., 2013)."""
 
     data = BachChorales

@@ -10,7 +10,7 @@ from framework.errors import InvalidValueError
 
 
 class GriffinLimLinear(GriffinLim):
-    """Fast Griffin-Lim from the true linear magnitudes: what the mel bands lose is the difference to griffin_lim."""
+    """Fast Griffin-Lim from true linear magnitudes; the difference from griffin_lim is the loss by the mel bands."""
 
     def build_generator(self) -> LinearGriffinLim:
         if self.mel_consistency_steps:

@@ -5,7 +5,7 @@ from framework.generators.latent.latent_diffusion import LatentDiffusion
 
 
 class LatentDiffusionBach(LatentDiffusion):
-    """Chorales of its own, out of noise, by the latents of the small autoencoder (`fit vae_bach` first)."""
+    """Unconditional chorales by diffusion in the latents of the small autoencoder (`fit vae_bach` first)."""
 
     data = BachChorales.variant(instruments=("strings",), pieces=32, segment=32768, batch_size=8, validation_clips=4)
     mel = "hifigan_22k"

@@ -5,7 +5,7 @@ from framework.generators.musegan.system import PaperMuseGAN
 
 
 class MuseGANHybrid(PaperMuseGAN):
-    """MuseGAN of its paper: a composer for each track, with a noise for all beside its own."""
+    """The hybrid model of MuseGAN's paper: one generator per track, with shared and private noise."""
 
     data = MidiPianorolls.variant(batch_size=320, beat_steps=24, pitches=84)
     players = "hybrid"

@@ -4,7 +4,7 @@ from framework.discriminators.multi_resolution import MultiResolutionDiscriminat
 
 
 class WithDiscriminator(DDSPViolin):
-    """DDSP against a multi-resolution discriminator, beside its spectral loss."""
+    """DDSP with an adversarial loss (multi-resolution discriminator) in addition to its spectral loss."""
 
     def build_discriminators(self) -> dict[str, Discriminator]:
         return {"multi_resolution": MultiResolutionDiscriminator()}

@@ -1,4 +1,4 @@
-"""What each part of HiFi-GAN is for: its ablation table (Kong et al., 2020, table 3), small."""
+"""How much does each part of HiFi-GAN contribute? Its ablation table (Kong et al., 2020, table 3), small."""
 
 from datamodules.bach_chorales import BachChorales
 from experiments.hifigan_v3 import HiFiGANV3

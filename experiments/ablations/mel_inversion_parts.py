@@ -1,4 +1,4 @@
-"""What each part of mel inversion is for."""
+"""The contribution of each part of mel inversion."""
 
 from experiments.mel_inversion_bach import MelInversionBach
 from framework.generators.griffin_lim import GriffinLimVocoder

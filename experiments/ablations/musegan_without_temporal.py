@@ -1,4 +1,4 @@
-"""What the temporal generators add."""
+"""The contribution of the temporal generators."""
 
 from experiments.musegan_hybrid import MuseGANHybrid
 
