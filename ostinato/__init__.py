@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from framework.workflow.comparisons import compare
     from framework.workflow.evaluations import evaluate
     from framework.workflow.plan import Plan, resolve
-    from framework.workflow.runs import Run, open_run
+    from framework.workflow.run import Run
+    from framework.workflow.runs import open_run
     from framework.workflow.synthesis import synthesize
     from framework.workflow.training import train
 
@@ -55,7 +56,7 @@ _PLACES = {
     "Evaluation": "framework.evaluation.evaluation",
     "OstinatoError": "framework.errors",
     "Plan": "framework.workflow.plan",
-    "Run": "framework.workflow.runs",
+    "Run": "framework.workflow.run",
     "compare": "framework.workflow.comparisons",
     "evaluate": "framework.workflow.evaluations",
     "find": "framework.catalogue",

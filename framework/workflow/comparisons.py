@@ -19,7 +19,8 @@ from framework.runs.finished import checkpoint_step
 from framework.runs.provenance import few
 from framework.workflow.evaluations import default_split, evaluate
 from framework.workflow.plan import Plan, resolve
-from framework.workflow.runs import ReleasedRun, Run, run_named
+from framework.workflow.run import ReleasedRun, Run
+from framework.workflow.runs import run_named
 
 
 @dataclass(frozen=True)

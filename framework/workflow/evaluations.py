@@ -30,7 +30,7 @@ from framework.runs.identity import family, signature
 from framework.runs.provenance import change_since, sources_of
 from framework.runs.stored_files import DamagedFileError, read_metrics
 from framework.workflow.plan import Plan, file_hash
-from framework.workflow.runs import ReleasedRun, Run
+from framework.workflow.run import ReleasedRun, Run
 from framework.workflow.trained import Trained, open_trained
 
 SPEED = "speed/samples_per_second"

@@ -27,7 +27,8 @@ from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, ch
 from framework.workflow.command import ExperimentCommand
 from framework.workflow.parser import OneLineErrors, UsageError
 from framework.workflow.plan import Plan, plain, with_data
-from framework.workflow.runs import ReleasedRun, Run, run_named
+from framework.workflow.run import ReleasedRun, Run
+from framework.workflow.runs import run_named
 from framework.yaml_text import parse_yaml
 
 SHOWN_TRAINER_ARGUMENTS = (

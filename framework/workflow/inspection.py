@@ -14,7 +14,7 @@ from framework.runs.identity import family
 from framework.tracking.filters import filter_picture
 from framework.tracking.wandb_log import wandb_logger
 from framework.workflow.measures import example
-from framework.workflow.runs import ReleasedRun, Run
+from framework.workflow.run import ReleasedRun, Run
 from framework.workflow.trained import Trained, load_trained, planned
 from framework.writing import replacing
 

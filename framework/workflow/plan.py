@@ -36,7 +36,8 @@ from framework.trainer_arguments import (
     listed,
     validation_interval,
 )
-from framework.workflow.runs import ReleasedRun, Run, run_named
+from framework.workflow.run import ReleasedRun, Run
+from framework.workflow.runs import run_named
 
 
 @dataclass

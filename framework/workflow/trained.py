@@ -11,7 +11,8 @@ from framework.errors import InvalidTypeError, InvalidValueError
 from framework.runs.finding import RunNotFoundError
 from framework.runs.stored_files import DamagedFileError
 from framework.workflow.plan import Plan, resolve
-from framework.workflow.runs import Run, find_run, run_named, step_of
+from framework.workflow.run import Run, step_of
+from framework.workflow.runs import find_run, run_named
 from framework.workflow.weights import load_into
 
 

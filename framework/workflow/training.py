@@ -43,7 +43,8 @@ from framework.runs.sources import hash_of
 from framework.runs.stored_files import PARTS, DamagedFileError
 from framework.strategies import check_devices, is_main_process, rank
 from framework.workflow.plan import Plan, resolve
-from framework.workflow.runs import ReleasedRun, Run, opened
+from framework.workflow.run import ReleasedRun, Run
+from framework.workflow.runs import opened
 from framework.workflow.trainer import (
     Prepare,
     TrainerError,

@@ -24,7 +24,8 @@ from framework.runs.folder import folder_names, run_folder
 from framework.runs.identity import same_but_data
 from framework.runs.stored_files import read_metrics
 from framework.workflow.experiment import open_experiment
-from framework.workflow.runs import ReleasedRun, open_run
+from framework.workflow.run import ReleasedRun
+from framework.workflow.runs import open_run
 
 SMALL = [
     "--model.channels=8", "--model.upsample_rates=[16,16]", "--model.upsample_kernels=[32,32]", "--model.kernels=[3]",
