@@ -25,6 +25,7 @@ class Sweep(Command):
     examples = (
         "ostinato sweep hifigan_table3 --dry",
         "ostinato sweep hifigan_table3 --jobs 2 --trainer.max_steps 1000",
+        "ostinato sweep mel_inversion_parts --until 0.05 --metric mr_stft_distance",
     )
 
     def add_arguments(self, parser: Any) -> None:
@@ -40,8 +41,13 @@ class Sweep(Command):
         add("--print_commands", action="store_true", help=commands)
         factor = "Train all runs a little, keep the best 1/FACTOR, and repeat."
         add("--halving", type=int | None, default=None, metavar="FACTOR", help=factor)
-        metric = "Metric of the table and of --halving; lower is better (default: the experiment's own)."
+        metric = "Metric of the table, of --halving and of --until; lower is better (default: the experiment's own)."
         add("--metric", type=str | None, default=None, help=metric)
+        until = "Train seed after seed until every difference to the first run is decided; at most this share of such "
+        add("--until", type=float | None, default=None, metavar="P", help=until + "sweeps has a false decision (0.05).")
+        smallest = "Smallest difference of interest: with it, --until also decides that two runs are equal."
+        add("--smallest", type=float | None, default=None, metavar="DIFFERENCE", help=smallest)
+        add("--most_seeds", type=positive, default=10, help="Seeds of each run after which --until stops.")
         slurm = "Options of sbatch, as time=240."
         add("--slurm", nargs="+", action="extend", default=[], metavar="KEY=VALUE", help=slurm)
         yaml = "Write the sweep for `wandb sweep FILE`, and do nothing."

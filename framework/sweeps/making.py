@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from rich.console import Console
 from rich.live import Live
 
@@ -19,6 +20,7 @@ from framework.sweeps.local import LocalLauncher, Task, failures, visible_device
 from framework.sweeps.record import PlannedRun, write_record
 from framework.sweeps.sweep import Sweep
 from framework.sweeps.table import duration, plan_table, print_damages, print_failures, progress_table
+from framework.sweeps.until import FEWEST_SEEDS, columns_of, rounds, values_by_recording, with_seeds
 from framework.workflow.parser import UsageError
 
 if TYPE_CHECKING:
@@ -38,7 +40,11 @@ class Options:
         rerun: Whether runs whose code has changed are trained again; their old folders are kept.
         print_commands: Whether the commands of the runs are printed, and nothing else is done.
         halving: All runs are trained a little, one in so many is kept, and so on; None trains all to their end.
-        metric: Metric of the table and of `halving`; by default the experiment's own.
+        metric: Metric of the table, of `halving` and of `until`; by default the experiment's own.
+        until: Greatest probability of a false decision of a sweep that stops when it knows: it trains one more seed of
+            each open comparison a round (`framework.sweeps.until`). None trains all runs.
+        smallest: Smallest difference of interest, with which `until` can also decide that there is none.
+        most_seeds: Seeds of each run after which `until` stops.
         slurm: Options of sbatch, as `time=240`.
         wandb_yaml: File that the sweep is written to for `wandb sweep`; nothing else is done then.
         overwrite: Whether that file is replaced if it exists.
@@ -53,6 +59,9 @@ class Options:
     print_commands: bool = False
     halving: int | None = None
     metric: str | None = None
+    until: float | None = None
+    smallest: float | None = None
+    most_seeds: int = 10
     slurm: Sequence[str] = ()
     wandb_yaml: Path | None = None
     overwrite: bool = False
@@ -78,6 +87,9 @@ def make_sweep(name: str, overrides: Sequence[str] = (), **options: Any) -> int:
         wandb_sweep.write(own.wandb_yaml, name, sweep)
         print(f"{own.wandb_yaml} written: `wandb sweep {own.wandb_yaml}`, then `wandb agent` on any machine")
         return 0
+    if own.until is not None:
+        check_until(own)
+        sweep = with_seeds(sweep, own.most_seeds)
     if own.launcher == "local" and own.devices_per_run > 1:
         check_devices(own.jobs, own.devices_per_run)
         overrides = [*overrides, f"--trainer.devices={own.devices_per_run}"]
@@ -102,7 +114,62 @@ def make_sweep(name: str, overrides: Sequence[str] = (), **options: Any) -> int:
         on_slurm(plan, todo, own, settings)
         return 0
     console.print(f"\nkept as {record}; `ostinato status {plan.name}` shows how far it is\n", soft_wrap=True)
-    return here(plan, own, console)
+    return here(plan, own, console) if own.until is None else in_rounds(plan, own, console)
+
+
+def check_until(own: Options) -> None:
+    """Refuse options that sequential rounds cannot have.
+
+    Raises:
+        UsageError: naming the option.
+    """
+    assert own.until is not None
+    if not 0 < own.until < 1:
+        raise UsageError(f"--until {own.until}: must be a probability between 0 and 1, such as 0.05")
+    if own.smallest is not None and own.smallest <= 0:
+        raise UsageError(f"--smallest {own.smallest}: must be more than 0, in units of the metric")
+    if own.most_seeds < FEWEST_SEEDS:
+        raise UsageError(
+            f"--most_seeds {own.most_seeds}: one seed says nothing about a method; at least {FEWEST_SEEDS}"
+        )
+    if own.launcher == "slurm" or own.halving is not None:
+        raise UsageError("--until needs --launcher local, and no --halving: it chooses itself what is trained next")
+
+
+def in_rounds(plan: "Plan", own: Options, console: Console) -> int:
+    """Train seed after seed on this machine until every comparison with the first run is decided."""
+    from framework.evaluation.metrics.shelf import metrics_named
+    from framework.workflow.comparisons import compared, evaluated, target_of
+
+    assert own.until is not None
+    name = (own.metric or plan.runs[0].monitor).removeprefix("validation/")
+    metric = metrics_named([name])[0]
+    status = 0
+
+    def train(runs: list[PlannedRun]) -> bool:
+        nonlocal status
+        status = here(replace(plan, runs=runs), own, console)
+        return status == 0
+
+    def values(runs: list[PlannedRun]) -> dict[str, dict[int, np.ndarray]]:
+        targets = [target_of(one.path, plan.root, label) for label, seeds in columns_of(runs).items() for one in seeds]
+        return values_by_recording(compared(targets, evaluated(targets, metrics=[name]), metrics=[name]), name)
+
+    last = None
+    for last in rounds(plan.runs, name, metric.better, train, values, own.until, own.smallest):
+        console.print(f"\n{max(last.seeds.values())} seeds, {name} less that of {next(iter(last.seeds))}:")
+        for label, found in last.verdicts.items():
+            seeds, ends = last.seeds[label], f"[{found.difference.low:.4g}, {found.difference.high:.4g}]"
+            line = f"  {label}: {found.answer}, {found.difference.mean:+.4g} {ends}, e-value {found.evidence:.3g}"
+            console.print(f"{line}, {seeds} seeds", soft_wrap=True, markup=False)
+    if last is not None:
+        made, planned = sum(last.seeds.values()), len(plan.runs)
+        console.print(
+            f"\n{len(last.verdicts) - len(last.open)} of {len(last.verdicts)} comparisons decided with {made} of "
+            f"at most {planned} trainings; at most {own.until:.0%} of such sweeps have a false decision",
+            soft_wrap=True,
+        )
+    return status
 
 
 def rerun(plan: "Plan", only_said: bool, console: Console) -> "Plan":
