@@ -148,7 +148,7 @@ def test_every_command_says_what_is_damaged_of_a_run(place, run, capsys, monkeyp
         "status": (["status", "question"], 0),
         "sweep": (["sweep", "question", "--dry", "--data", "in"], 0),
         "evaluate": (["evaluate", str(run.path), "--metrics", "log_mel_error"], 2 if name == "config.yaml" else 0),
-        "compare": (["compare", str(run.path / "evaluation" / "validation")], 0),
+        "compare": (["compare", str(run.path / "evaluation" / "test")], 0),
         "fit": (["fit", *ARGUMENTS], 0),
     }
     for command, (arguments, expected) in commands.items():
