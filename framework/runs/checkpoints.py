@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from framework.errors import InvalidValueError, OstinatoError
 from framework.private_names.of_lightning import begin_with_validation
 from framework.runs.agreement import AsyncAllReduceMax
 from framework.runs.finding import RunNotFoundError, checkpoints_of
-from framework.runs.finished import LAST
+from framework.runs.finished import LAST, is_compressed
 from framework.runs.folder import RunFolder
 from framework.runs.released import as_checkpoint, is_released
 from framework.runs.torchscript import is_torchscript, read_torchscript
@@ -239,7 +240,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def read_tensors(path: str | Path) -> Any:
     """Return what PyTorch or TorchScript stored in a file, without executing code from it."""
-    return read_torchscript(path) if is_torchscript(path) else torch.load(path, map_location="cpu", weights_only=True)
+    if is_torchscript(path):
+        return read_torchscript(path)
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if is_compressed(archive):
+                raise InvalidValueError("it is compressed, as PyTorch does not store checkpoints")
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def reason_of(error: Exception) -> str:

@@ -56,26 +56,37 @@ def holds_end(summary: Mapping[str, Any], checkpoints: Path) -> bool:
 def checkpoint_step(path: Path) -> int | None:
     """Return the step that a checkpoint was saved at, without reading its tensors; None where it cannot be read.
 
-    Nothing in the file is executed: all that is not a number, a string or a container is replaced by a placeholder.
+    Nothing in the file is executed: all that is not a number, a string or a container is replaced by a placeholder. A
+    file that claims to be larger than it is takes no memory.
     """
     try:
         with zipfile.ZipFile(path) as archive:
+            if is_compressed(archive):
+                return None
             structure = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             with archive.open(structure) as file:
                 step = _Structure(file).load()["global_step"]
     except (OSError, zipfile.BadZipFile, StopIteration, pickle.UnpicklingError, EOFError, LookupError, ValueError):
         return None
-    except (TypeError, AttributeError, NotImplementedError):
+    except (TypeError, AttributeError, NotImplementedError, MemoryError, OverflowError, RecursionError):
         return None
     return step if isinstance(step, int) else None
+
+
+def is_compressed(archive: zipfile.ZipFile) -> bool:
+    """Return whether anything in an archive is compressed, and may be far larger than the file.
+
+    PyTorch stores checkpoints as they are, so that such a file was made by something else.
+    """
+    return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
 
 
 def is_whole(path: Path) -> bool:
     """Return whether every byte of a checkpoint can be read and agrees with its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError):
+            return not is_compressed(archive) and archive.testzip() is None
+    except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, OverflowError):
         return False
 
 
@@ -101,8 +112,12 @@ class _Placeholder:
         """Do nothing."""
 
 
-class _Structure(pickle.Unpickler):
-    """Reads the containers of a pickle, with placeholders for everything else."""
+class _Structure(pickle._Unpickler):  # type: ignore[name-defined]
+    """Reads the containers of a pickle, with placeholders for everything else.
+
+    Of the two implementations of pickle this is the one in Python: that in C allocates as much memory as a single
+    number in the file says.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Placeholder

@@ -291,8 +291,35 @@ def test_joined_mp3s_are_all_decoded_tags_and_all():
     assert "5,000 bytes at 1.2 s are no frames" in ending.message
 
 
+@pytest.mark.parametrize("lengths", [(30_000, 50_000), (44_100, 44_100, 10_000)], ids=["two", "equal"])
+def test_joined_flac_files_are_all_decoded(lengths):
+    parts = [encode(music(44100, length), 44100, "FLAC", "PCM_16") for length in lengths]
+    expected = np.concatenate([soundfile.read(io.BytesIO(part), dtype="float32")[0] for part in parts])
+    joined = b"".join(parts)
+    found, ending = decode(joined)
+    np.testing.assert_array_equal(found[:, 0], expected)
+    assert ending.whole
+    reader = AudioReader(MemoryContents(joined))
+    assert reader.proven_samples() == reader.measure().samples == sum(lengths)
+    np.testing.assert_array_equal(reader.read(lengths[0] - 10, 20)[:, 0], expected[lengths[0] - 10 : lengths[0] + 10])
+    found, ending = decode(joined[: -len(parts[-1]) // 2])
+    assert len(found) > sum(lengths[:-1])
+    assert ending.faults
+
+
+def test_damage_behind_a_length_that_is_too_small_is_named():
+    data, audio = whole("flac16")
+    damaged = bytearray(lie("flac16", data, 4_000))
+    place = 3 * len(data) // 4
+    damaged[place : place + 200] = bytes(200)
+    found, ending = decode(bytes(damaged))
+    assert len(found) < len(audio)
+    assert ending.faults
+    assert decode(bytes(damaged[: place + 100]))[1].faults
+
+
 def test_another_rate_behind_the_first_is_left_out_and_said():
-    for form, subtype in (("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS")):
+    for form, subtype in (("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("FLAC", "PCM_16")):
         first, second = (encode(music(rate, 30_000), rate, form, subtype) for rate in (44100, 22050))
         found, ending = decode(first + second)
         assert len(found) == 30_000

@@ -4,12 +4,14 @@ import json
 import os
 import pickle
 import shutil
+import tracemalloc
 import zipfile
 
 import pytest
 import torch
 from test_survival import Run, same
 
+from framework.runs.checkpoints import CheckpointError, read_checkpoint
 from framework.runs.finished import checkpoint_step, is_whole
 from framework.runs.folder import RunError, RunFolder
 from framework.sweeps.record import PlannedRun
@@ -52,6 +54,33 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path):
         archive.writestr("archive/data.pkl", pickle.dumps({"trap": Trap(), "global_step": 3}, protocol=2))
     assert checkpoint_step(tmp_path / "last.ckpt") == 3
     assert not (tmp_path / "sprung").exists()
+
+
+NUMBERS = pickle.dumps({"global_step": 3}, protocol=2)
+
+
+@pytest.mark.parametrize(
+    ("content", "compression"),
+    [
+        (b"\x80\x02" + b"]q\x00" * 1_000_000 + NUMBERS[2:], zipfile.ZIP_DEFLATED),
+        (b"\x80\x02]r\xff\xff\xff\x1f.", zipfile.ZIP_STORED),
+        (b"\x80\x04\x8e" + (1 << 36).to_bytes(8, "little") + b".", zipfile.ZIP_STORED),
+        (b"\x80\x05\x96" + (1 << 62).to_bytes(8, "little") + b".", zipfile.ZIP_STORED),
+        (b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b".", zipfile.ZIP_STORED),
+    ],
+    ids=["compressed", "memo", "bytes", "bytearray", "nested"],
+)
+def test_a_checkpoint_that_claims_to_be_large_takes_no_memory(tmp_path, content, compression):
+    path = tmp_path / "last.ckpt"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/data.pkl", content)
+    tracemalloc.start()
+    assert checkpoint_step(path) is None
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
+    assert is_whole(path) == (compression == zipfile.ZIP_STORED)
+    with pytest.raises(CheckpointError, match="is cut short or no checkpoint"):
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize(

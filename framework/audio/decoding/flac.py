@@ -6,34 +6,59 @@ from framework.audio.decoding.layout import Layout, Part
 
 _TOTAL = (1 << 36) - 1
 _LARGEST_FRAME = 1 << 17  # bytes that are searched for the last frame
+_PIECE = 1 << 20  # bytes that are searched at once for the header of another file
 _ID3V1 = 128  # bytes of a tag at the end
 
 
 def flac_layout(contents: Contents, begin: int = 0) -> Layout | None:
-    """Return the layout of a FLAC file that begins at a position; None for other files.
+    """Return the layout of a FLAC file that begins at a position, and of those joined to it; None for other files.
 
     The decoder would stop at the length in the header, so it is told that this is unknown.
     """
-    head = contents.read(begin, 26)
-    if head[:4] != b"fLaC" or head[4] & 0x7F != 0 or len(head) < 26:
+    if not _is_header(contents.read(begin, 26)):
         return None
+    begins = [begin, *_further_headers(contents, begin + 26)]
+    found = [_part(contents, *ends) for ends in zip(begins, [*begins[1:], contents.size], strict=True)]
+    claimed = sum(total for _, total in found) if all(total for _, total in found) else None
+    return Layout(tuple(part for part, _ in found), claimed)
+
+
+def _is_header(head: bytes) -> bool:
+    return head[:4] == b"fLaC" and len(head) == 26 and head[4] & 0x7F == 0
+
+
+def _further_headers(contents: Contents, begin: int) -> list[int]:
+    """Return the positions of all further files in one: of the marker with a stream header of 34 bytes behind it."""
+    found = []
+    while begin < contents.size:
+        piece = contents.read(begin, _PIECE)
+        at = -1
+        while (at := piece.find(b"fLaC", at + 1)) >= 0:
+            head = contents.read(begin + at, 26)
+            if _is_header(head) and head[5:8] == b"\0\0\x22":
+                found.append(begin + at)
+        begin += max(len(piece) - 3, 1) if len(piece) == _PIECE else len(piece) or 1
+    return sorted(set(found))
+
+
+def _part(contents: Contents, begin: int, end: int) -> tuple[Part, int]:
+    """Return one file, and the number of samples that it should have; 0 where that is not known."""
+    head = contents.read(begin, 26)
     facts = int.from_bytes(head[18:26], "big")
     total = facts & _TOTAL
-    view = View(contents, [(begin, begin + 18), (facts ^ total).to_bytes(8, "big"), (begin + 26, contents.size)])
-    return Layout((Part(view, prove=lambda: _proven(contents, begin, head, total), seekable=False),), total or None)
+    last = _last_sample(contents, begin, end, head)
+    view = View(contents, [(begin, begin + 18), (facts ^ total).to_bytes(8, "big"), (begin + 26, end)])
+    # The header is believed if the last frame is whole and ends there.
+    part = Part(view, prove=lambda: total if total and last == total else None, seekable=False)
+    return part, max(total, last) if total else 0
 
 
-def _proven(contents: Contents, begin: int, head: bytes, total: int) -> int | None:
-    """Return the length in the header, if the last frame of the file is whole and ends there."""
-    return total if total and _last_sample(contents, begin, head) == total else None
-
-
-def _last_sample(contents: Contents, begin: int, head: bytes) -> int:
+def _last_sample(contents: Contents, begin: int, end: int, head: bytes) -> int:
     """Return with how many samples the last frame of a file ends; -1 if it is not whole."""
     block = int.from_bytes(head[8:10], "big") if head[8:10] == head[10:12] else 0
     largest = int.from_bytes(head[15:18], "big") or _LARGEST_FRAME
-    size = min(largest + 64 + _ID3V1, _LARGEST_FRAME, contents.size - begin)
-    tail = contents.read(contents.size - size, size)
+    size = min(largest + 64 + _ID3V1, _LARGEST_FRAME, end - begin)
+    tail = contents.read(end - size, size)
     if tail[-_ID3V1:].startswith(b"TAG"):
         tail = tail[:-_ID3V1]
     at = len(tail)

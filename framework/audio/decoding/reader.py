@@ -27,6 +27,7 @@ LEAD_IN = {"MP3": 8 * 1152, "OGG": 8192}
 
 _NOT_RECOGNISED = 1  # libsndfile's error for files of no format that it knows
 _BLOCK = 1 << 18  # samples of all channels that are decoded at a time
+_LARGEST_BLOCK = 4608  # samples of the longest usual frame, which a decoder may make of what follows the sound
 _UNWRITTEN = np.uint32(0x7FC0DEAD)  # a NaN that no decoder writes
 
 
@@ -219,7 +220,8 @@ class AudioReader:
 
     def _damage(self, part: Part, decoded: int, error: soundfile.LibsndfileError) -> list[str]:
         """Return what a decoder's error means; nothing, if the sound was complete and a tag followed it."""
-        if self._layout.claimed is not None and decoded >= self._layout.claimed:
+        claimed = self._layout.claimed
+        if claimed is not None and claimed <= decoded < claimed + _LARGEST_BLOCK:
             return []
         reason = error.error_string.strip().removeprefix("Error : ").rstrip(".")
         return [f"it cannot be decoded from {decoded / self.sample_rate:.1f} s on" + (f" ({reason})" if reason else "")]
