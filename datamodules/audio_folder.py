@@ -5,7 +5,7 @@ import glob
 import re
 import urllib.parse
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from braceexpand import braceexpand
 
@@ -47,11 +47,23 @@ class AudioFolder(Mixture):
         clip_seconds: Longer files are packed as clips of equal length, at most this.
     """
 
+    held_out_advice: ClassVar[str] = "`--data.validation_share 0` trains without measuring and without best.ckpt"
+
     path: str = runtime("")
     validation_share: UnitInterval = 0.05
     test_share: UnitInterval = 0.05
     group: Literal["file", "folder"] = "file"
     clip_seconds: PositiveFloat = 30.0
+
+    @property
+    def source(self) -> str:
+        """The folder, URL or shards."""
+        return self.path
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether held-out clips are wanted."""
+        return super().holds_out and self.validation_share != 0
 
     def build_parts(self) -> tuple[AudioData, ...]:
         """Return a data set for each folder that `path` names; this one itself, if it is one."""

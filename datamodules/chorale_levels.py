@@ -15,6 +15,7 @@ class ChoraleLevel(SongLevel):
     shift = (0, 0)
 
     def songs(self, split: str) -> tuple[Song, ...]:
+        """Return the songs of a split: `train`, `validation` or `test`."""
         return chorale_songs()[split]
 
 

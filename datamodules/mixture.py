@@ -69,5 +69,6 @@ class Mixture(AudioData):
         segments = self.crops_per_clip * sum(clips) / sum(self.weights)
         return tuple(self.weights[s.part] * segments / clips[s.part] for s in self._sources("train"))
 
-    def _order(self) -> dict[str, Any]:
-        return super()._order() | ({"weights": self.weights} if self.weights else {})
+    def order(self) -> dict[str, Any]:
+        """Return what has to be unchanged for a position to mean the same batches, by name."""
+        return super().order() | ({"weights": self.weights} if self.weights else {})

@@ -1,6 +1,7 @@
 """Single notes of many instruments, for systems that make a sound of a class and a pitch."""
 
 import functools
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -66,6 +67,11 @@ class Notes(AudioData):
             raise InvalidValueError(f"Notes.velocities = {self.velocities}: one is named twice")
         if self.seconds < 0.1:
             raise InvalidValueError(f"Notes.seconds = {self.seconds}: a note must have at least 0.1 seconds")
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """Number of instruments."""
+        return {"instrument": len(self.instruments)}
 
     @functools.cached_property
     def folder(self) -> Path:

@@ -1,66 +1,74 @@
 """A data module that repeats one segment of one clip, on which a working system must overfit."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import lightning as L
 import torch
 
+from framework.data_module import Batch, DataModule
 from framework.errors import InvalidValueError
 
 
-class OneClip(L.LightningDataModule):
+class OneClip(DataModule):
     """Another data module's first training segment as every batch and as the only held-out clip.
 
     Args:
-        data: The data module; what it has, this has too.
+        data: The data module, whose sample rate, segments, labels and classes it has.
     """
 
-    def __init__(self, data: Any) -> None:
+    def __init__(self, data: DataModule) -> None:
         super().__init__()
         self.data = data
-        self.position = (0, 0)
+        self.sample_rate, self.segment = data.sample_rate, data.segment
+        self.batch_size, self.seed = data.batch_size, data.seed
+        self.f0_hop, self.score_hop, self.labels = data.f0_hop, data.score_hop, data.labels
+        self.validation_clips = 1
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "data":
-            raise AttributeError(name)
-        return getattr(self.data, name)
+    def __str__(self) -> str:
+        """Return the data that the segment is from."""
+        return f"{type(self).__name__}({self.data})"
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch: that of the data."""
+        return self.data.steps_per_epoch
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """Number of classes of each label: that of the data."""
+        return self.data.classes
 
     def prepare_data(self) -> None:
         """Prepare the data."""
         self.data.prepare_data()
 
-    def advance(self, batch: dict[str, Any]) -> None:
-        """Count a batch; the segment stays the same."""
-        epoch, step = self.position
-        self.position = (epoch, step + 1) if step + 1 < self.data.plan.steps else (epoch + 1, 0)
+    def fingerprint(self) -> str:
+        """Return the hash of all clips of the data."""
+        return self.data.fingerprint()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position, and what has to be unchanged for the segment to be the same."""
-        epoch, step = self.position
-        return {**self.data.state_dict(), "epoch": epoch, "step": step}
+    def advance(self, batch: Batch) -> None:
+        """Count a batch; all of them are the same."""
+        self._position = self.after(self.position)
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue at a stored position.
-
-        Raises:
-            ValueError: the segment is another one now.
-        """
-        self.data.load_state_dict({**state, "epoch": 0, "step": 0})
-        self.position = state["epoch"], state["step"]
+    def order(self) -> dict[str, Any]:
+        """Return what has to be unchanged for the segment to be the same, by name."""
+        return self.data.order()
 
     def train_dataloader(self) -> "Repeated":
         """Return the segment as often as there are clips in a batch."""
-        batch = self.first()
-        clips = max(1, self.data.batch_size // (self.trainer.world_size if self.trainer else 1))
-        return Repeated(repeated(batch, clips), len(self.data.train_dataloader()))
+        clips = max(1, self.batch_size // self.rank_and_world[1])
+        return Repeated(repeated(self.first(), clips), self.steps_per_epoch)
 
-    def val_dataloader(self) -> "Repeated":
-        """Return the segment once."""
+    def held_out(self, split: str, clips: int | None = None) -> "Repeated":
+        """Return the segment once, whatever the split."""
         return Repeated(repeated(self.first(), 1), 1)
 
     def first(self) -> dict[str, Any]:
-        """Return the batch that an epoch begins with, its audio in float32."""
+        """Return the batch that an epoch begins with, its audio in float32.
+
+        Raises:
+            ValueError: an epoch has no batch.
+        """
         for batch in self.data.train_dataloader():
             self.data.teardown("fit")
             return self.data.on_after_batch_transfer(batch, 0)

@@ -5,6 +5,7 @@ import hashlib
 import importlib.metadata
 import json
 from abc import abstractmethod
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Annotated, Any, ClassVar
@@ -24,6 +25,7 @@ from framework.annotations import MidiNumber, PositiveInt, Range
 from framework.cache import cache_folder
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
+from framework.music.grid import Grid
 from framework.music.notes import PERCUSSION, VOICES
 
 KITS = ("drums",)
@@ -86,10 +88,15 @@ class Pianorolls(SongLevel):
     def folder(self) -> Path:
         """The packed pieces; known after `prepare_data`."""
 
-    @functools.cached_property
+    @property
+    def grid(self) -> Grid:
+        """The tracks, steps and pitches of a window."""
+        return Grid(self.tracks, self.bars, self.beat_steps, self.lowest, self.pitches)
+
+    @property
     def segment(self) -> int:
         """Steps of a window."""
-        return 4 * self.bars * self.beat_steps
+        return self.grid.steps
 
     def pieces(self, split: str) -> tuple[Piece, ...]:
         """Return the pieces of a split."""
@@ -124,11 +131,8 @@ class Pianorolls(SongLevel):
         return read_data_set(self.folder)["hash"][:16]
 
     def track_of(self, piece: Piece) -> list[int]:
-        """Return for each instrument of a piece the track that gathers it, -1 for none."""
-        return [
-            next((n for n, track in enumerate(self.tracks) if gathers(track, name, program)), -1)
-            for name, program in zip(piece.facts["tracks"], piece.facts["programs"], strict=True)
-        ]
+        """Return for each instrument of a piece the number of the track that gathers it, -1 for none."""
+        return track_of(piece, self.tracks)
 
 
 class MidiPianorolls(Pianorolls):
@@ -141,6 +145,11 @@ class MidiPianorolls(Pianorolls):
     """
 
     path: str = runtime("")
+
+    @property
+    def source(self) -> str:
+        """The folder."""
+        return self.path
 
     @functools.cached_property
     def folder(self) -> Path:
@@ -205,7 +214,7 @@ class PianorollWindows(Windows):
         piece: Any = self.songs[which]
         data = self.data
         first = start * data.beat_steps
-        roll = pianoroll(piece, data, start, semitones)
+        roll = pianoroll(piece, data.grid, start, semitones)
         ends = np.zeros(data.segment, np.float32)
         for beat in piece.facts.get("phrase_ends", ()):
             step = round(beat * data.beat_steps) - 1 - first
@@ -227,22 +236,36 @@ def spans(piece: Piece) -> list[list[int]]:
     return facts.get("in_four", [[0, facts["length"]]] if facts["beats"] == 4 else [])
 
 
-def pianoroll(piece: Piece, data: Pianorolls, start: int, semitones: int = 0) -> np.ndarray:
-    """Return a window from a beat on, transposed but for drums, as float32 (tracks, steps, pitches).
+def pianoroll(piece: Piece, grid: Grid, start: int, semitones: int = 0) -> np.ndarray:
+    """Return a window of a piece as float32 `(tracks, steps, pitches)`, 1 where a note sounds.
 
-    A note has the steps whose middle it covers, one at least; pitches outside are lost.
+    A note has the steps whose middle it covers, at least one; pitches outside of the grid are left out.
+
+    Args:
+        piece: The piece.
+        grid: The tracks, steps and pitches of the window.
+        start: Beat of the piece that the window begins at.
+        semitones: Transposition of all notes but drums.
     """
-    size = TICKS // data.beat_steps
-    roll = np.zeros((len(data.tracks), data.segment, data.pitches), np.float32)
-    tracks, programs = np.array(data.track_of(piece)), np.array(piece.facts["programs"])
+    size = TICKS // grid.beat_steps
+    roll = np.zeros((len(grid.tracks), grid.steps, grid.pitches), np.float32)
+    tracks, programs = np.array(track_of(piece, grid.tracks)), np.array(piece.facts["programs"])
     instrument, onset, duration, midi, _ = piece.notes.T
-    begin = (onset + size // 2) // size - start * data.beat_steps
-    end = np.maximum(begin + 1, (onset + duration + size // 2) // size - start * data.beat_steps)
-    pitch = midi - data.lowest + np.where(programs[instrument] == PERCUSSION, 0, semitones)
-    seen = (end > 0) & (begin < data.segment) & (tracks[instrument] >= 0) & (pitch >= 0) & (pitch < data.pitches)
+    begin = (onset + size // 2) // size - start * grid.beat_steps
+    end = np.maximum(begin + 1, (onset + duration + size // 2) // size - start * grid.beat_steps)
+    pitch = midi - grid.lowest + np.where(programs[instrument] == PERCUSSION, 0, semitones)
+    seen = (end > 0) & (begin < grid.steps) & (tracks[instrument] >= 0) & (pitch >= 0) & (pitch < grid.pitches)
     for row in np.flatnonzero(seen):
         roll[tracks[instrument[row]], max(begin[row], 0) : end[row], pitch[row]] = 1
     return roll
+
+
+def track_of(piece: Piece, tracks: Sequence[str]) -> list[int]:
+    """Return for each instrument of a piece the number of the track that gathers it, -1 for none."""
+    return [
+        next((n for n, track in enumerate(tracks) if gathers(track, name, program)), -1)
+        for name, program in zip(piece.facts["tracks"], piece.facts["programs"], strict=True)
+    ]
 
 
 def gathers(track: str, name: str, program: int) -> bool:

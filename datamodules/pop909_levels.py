@@ -21,7 +21,13 @@ class Pop909Level(SongLevel):
 
     path: str = runtime("data/pop909")
 
+    @property
+    def source(self) -> str:
+        """The folder of the songs."""
+        return self.path
+
     def songs(self, split: str) -> tuple[Song, ...]:
+        """Return the songs of a split: `train`, `validation` or `test`."""
         return _songs(Path(self.path).expanduser())[split]
 
 

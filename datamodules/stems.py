@@ -1,6 +1,7 @@
 """Single voices with their exact pitch: Bach's chorales, each voice played alone by one instrument."""
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 from datamodules.bach.packing import pack_chorales, packed_name
@@ -47,6 +48,11 @@ class BachStems(AudioData):
             raise InvalidValueError(f"BachStems.pieces = {self.pieces}: three splits need at least 3 pieces")
         if self.clip_seconds < 1:
             raise InvalidValueError(f"BachStems.clip_seconds = {self.clip_seconds}: a clip must have at least 1 second")
+
+    @property
+    def classes(self) -> Mapping[str, int]:
+        """Number of instruments."""
+        return {"instrument": len(self.instruments)}
 
     @functools.cached_property
     def folder(self) -> Path:

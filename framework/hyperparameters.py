@@ -48,19 +48,20 @@ class Hyperparameter:
 
     `kind` says where the value belongs: `value` is an argument of the class and part of a run's identity, `runtime`
     is an argument that cannot change the result, `trainer` is a default for the argument of the same name of
-    Lightning's Trainer, and `component` is a class (the data module), which has hyperparameters of its own.
+    Lightning's Trainer, `component` is a class (the data module), which has hyperparameters of its own, and `shape` is
+    an argument that follows from the data (see `from_data`).
     `silent_at` is the default that runs had before the hyperparameter existed (see `added`).
     """
 
     annotation: Any
     default: Any
-    kind: Literal["value", "runtime", "trainer", "component"] = "value"
+    kind: Literal["value", "runtime", "trainer", "component", "shape"] = "value"
     silent_at: Any = REQUIRED
 
     @property
     def is_argument(self) -> bool:
         """Whether the class takes it as a keyword argument."""
-        return self.kind in ("value", "runtime")
+        return self.kind in ("value", "runtime", "shape")
 
 
 def runtime(default: Any) -> Any:
@@ -89,6 +90,14 @@ def stored_values(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     added_since = {n: p.silent_at for n, p in cls.hyperparameters.items() if p.silent_at is not REQUIRED}
     return added_since | with_todays_names(cls, values)
+
+
+def from_data() -> Any:
+    """Mark a hyperparameter that follows from the data where it is None, such as the tracks of a piano roll.
+
+    `System.values_from_data` says what the data give. The value does not enter the identity, which has the data's.
+    """
+    return Hyperparameter(REQUIRED, None, kind="shape")
 
 
 @dataclass_transform(kw_only_default=True)
@@ -199,6 +208,14 @@ class Hyperparameters:
         Classes of equal structure differ in the values of their hyperparameters only.
         """
         return structure(cls)
+
+    @classmethod
+    def complete(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the values of an instance's hyperparameters with those that were left open; a subclass may find them.
+
+        It is called before `build`.
+        """
+        return values
 
     def build(self) -> None:
         """Build the instance's parts. Its hyperparameters are set before."""
@@ -385,6 +402,7 @@ def _initialise(self: Any, cls: type, values: dict[str, Any]) -> None:
         if isinstance(value, list):
             values[name] = value = as_tuples(value)
         _check(cls, name, replace(parameter, default=value))
+    values = cls.complete(values)  # type: ignore[attr-defined]
     for base in cls.__mro__:
         if not issubclass(base, Hyperparameters) and "__init__" in vars(base):
             base.__init__(self)

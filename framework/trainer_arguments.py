@@ -246,7 +246,7 @@ def validation_interval(trainer: Mapping[str, Any], data: Any) -> int:
     Args:
         trainer: The arguments of a Trainer: `val_check_interval` is a number of steps or, as a float up to 1, a share
             of an epoch.
-        data: The data module, whose `plan` has the number of `steps` of an epoch.
+        data: The data module.
 
     Raises:
         ValueError: the interval is neither.
@@ -259,7 +259,7 @@ def validation_interval(trainer: Mapping[str, Any], data: Any) -> int:
 
 
 def _steps_of_epoch(limit: int | float | None, data: Any) -> int:
-    steps: int = data.plan.steps
+    steps: int = data.steps_per_epoch
     if limit is None:
         return steps
     return min(limit, steps) if isinstance(limit, int) else max(1, int(limit * steps))

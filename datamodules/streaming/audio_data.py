@@ -1,4 +1,4 @@
-"""The base of all data modules: random segments to train on and whole held-out clips, out of packed shards."""
+"""Audio from packed shards: random segments to train on, and whole held-out clips."""
 
 import functools
 import hashlib
@@ -14,7 +14,7 @@ from datamodules.shards.writer import SPLITS, read_data_set
 from datamodules.streaming.bad_clips import BadClips
 from datamodules.streaming.held_out import HeldOut
 from datamodules.streaming.labels import Labels
-from datamodules.streaming.loader import Batch, Batches, Loader, Position, Scaling, finished
+from datamodules.streaming.loader import Batch, Batches, Loader, Scaling, finished
 from datamodules.streaming.plan import Plan
 from framework.annotations import (
     NonNegativeFloat,
@@ -25,9 +25,9 @@ from framework.annotations import (
     Seed,
     UnitInterval,
 )
+from framework.data_module import DataModule
 from framework.errors import InvalidValueError
 from framework.hyperparameters import Hyperparameters, added, runtime
-from framework.lightning import LightningDataModule
 
 _log = logging.getLogger(__name__)
 _SHOWN = 5
@@ -42,7 +42,7 @@ class _Source(NamedTuple):
     record: dict[str, Any] | None
 
 
-class AudioData(Hyperparameters, LightningDataModule):
+class AudioData(Hyperparameters, DataModule):
     """Audio from packed shards, in an order that depends on the seed alone.
 
     A training batch has `audio` float32 (batch, 1, segment), `key` (names of the clips), `clip` (their numbers, for
@@ -105,11 +105,9 @@ class AudioData(Hyperparameters, LightningDataModule):
             raise InvalidValueError(f"{self._name}.gain = {self.gain}: put the lesser first")
         if taken := set(self.labels) & _IN_BATCHES:
             raise InvalidValueError(f"{self._name}.labels: {min(taken)!r} is the name of something else in a batch")
-        self._position: Position = (0, 0)
         self._bad_before: dict[str, str] = {}
         self._readers: dict[str, Reader] = {}
         self._held_out: dict[tuple[Any, ...], HeldOut] = {}
-        self._loader: Loader | None = None
 
     @functools.cached_property
     def folder(self) -> Path | str:
@@ -136,6 +134,20 @@ class AudioData(Hyperparameters, LightningDataModule):
             return self.manifest["hash"][:16]
         hashes = [self.reader(split).hash for split in SPLITS if self.shards(split)]
         return hashlib.sha256(" ".join(hashes).encode()).hexdigest()[:16]
+
+    @property
+    def licences(self) -> set[str]:
+        """Licences of the clips of all data sets, as they were given when these were packed."""
+        return {found for part in self.parts if (found := (part.manifest or {}).get("licence"))}
+
+    def summary(self) -> str:
+        """Return one line on the number and the duration of the clips."""
+        lengths = self.reader("train").lengths()
+        hours = lengths.sum() / self.sample_rate / 3600
+        short = (lengths < self.segment).mean()
+        held_out = len(self.val_dataloader()) if self.holds_out else 0
+        notes = f", {short:.0%} shorter than a segment (padded with zeros)" if short else ""
+        return f"{len(lengths):,} clips, {hours:.2f} h at {self.sample_rate} Hz, {held_out} held out{notes}"
 
     def reader(self, split: str) -> Reader:
         """Return what reads the clips of a split by number: those of the first part, of the second, and so on.
@@ -187,18 +199,9 @@ class AudioData(Hyperparameters, LightningDataModule):
         return BadClips(len(self.reader("train")), self.bad_share, self._bad_before)
 
     @property
-    def position(self) -> Position:
-        """Epoch and step that training continues at."""
-        return self._position
-
-    def advance(self, batch: Batch) -> None:
-        """Take note that a batch has been trained on.
-
-        To be called at the end of `training_step`: a module's own `on_train_batch_end` comes after those of callbacks,
-        so that a checkpoint saved by one of them would be a batch behind.
-        """
-        epoch, step = batch["position"]
-        self._position = (epoch, step + 1) if step + 1 < self.plan.steps else (epoch + 1, 0)
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch, the same on every device."""
+        return self.plan.steps
 
     def train_dataloader(self) -> Loader:
         """Return this rank's batches from the position on.
@@ -210,7 +213,7 @@ class AudioData(Hyperparameters, LightningDataModule):
             ValueError: the data cannot be used, or not on this number of devices.
         """
         plan, reader = self.plan, self.reader("train")
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world = self.rank_and_world
         plan.local(0, 0, 0, rank, world)
         known = {reader.key(clip): (error.kind, str(error)) for clip, error in reader.bad_clips().items()}
         self.bad_clips.add(known | self._cut("train"))
@@ -218,25 +221,13 @@ class AudioData(Hyperparameters, LightningDataModule):
         self._labels.check(reader)
         batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), self._labels, rank, world)
         self.teardown("fit")
-        training = getattr(self.trainer, "training", False)
+        training = self.trainer is not None and self.trainer.training
         self._loader = Loader(batches, lambda: self.position, self.bad_clips, self.workers, as_stored=training)
         return self._loader
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Make float32 audio of what has arrived on the device at half the size; called by Lightning."""
         return finished(batch)
-
-    def val_dataloader(self) -> HeldOut:
-        """Return the held-out clips to validate on, one a batch, the same on every rank."""
-        return self.held_out("validation")
-
-    def test_dataloader(self) -> HeldOut:
-        """Return all test clips, one a batch."""
-        return self.held_out("test")
-
-    def predict_dataloader(self) -> HeldOut:
-        """Return the held-out clips to validate on, for `Trainer.predict`."""
-        return self.val_dataloader()
 
     def held_out(self, split: str, clips: int | None = None) -> HeldOut:
         """Return the first held-out clips of a split, one a batch, the same on every rank.
@@ -254,36 +245,24 @@ class AudioData(Hyperparameters, LightningDataModule):
             self._held_out[key] = found
         return self._held_out[key]
 
-    def teardown(self, stage: str) -> None:
-        """Stop reading ahead."""
-        if self._loader:
-            self._loader.close()
-
     def state_dict(self) -> dict[str, Any]:
         """Return position and bad clips, and what has to be unchanged for the position to mean the same batches."""
-        epoch, step = self._position
         known = self.bad_clips.found if "bad_clips" in vars(self) else self._bad_before
-        return {"epoch": epoch, "step": step, "bad_clips": dict(known), **self._order()}
+        return super().state_dict() | {"bad_clips": dict(known)}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue at a stored position.
 
         Raises:
             ValueError: the order is another one now; the message names what has changed.
         """
-        for name, now in self._order().items():
-            if state.get(name) != now:
-                was = state.get(name)
-                raise InvalidValueError(
-                    f"{self._name}: cannot continue in the same order: {name} was {was!r}, now {now!r}"
-                )
-        self._position = state["epoch"], state["step"]
-        self._bad_before = state.get("bad_clips", {})
+        super().load_state_dict(state_dict)
+        self._bad_before = state_dict.get("bad_clips", {})
         vars(self).pop("bad_clips", None)
 
-    def _order(self) -> dict[str, Any]:
-        names = ("seed", "batch_size", "crops_per_clip", "window")
-        return {"data": self.fingerprint()} | {name: getattr(self, name) for name in names}
+    def order(self) -> dict[str, Any]:
+        """Return what has to be unchanged for a position to mean the same batches, by name."""
+        return super().order() | {"crops_per_clip": self.crops_per_clip, "window": self.window}
 
     def _crops(self) -> float | tuple[float, ...]:
         """Return how often a clip comes in an epoch, one number for all shards or one for each."""

@@ -1,7 +1,6 @@
 """Held-out clips: whole, in a fixed order, one at a time."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from datamodules.streaming.bad_clips import BadClips
 from datamodules.streaming.labels import Labels
 from datamodules.streaming.loader import Batch, peak_scale
 from datamodules.streaming.plan import VALIDATION, uniform
+from framework.data_module import DataModule
 from framework.errors import InvalidValueError
 
 SILENCE = 1e-4
@@ -140,18 +140,13 @@ def place_with_sound(reader: Reader, clip: int, samples: int) -> int:
     return max(min(place, length - samples), 0)
 
 
-def without_held_out(data: Any) -> bool:
-    """Say whether a data module is asked for no held-out clip."""
-    return getattr(data, "validation_share", None) == 0 or getattr(data, "validation_clips", None) == 0
-
-
-def check_held_out(data: Any) -> None:
-    """Refuse data of which no held-out clip can be used, unless none is asked for.
+def check_held_out(data: DataModule) -> None:
+    """Check that a held-out clip can be used, unless none is wanted.
 
     Raises:
-        NoHeldOutError: saying why, and what to do.
+        NoHeldOutError: none can be used; the message says why, and what to do.
     """
-    if without_held_out(data):
+    if not data.holds_out:
         return
     clips = data.val_dataloader()
     for _ in clips:
@@ -159,6 +154,6 @@ def check_held_out(data: Any) -> None:
     bad = clips.bad.details if isinstance(clips, HeldOut) else {}
     found = f"no held-out clip can be used ({', '.join(bad)})" if bad else "no clip is held out"
     remedy = "add recordings, or cut the ones that there are into several files"
-    if hasattr(data, "validation_share"):
-        remedy += "; `--data.validation_share 0` trains without measuring and without best.ckpt"
+    if data.held_out_advice:
+        remedy += f"; {data.held_out_advice}"
     raise NoHeldOutError(f"{type(data).__name__}: {found}, so nothing would be measured: {remedy}")

@@ -14,9 +14,9 @@ from datamodules.streaming.bad_clips import BadClips
 from datamodules.streaming.loader import Batch, Loader, Position
 from datamodules.streaming.plan import VALIDATION, Plan, uniform
 from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, PositiveInt, Range, Seed
+from framework.data_module import DataModule
 from framework.errors import InvalidValueError
 from framework.hyperparameters import Hyperparameters, runtime
-from framework.lightning import LightningDataModule
 from framework.music.layouts import Layout, window
 from framework.music.songs import Song
 
@@ -24,7 +24,7 @@ from framework.music.songs import Song
 _SHIFT, _SEGMENTS = 101, 102
 
 
-class SongLevel(Hyperparameters, LightningDataModule):
+class SongLevel(Hyperparameters, DataModule):
     """Windows of songs at one level: what it makes, what the levels above made, and earlier segments to look back at.
 
     A batch has `image` float32 (batch, channels, window, pitch) with the level's own channels first, `segments`
@@ -52,14 +52,12 @@ class SongLevel(Hyperparameters, LightningDataModule):
     validation_clips: NonNegativeInt = 8
 
     def build(self) -> None:
-        """Initialise the position.
+        """Check the values.
 
         Raises:
             ValueError: the shares of segments are not one more than there are segments.
         """
         super().build()
-        self._position: Position = (0, 0)
-        self._loader: Loader | None = None
         if self.shift[0] > self.shift[1]:
             raise InvalidValueError(
                 f"{type(self).__name__}.shift = {self.shift}: the first must not be above the second"
@@ -107,67 +105,23 @@ class SongLevel(Hyperparameters, LightningDataModule):
         return Plan((len(self.windows("train")),), self.seed, self.batch_size)
 
     @property
-    def position(self) -> Position:
-        """Epoch and step that training continues at."""
-        return self._position
-
-    def advance(self, batch: Batch) -> None:
-        """Take note that a batch has been trained on."""
-        epoch, step = batch["position"]
-        self._position = (epoch, step + 1) if step + 1 < self.plan.steps else (epoch + 1, 0)
+    def steps_per_epoch(self) -> int:
+        """Number of batches in an epoch, the same on every device."""
+        return self.plan.steps
 
     def train_dataloader(self) -> Loader:
         """Return this rank's batches from the position on."""
-        rank, world = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        rank, world = self.rank_and_world
         self.plan.local(0, 0, 0, rank, world)
         batches: Any = Drawn(self.windows("train"), self.plan, self.seed, rank, world)
         self.teardown("fit")
         self._loader = Loader(batches, lambda: self.position, self.bad_clips, self.workers, as_stored=True)
         return self._loader
 
-    def val_dataloader(self) -> "HeldOutWindows":
-        """Return the held-out windows to validate on, one a batch."""
-        return self.held_out("validation")
-
-    def test_dataloader(self) -> "HeldOutWindows":
-        """Return a window of each test song, one a batch."""
-        return self.held_out("test")
-
-    def predict_dataloader(self) -> "HeldOutWindows":
-        """Return the held-out windows to validate on, for `Trainer.predict`."""
-        return self.val_dataloader()
-
     def held_out(self, split: str, clips: int | None = None) -> "HeldOutWindows":
         """Return a window of each of the first songs of a split; of validation, `validation_clips` by default."""
         clips = self.validation_clips if clips is None and split == "validation" else clips
         return HeldOutWindows(self.windows(split), clips)
-
-    def teardown(self, stage: str) -> None:
-        """Stop reading ahead."""
-        if self._loader:
-            self._loader.close()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the position, and what has to be unchanged for it to mean the same batches."""
-        epoch, step = self._position
-        return {"epoch": epoch, "step": step, **self._order()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue at a stored position.
-
-        Raises:
-            ValueError: the order is another one now.
-        """
-        for name, now in self._order().items():
-            if state.get(name) != now:
-                raise InvalidValueError(
-                    f"{type(self).__name__}: cannot continue in the same order: {name} was {state.get(name)!r}, "
-                    f"now {now!r}"
-                )
-        self._position = state["epoch"], state["step"]
-
-    def _order(self) -> dict[str, Any]:
-        return {"data": self.fingerprint(), "seed": self.seed, "batch_size": self.batch_size}
 
 
 class Windows:

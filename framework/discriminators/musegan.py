@@ -14,17 +14,19 @@ Sizes = tuple[int, int, int]
 class MuseGANDiscriminator(Discriminator):
     """The official code's critic: one stream for each track, a shared stream, chroma, and onsets and offsets.
 
-    Its last convolution has three output positions, each with its own logit, as in the official code.
+    Its last convolution has an output position for each pair of neighbouring bars, each with its own logit, as in the
+    official code.
 
     Args:
         tracks: Number of tracks.
         beat_steps: Time steps in a beat; a bar has 4 beats.
+        bars: Number of bars, at least 2.
     """
 
     @checked
-    def __init__(self, tracks: PositiveInt = 5, beat_steps: PositiveInt = 12) -> None:
+    def __init__(self, tracks: PositiveInt = 5, beat_steps: PositiveInt = 12, bars: PositiveInt = 4) -> None:
         super().__init__()
-        self.beat_steps = beat_steps
+        self.beat_steps, self.bars = beat_steps, bars
         pitch, time = (1, 1, 12), (1, 3, 1)
         self.pitch_time = nn.ModuleList(_chain([tracks, 16, 32], [pitch, time]) for _ in range(tracks))
         self.time_pitch = nn.ModuleList(_chain([tracks, 16, 32], [time, pitch]) for _ in range(tracks))
@@ -42,8 +44,8 @@ class MuseGANDiscriminator(Discriminator):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Map pianorolls `(batch, tracks, 192, 84)` to logits `(batch, 3)`."""
-        roll = audio.unflatten(2, (4, -1))
+        """Map pianorolls `(batch, tracks, 48 bars, 84)` to logits `(batch, bars - 1)`."""
+        roll = audio.unflatten(2, (self.bars, -1))
         features: list[Tensor] = []
         streams = zip(self.pitch_time, self.time_pitch, self.private, strict=True)
         tracks = [
@@ -128,27 +130,30 @@ class TutorialDiscriminator(Discriminator):
         tracks: Number of tracks.
         width: Channels of the stream of each track.
         changes: Also give the critic the differences of consecutive time steps, which mark where notes begin and end.
+        bars: Number of bars, at least 2.
     """
 
     @checked
-    def __init__(self, tracks: PositiveInt = 5, width: PositiveInt = 16, changes: bool = False) -> None:
+    def __init__(
+        self, tracks: PositiveInt = 5, width: PositiveInt = 16, changes: bool = False, bars: PositiveInt = 4
+    ) -> None:
         super().__init__()
-        self.changes = changes
+        self.changes, self.bars = changes, bars
         self.conv0 = nn.ModuleList(NormedConvolution(1 + changes, width, (1, 1, 12)) for _ in range(tracks))
         self.conv1 = nn.ModuleList(NormedConvolution(width, width, (1, 4, 1)) for _ in range(tracks))
         self.conv2 = NormedConvolution(width * tracks, 4 * width, (1, 1, 3), (1, 1, 1))
         self.conv3 = NormedConvolution(4 * width, 4 * width, (1, 1, 4))
         self.conv4 = NormedConvolution(4 * width, 8 * width, (1, 4, 1))
         self.conv5 = NormedConvolution(8 * width, 8 * width, (2, 1, 1), (1, 1, 1))
-        self.conv6 = NormedConvolution(8 * width, 16 * width, (3, 1, 1))
+        self.conv6 = NormedConvolution(8 * width, 16 * width, (bars - 1, 1, 1))
         self.dense = nn.Linear(16 * width, 1)
 
     def forward(self, audio: Tensor) -> DiscriminatorOutput:
-        """Map pianorolls `(batch, tracks, 64, 72)` to logits `(batch, 1)`."""
+        """Map pianorolls `(batch, tracks, 16 bars, 72)` to logits `(batch, 1)`."""
         seen = [audio]
         if self.changes:
             seen.append((audio - pad(audio[:, :, :-1], (0, 0, 1, 0))).abs())
-        roll = torch.stack(seen, 2).unflatten(3, (4, -1))
+        roll = torch.stack(seen, 2).unflatten(3, (self.bars, -1))
         tracks = [b(a(roll[:, n])) for n, (a, b) in enumerate(zip(self.conv0, self.conv1, strict=True))]
         features = [torch.cat(tracks, 1)]
         for layer in (self.conv2, self.conv3, self.conv4, self.conv5, self.conv6):

@@ -1,6 +1,7 @@
 """DCGAN: convolutions all the way from noise to an image (Radford et al., 2016), here of music."""
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -8,16 +9,17 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from datamodules.pianorolls import Pianorolls
-from framework.annotations import MidiNumber, PositiveFloat, PositiveInt
+from framework.annotations import MidiNumber, NonEmpty, PositiveFloat, PositiveInt
 from framework.audio.griffin_lim import GriffinLim
 from framework.checks import checked
+from framework.data_module import DataModule, FromData, data_module_of
 from framework.discriminators.base import Discriminator
 from framework.discriminators.dcgan import DCGANDiscriminator, draw_weights
 from framework.errors import InvalidValueError
-from framework.generators.musegan.tracks import described, traits_of
-from framework.hyperparameters import runtime
+from framework.generators.musegan.tracks import described, grid_from_data, grid_of, traits_of
+from framework.hyperparameters import from_data, runtime
 from framework.losses.adversarial import AdversarialLoss, NonSaturating
+from framework.music.grid import Grid
 from framework.music.notes import Note
 from framework.music.roll_pictures import roll_picture
 from framework.music.soundfont import Performance, render
@@ -130,15 +132,40 @@ class PianorollDCGAN(DCGAN):
     A batch has `pianoroll` `(batch, tracks, steps, pitches)`, 1 and 0. Tracks are heard on a piano.
 
     Args:
-        images: Tracks.
-        lowest: MIDI number of the first pitch, as the data has it.
-        steps_per_minute: How fast it is played.
+        images: Number of tracks.
+        lowest: MIDI number of the first pitch.
+        steps_per_minute: Tempo at which a piano roll is played.
+        tracks: Names of the tracks; those of the data by default.
+        bars: Number of bars, 4 beats each; that of the data by default.
+        beat_steps: Steps in a beat; that of the data by default.
     """
 
     mel = "hifigan_22k"
     images = 4
     lowest: MidiNumber = 34
     steps_per_minute: PositiveFloat = runtime(400.0)
+    tracks: NonEmpty[str] | None = from_data()
+    bars: PositiveInt | None = from_data()
+    beat_steps: PositiveInt | None = from_data()
+
+    @classmethod
+    def values_from_data(cls, data: DataModule, values: Mapping[str, Any]) -> dict[str, FromData]:
+        """Return the tracks, bars and steps of piano rolls, and the first pitch."""
+        found = grid_from_data(data)
+        if "tracks" in found:
+            found["images"] = FromData(len(found["tracks"].value), "tracks")
+        return super().values_from_data(data, values) | {n: v for n, v in found.items() if n != "pitches"}
+
+    def setup(self, stage: str) -> None:
+        """Check that the data's piano rolls have 64 pitches.
+
+        Raises:
+            ValueError: they have another number.
+        """
+        super().setup(stage)
+        pitches = grid_from_data(data).get("pitches") if (data := data_module_of(self.trainer)) else None
+        if pitches is not None and pitches.value != SIZE:
+            raise InvalidValueError(f"pitches = {pitches.value}: the networks have {SIZE}: set --data.pitches {SIZE}")
 
     @property
     def length(self) -> int:
@@ -154,11 +181,15 @@ class PianorollDCGAN(DCGAN):
         """What MuseGAN's paper measures of windows of these tracks."""
         return traits_of(self.grid.tracks)
 
+    @property
+    def pitches(self) -> int:
+        """Number of pitches."""
+        return SIZE
+
     @functools.cached_property
-    def grid(self) -> Pianorolls:
-        """The data's tracks, steps and pitches."""
-        data: Any = self.data
-        return data()
+    def grid(self) -> Grid:
+        """The tracks, steps and pitches of a piano roll."""
+        return grid_of(self)
 
     def describe(self, example: Tensor, batch: dict[str, Any]) -> dict[str, float]:
         """Return what MuseGAN's paper measures, on average over the tracks."""

@@ -1,6 +1,7 @@
 """DiffWave: a bidirectional WaveNet that removes noise from audio (Kong et al., 2021)."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -9,10 +10,11 @@ from torch.nn.functional import leaky_relu, silu
 
 from framework.annotations import Depth, NonNegativeInt, PositiveInt
 from framework.checks import checked
+from framework.data_module import DataModule, FromData, data_module_of
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.paradigms.diffusion import Diffusion
-from framework.paradigms.labels import labels_of
+from framework.paradigms.labels import classes_from_data, labels_of
 
 EMBEDDING, HIDDEN = 128, 512
 """Widths of the timestep's sinusoidal embedding and of the layers behind it (section 3.1)."""
@@ -195,11 +197,11 @@ class DiffWave(Diffusion):
             ValueError: naming the next one that is.
         """
         super().setup(stage)
-        segment, hop = getattr(self.trainer.datamodule, "segment", 0), self.preset.hop_length  # type: ignore[attr-defined]
-        if self.reconstructs_input and segment % hop:
+        data, hop = data_module_of(self.trainer), self.preset.hop_length
+        if data is not None and self.reconstructs_input and data.segment % hop:
             raise InvalidValueError(
-                f"a segment of {segment} samples is no multiple of the mel's hop, {hop}: "
-                f"set --data.segment {segment // hop * hop or hop}"
+                f"a segment of {data.segment} samples is no multiple of the mel's hop, {hop}: "
+                f"set --data.segment {data.segment // hop * hop or hop}"
             )
 
     def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
@@ -222,6 +224,11 @@ class UnconditionalDiffWave(DiffWave):
     label: str = ""
     num_classes: NonNegativeInt = 0
     synthesized_label: NonNegativeInt = runtime(0)
+
+    @classmethod
+    def values_from_data(cls, data: DataModule, values: Mapping[str, Any]) -> dict[str, FromData]:
+        """Return the number of classes of the label."""
+        return super().values_from_data(data, values) | classes_from_data(data, values)
 
     def build_generator(self) -> DiffWaveNetwork:
         classes = self.num_classes if self.label else 0

@@ -8,6 +8,7 @@ from torch import Tensor
 from torchaudio.functional import deemphasis, preemphasis
 
 from framework.annotations import NonNegativeFloat, PositiveFloat, Range
+from framework.data_module import data_module_of
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.losses.likelihood import Distribution
@@ -65,10 +66,10 @@ class Autoregressive(System):
             ValueError: the data module's `segment` is shorter than the receptive field.
         """
         super().setup(stage)
-        segment = getattr(self.trainer.datamodule, "segment", None)  # type: ignore[attr-defined]
-        if stage == "fit" and segment is not None and segment < self.network.receptive_field:
+        data = data_module_of(self.trainer)
+        if stage == "fit" and data is not None and data.segment < self.network.receptive_field:
             raise InvalidValueError(
-                f"a segment of {segment} samples is shorter than the receptive field of "
+                f"a segment of {data.segment} samples is shorter than the receptive field of "
                 f"{self.network.receptive_field}: set --data.segment to that or more"
             )
 

@@ -8,6 +8,7 @@ import functools
 import sys
 from typing import Any
 
+from framework.data_module import data_module_of
 from framework.errors import InvalidTypeError, InvalidValueError
 from framework.paradigms.optimizers import SEAM
 from framework.trainer_arguments import check_callback, lightning_bases
@@ -46,8 +47,8 @@ def check_hooks(system: Any) -> None:
     for hook, instead in NOT_CALLED.items():
         if _overrides(system, hook):
             raise InvalidTypeError(f"{own} overrides {hook}, which is not called: {instead}")
-    data = getattr(system.trainer, "datamodule", None)
-    if system.trainer.overfit_batches and hasattr(data, "advance"):
+    data = system.trainer.datamodule
+    if system.trainer.overfit_batches and data_module_of(system.trainer) is not None:
         raise InvalidTypeError(
             f"overfit_batches does not hold {type(data).__name__} to the same batches: use datamodules.one_clip.OneClip"
         )

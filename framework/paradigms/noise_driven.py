@@ -1,6 +1,7 @@
 """Unconditional and class-conditional GANs."""
 
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -8,11 +9,12 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from framework.annotations import NonNegativeInt, PositiveInt
+from framework.data_module import DataModule, FromData, data_module_of
 from framework.discriminators.base import DiscriminatorOutput
 from framework.errors import InvalidValueError
 from framework.hyperparameters import runtime
 from framework.paradigms.adversarial import Adversarial
-from framework.paradigms.labels import labels_of
+from framework.paradigms.labels import classes_from_data, labels_of
 from framework.paradigms.system import Losses
 
 SAMPLES = 4
@@ -48,6 +50,11 @@ class NoiseDriven(Adversarial):
     num_classes: NonNegativeInt = 0
     synthesized_label: NonNegativeInt = runtime(0)
 
+    @classmethod
+    def values_from_data(cls, data: DataModule, values: Mapping[str, Any]) -> dict[str, FromData]:
+        """Return the number of classes of the label."""
+        return super().values_from_data(data, values) | classes_from_data(data, values)
+
     def build(self) -> None:
         """Build the networks.
 
@@ -82,10 +89,10 @@ class NoiseDriven(Adversarial):
             ValueError: they have not; the message names the length.
         """
         super().setup(stage)
-        segment = getattr(self.trainer.datamodule, "segment", self.length)  # type: ignore[attr-defined]
-        if segment != self.length:
+        data = data_module_of(self.trainer)
+        if data is not None and data.segment != self.length:
             raise InvalidValueError(
-                f"{type(self).__name__} makes {self.length} samples, a segment has {segment}: "
+                f"{type(self).__name__} makes {self.length} samples, a segment has {data.segment}: "
                 f"set --data.segment {self.length}"
             )
 

@@ -19,6 +19,7 @@ from framework.annotations import Decay, NonNegativeFloat, NonNegativeInt, Posit
 from framework.audio.distances import log_mel_error, stft_distance
 from framework.audio.files import load_audio, save_audio
 from framework.audio.mel import MelSpectrogram, preset
+from framework.data_module import DataModule, FromData, check_follows, data_module_of
 from framework.discriminators.spectral_norm import SpectralNorm
 from framework.errors import InvalidTypeError, InvalidValueError
 from framework.hyperparameters import Hyperparameters, added, runtime, trainer
@@ -106,6 +107,28 @@ class System(Hyperparameters, LightningModule):
     precision: str = trainer("32-true")
     seed: Seed = trainer(1234)
 
+    @classmethod
+    def values_from_data(cls, data: DataModule, values: Mapping[str, Any]) -> dict[str, FromData]:
+        """Return the hyperparameters that follow from the data, by name; none by default.
+
+        A hyperparameter that was not set has this value; one that was set to a value that does not suit is refused.
+
+        Args:
+            data: The data module.
+            values: The system's hyperparameters, as they were set.
+        """
+        return {}
+
+    @classmethod
+    def complete(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the hyperparameters, of which those that are None follow from the data of the class."""
+        missing = [n for n, p in cls.hyperparameters.items() if p.kind == "shape" and values.get(n) is None]
+        data = cls.hyperparameters["data"].default
+        if not missing or not (isinstance(data, type) and issubclass(data, DataModule)):
+            return values
+        found = cls.values_from_data(data(), values)
+        return values | {name: found[name].value for name in missing if name in found}
+
     def build(self) -> None:
         """Build the front end, the networks and the losses."""
         # Several optimisers require manual optimisation; all systems use it, so that there is one update function.
@@ -174,12 +197,13 @@ class System(Hyperparameters, LightningModule):
 
     def setup(self, stage: str) -> None:
         """Check that the sample rate of the data matches the mel front end and that the precision is supported."""
-        rate = getattr(self.trainer.datamodule, "sample_rate", self.preset.sample_rate)  # type: ignore[attr-defined]
-        if rate != self.preset.sample_rate:
-            raise InvalidValueError(
-                f"the data has {rate} Hz, the mel front end {self.preset.name} {self.preset.sample_rate} Hz: "
-                "set --data.sample_rate or --model.mel so that they agree"
-            )
+        if (data := data_module_of(self.trainer)) is not None:
+            if data.sample_rate != self.preset.sample_rate:
+                raise InvalidValueError(
+                    f"the data has {data.sample_rate} Hz, the mel front end {self.preset.name} "
+                    f"{self.preset.sample_rate} Hz: set --data.sample_rate or --model.mel so that they agree"
+                )
+            check_follows(self, data)
         if self.trainer.precision == "16-mixed":
             raise InvalidValueError(
                 "precision 16-mixed is not supported with several optimisers: use --trainer.precision bf16-mixed, or "
@@ -340,9 +364,8 @@ class System(Hyperparameters, LightningModule):
                 "and has to make one: call self.update(name, ...) for each network, or override "
                 "training_losses(batch) instead"
             )
-        advance = getattr(self.trainer.datamodule, "advance", None)  # type: ignore[attr-defined]
-        if advance is not None:
-            advance(batch)
+        if (data := data_module_of(self.trainer)) is not None:
+            data.advance(batch)
 
     @property
     def needs_audio(self) -> bool:

@@ -130,7 +130,7 @@ def _resolve(
         values={key: value for key, value in choice.values.items() if key in varied},
         max_steps=plan.settings["max_steps"],
         interval=plan.validation_interval,
-        batch_size=getattr(plan.data, "batch_size", 1),
+        batch_size=plan.data.batch_size,
         monitor=system.monitor,
     )
     note, outdated = _note(run, plan, sources) if manifest else (UNPREPARED, False)

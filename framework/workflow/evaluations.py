@@ -176,7 +176,7 @@ def opened_run(trained: Trained, run: Run, split: str, name: str) -> Opened:
     subject = subject_of(trained, split, run.signature, run.identity)
     subject = replace(subject, seconds_per_step=seconds_per_step(run.path, own))
     other = plan.has_other_data if plan.run is not None else not is_own
-    parts = [place_name(Path(data.path))] if other and hasattr(data, "path") else []
+    parts = [place_name(Path(data.source))] if other and data.source else []
     parts += [part] if (part := checkpoint_name(run, trained.step)) else []
     parts += [f"{n}={v}" for n, v in values.items()]
     return Opened(trained, run.folder, subject, name_of(trained.system, name, [split, *parts]))
@@ -217,7 +217,7 @@ def subject_of(trained: Trained, split: str, run: str, identity: dict[str, Any])
             f"the data has {data.sample_rate} Hz, the system {rate} Hz: set --data.sample_rate {rate}"
         )
     described = {"class": type(data).__name__, "fingerprint": data.fingerprint(), "split": split}
-    described |= {"seconds": getattr(data, "validation_seconds", None), "peak": getattr(data, "peak", None)}
+    described |= {"seconds": data.validation_seconds, "peak": data.peak}
     return Subject(
         run=run,
         family=family(identity),
@@ -241,7 +241,7 @@ def measured(
         raise EvaluationError(f"clips = {clips}: must be at least 1; leave --clips out for all")
     system, data = opened.trained.system, opened.trained.data
     training = partial(training_clips, system, data)
-    chosen = metrics_named(list(metrics), embedder, training, system.traits, getattr(data, "segment", 0))
+    chosen = metrics_named(list(metrics), embedder, training, system.traits, data.segment)
     batches = data.held_out(opened.subject.data["split"], clips)
     on_gpu = torch.cuda.is_available() and opened.trained.plan.trainer["accelerator"] != "cpu"
     system.to("cuda" if on_gpu else "cpu")

@@ -26,7 +26,7 @@ from framework.runs.stored_commands import give_commands, refuse_commands
 from framework.trainer_arguments import ARGUMENTS, DEFAULTS, check_arguments, check_values
 from framework.workflow.command import ExperimentCommand
 from framework.workflow.parser import OneLineErrors, UsageError
-from framework.workflow.plan import Plan, plain, with_data
+from framework.workflow.plan import Plan, plain, values_from_data, with_data
 from framework.workflow.run import ReleasedRun, Run
 from framework.workflow.runs import run_named
 from framework.yaml_text import parse_yaml
@@ -223,6 +223,8 @@ class Reader:
                 if said := complaint(as_tuples(value), cls.hyperparameters[name].annotation):
                     raise UsageError(f"{part}.{name} = {in_yaml(value)}: {said}")
         self._check_commands(settings)
+        for name, value in values_from_data(self.experiment, vars(settings["model"]), vars(settings["data"])).items():
+            settings["model"][name] = value
         trainer = plain(settings["trainer"].as_dict())
         check_values(trainer)
         if self.command.purpose in ("train", "check"):

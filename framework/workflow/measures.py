@@ -57,8 +57,8 @@ def example(plan: Plan, time: int | None = None) -> dict[str, Any]:
     data = plan.data
     time = time or data.segment
     batch: dict[str, Any] = {"audio": 0.1 * torch.randn(1, 1, time), "key": ["noise"]}
-    if getattr(data, "f0_hop", 0):
+    if data.f0_hop:
         batch["f0"] = torch.full((1, -(-time // data.f0_hop)), 220.0)
-    if getattr(data, "score_hop", 0):
+    if data.score_hop:
         batch["score"] = torch.zeros(1, MIDI_NUMBERS, -(-time // data.score_hop))
-    return batch | {label: torch.zeros(1, dtype=torch.int64) for label in getattr(data, "labels", ())}
+    return batch | {label: torch.zeros(1, dtype=torch.int64) for label in data.labels}

@@ -19,6 +19,7 @@ from datamodules.streaming.audio_data import AudioData
 from framework.aliases import members_of
 from framework.annotations import Seed, complaint
 from framework.catalogue import find, first_line, name_of, shown
+from framework.data_module import DataModule, follow_data
 from framework.errors import InvalidTypeError, InvalidValueError
 from framework.hyperparameters import HyperparameterError, Hyperparameters, as_tuples, nearest
 from framework.progress import busy
@@ -220,6 +221,7 @@ def resolve(
         raise InvalidValueError(f"seed = {seed}: {said}")
     chosen.variant(**as_tuples(given["model"]))
     chosen.data.variant(**as_tuples(given["data"]))
+    given["model"] |= values_from_data(chosen, given["model"], given["data"])
     own_runs: str | Path = RUNS if run is None or isinstance(run, ReleasedRun) else run.root
     return Plan(
         experiment=chosen,
@@ -279,6 +281,22 @@ def with_data(experiment: Any, data: Any) -> Any:
     return experiment.variant(data=AudioFolder.variant(path=path, **shared))
 
 
+def values_from_data(experiment: Any, values: Mapping[str, Any], data_values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters of the system that follow from the data, where they were not set.
+
+    Args:
+        experiment: The experiment.
+        values: Hyperparameters of the system, of which those that are the experiment's own count as not set.
+        data_values: Hyperparameters of the data module.
+
+    Raises:
+        InvalidValueError: a value does not suit the data; the message names both options.
+    """
+    if not issubclass(experiment.data, DataModule):
+        return {}
+    return follow_data(experiment, as_tuples(dict(values)), experiment.data(**as_tuples(dict(data_values))))
+
+
 def placed(given: Mapping[str, Any], experiment: Any) -> dict[str, dict[str, Any]]:
     """Return values by the part that they belong to: `model`, `data`, `trainer` or `run`.
 
@@ -299,6 +317,8 @@ def placed(given: Mapping[str, Any], experiment: Any) -> dict[str, dict[str, Any
         parts = [p for p, names in known.items() if name in names and part in ("", p)]
         if len(parts) > 1 and "trainer" in parts and ARGUMENTS[name].instead:
             parts.remove("trainer")
+        if parts[:2] == ["model", "data"] and experiment.hyperparameters[name].kind == "shape":
+            parts.remove("model")
         if len(parts) > 1:
             raise InvalidValueError(f"{name} is ambiguous: write {' or '.join(f'{p}.{name}' for p in parts)}")
         if not parts:

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import lightning as L
 import torch
 
-from datamodules.streaming.held_out import check_held_out, without_held_out
+from datamodules.streaming.held_out import check_held_out
 from framework.errors import OstinatoError
 from framework.evaluation.validation import validate
 from framework.progress import busy, progress
@@ -56,14 +56,7 @@ def data(plan: Plan) -> str:
     module = plan.data
     module.prepare_data()
     check_held_out(module)
-    held_out = 0 if without_held_out(module) else len(module.val_dataloader())
-    if not hasattr(module, "reader"):
-        return f"{module.plan.steps:,} batches of {module.batch_size} an epoch, {held_out} clips held out"
-    lengths = module.reader("train").lengths()
-    hours = lengths.sum() / module.sample_rate / 3600
-    short = (lengths < module.segment).mean()
-    notes = f", {short:.0%} shorter than a segment (padded with zeros)" if short else ""
-    return f"{len(lengths):,} clips, {hours:.2f} h at {module.sample_rate} Hz, {held_out} held out{notes}"
+    return str(module.summary())
 
 
 def batches(plan: Plan) -> str:
@@ -152,9 +145,9 @@ def used_memory(on_gpu: bool) -> str:
 def held_out(plan: Plan) -> str:
     """Generate the beginning of a held-out clip."""
     data, began = plan.data, time.perf_counter()
-    if without_held_out(data):
+    if not data.holds_out:
         return "none is held out, as asked for: nothing will be measured, and there will be no best.ckpt"
-    whole = getattr(data, "validation_seconds", None)
+    whole = data.validation_seconds
     if whole:
         data.validation_seconds = min(whole, HELD_OUT_SECONDS)
     try:

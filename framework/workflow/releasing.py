@@ -89,7 +89,6 @@ def licence(data: Any, manifest: str) -> str | None:
     try:
         if data.fingerprint() != manifest:
             return None
-        found = {(part.manifest or {}).get("licence") for part in getattr(data, "parts", ())}
+        return "; ".join(sorted(data.licences)) or None
     except (ValueError, OSError):
         return None
-    return "; ".join(sorted(filter(None, found))) or None

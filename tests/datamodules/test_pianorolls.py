@@ -54,7 +54,7 @@ def data(tmp_path_factory):
 
 def test_what_is_written_is_read(data):
     piece = data.pieces("train")[0]
-    roll = pianoroll(piece, data, start=4)
+    roll = pianoroll(piece, data.grid, start=4)
     assert roll.shape == (2, 64, 48)
     first = int(piece.notes[piece.notes[:, 0] == 0][0, 3])
     expected = np.zeros((64, 48), np.float32)
@@ -63,7 +63,7 @@ def test_what_is_written_is_read(data):
     np.testing.assert_array_equal(roll[1], expected)
     assert roll[0].sum() == 4
     assert roll[0, ::16, 0].all()
-    higher = pianoroll(piece, data, 4, semitones=2)
+    higher = pianoroll(piece, data.grid, 4, semitones=2)
     np.testing.assert_array_equal(higher[1, :, 2:], roll[1, :, :-2])
     np.testing.assert_array_equal(higher[0], roll[0])
 
@@ -98,7 +98,7 @@ def test_chorales_have_four_voices_keys_and_phrases():
     chorale = read_chorale(Path(package.origin).parent / "corpus" / "bach" / "bwv66.6.mxl")
     piece = chorale_piece(chorale)
     data = BachPianorolls(bars=1)
-    roll = pianoroll(piece, data, 0)
+    roll = pianoroll(piece, data.grid, 0)
     for track, voice in enumerate(chorale.voices):
         for note in voice:
             if note.onset < 4:

@@ -8,6 +8,7 @@ from reference.weights import load_reference, official_state
 from torch.nn.functional import pad
 
 from datamodules.stems import BachStems
+from framework.data_module import DataModule
 from framework.generators.ddsp import networks as ddsp_networks
 from framework.generators.ddsp.networks import DDSPNetwork, DDSPPyTorchNetwork
 from framework.generators.ddsp.system import DDSP, DDSPPyTorch, held_pitch, matched_loudness
@@ -203,7 +204,7 @@ def trained(system, data, steps=2):
     return system
 
 
-class Tones(L.LightningDataModule):
+class Tones(DataModule):
     """One tone whose first half is a rest."""
 
     sample_rate = 16000

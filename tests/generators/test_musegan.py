@@ -7,16 +7,20 @@ import numpy as np
 import pretty_midi
 import pytest
 import torch
+import yaml
 from reference.weights import fill_tensorflow_variable, load_reference, official_state, uniform
 
 from datamodules.pianorolls import BachPianorolls
 from framework.catalogue import find
+from framework.cli import main
 from framework.discriminators.musegan import ClipNorm, MuseGANDiscriminator, TutorialDiscriminator
 from framework.generators.musegan.networks import MuseGANGenerator, TutorialGenerator
 from framework.generators.musegan.paper import PaperGenerator
 from framework.generators.musegan.system import SmallMuseGAN
 from framework.generators.musegan.tracks import notes_of
+from framework.release import load
 from framework.runs.importers import load_official
+from ostinato import runs as find_runs
 
 VARIABLES = np.load(Path(__file__).parents[1] / "reference" / "musegan_tf.npz")
 
@@ -202,3 +206,35 @@ def test_a_track_is_accompanied_from_its_first_bar_on(tmp_path):
     roll = system.batch_from_audio(torch.zeros(1, 1, 1))["pianoroll"][0, system.given_track]
     assert roll[0].nonzero().tolist() == [[61 - system.grid.lowest]]
     assert roll.any(-1).nonzero()[-1] >= system.grid.beat_steps * 15
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("bars", "tracks"), [(2, 1), (4, 2), (7, 3)])
+def test_networks_have_the_tracks_and_bars_of_the_data(bars, tracks):
+    pairs = [
+        (TutorialGenerator(8, tracks, 8, bars=bars), TutorialDiscriminator(tracks, 4, bars=bars), (16, 72)),
+        (MuseGANGenerator(8, tracks, bars), MuseGANDiscriminator(tracks, bars=bars), (48, 84)),
+    ]
+    for generator, critic, (steps, pitches) in pairs:
+        roll = generator(torch.randn(2, 8))
+        assert roll.shape == (2, tracks, bars * steps, pitches)
+        assert critic(roll)[0][0].shape[0] == 2
+
+
+def test_a_command_trains_on_other_tracks_and_a_release_needs_no_data(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    small = ["--data.batch_size=4", "--data.validation_clips=1", "--trainer.max_steps=1", "--trainer.accelerator=cpu"]
+    chosen = ['--data.tracks=["soprano","bass"]', "--data.bars=2"]
+    assert main(["fit", "musegan_bach", *chosen, *small]) == 0
+    (run,) = (run.folder.path for run in find_runs("runs"))
+    stored = yaml.safe_load((run / "config.yaml").read_text())
+    assert (stored["model"]["tracks"], stored["model"]["bars"]) == (["soprano", "bass"], 2)
+    assert "tracks" not in stored["identity"]["model"]
+    assert main(["release", str(run), "--output", "two.safetensors"]) == 0
+    system = load("two.safetensors").system
+    assert system.generate(system.batch_from_audio(torch.zeros(1, 1, 1))).shape == (1, 2, 32, 72)
+    assert main(["fit", "musegan_bach", *chosen, *small, '--model.tracks=["alto"]']) == 2
+    assert "--model.tracks is [alto], but by --data.tracks it is [soprano, bass]" in capsys.readouterr().err
+    assert main(["fit", "musegan_bach", "--data.pitches=60"]) == 2
+    assert "set --data.pitches 72" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import torch
 from reference.weights import fill_tensorflow_variable, load_reference, official_state, uniform
 
 from framework.audio.mel import preset
+from framework.data_module import DataModule
 from framework.discriminators.dcgan import DCGANDiscriminator
 from framework.discriminators.multi_scale import MelGANDiscriminator
 from framework.discriminators.waveform import PhaseShuffle, SpecGANDiscriminator, WaveGANDiscriminator
@@ -122,7 +123,7 @@ def test_a_spectrogram_image_is_the_official_transform_and_comes_back_as_audio()
     assert errors[image.log_magnitudes(audio)[:, 2:-2, :40] > 0].mean() < 0.2
 
 
-class Tones(L.LightningDataModule):
+class Tones(DataModule):
     """Batches of tones with their label."""
 
     sample_rate, segment = 16_000, 16_384

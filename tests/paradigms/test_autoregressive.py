@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from framework.audio.mu_law import encode
+from framework.data_module import DataModule
 from framework.generators.wavenet.system import WaveNet, WaveNetVocoder
 from framework.losses.likelihood import Gaussian, LogisticMixture
 
 
-class Noise(L.LightningDataModule):
+class Noise(DataModule):
     """Batches of noise, the same every time."""
 
     sample_rate = 22050

@@ -9,6 +9,7 @@ from framework.annotations import NonEmpty, NonNegativeFloat, NonNegativeInt, Po
 from framework.audio.loudness import log_magnitude_loudness, loudness
 from framework.audio.mfcc import MFCC
 from framework.audio.pitch import track_pitch
+from framework.data_module import data_module_of
 from framework.errors import InvalidValueError
 from framework.generators.ddsp.networks import DDSPNetwork, DDSPPyTorchNetwork
 from framework.hyperparameters import runtime
@@ -89,14 +90,14 @@ class DDSP(Adversarial):
     def setup(self, stage: str) -> None:
         """Refuse data without f0, with f0 at other places, or with segments that are no whole number of frames."""
         super().setup(stage)
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        hop = getattr(data, "f0_hop", self.control_hop)
-        if hop != self.control_hop:
+        if (data := data_module_of(self.trainer)) is None:
+            return
+        if data.f0_hop != self.control_hop:
             raise InvalidValueError(
-                f"the data has f0 every {hop} samples (0: not at all), the network hears it every {self.control_hop}: "
-                f"set --data.f0_hop {self.control_hop}"
+                f"the data has f0 every {data.f0_hop} samples (0: not at all), the network hears it every "
+                f"{self.control_hop}: set --data.f0_hop {self.control_hop}"
             )
-        if getattr(data, "segment", 0) % self.control_hop:
+        if data.segment % self.control_hop:
             raise InvalidValueError(
                 f"a segment of {data.segment} samples is no whole number of frames of {self.control_hop}: "
                 f"set --data.segment {-(-data.segment // self.control_hop) * self.control_hop}"

@@ -1,6 +1,7 @@
 """A language model over a codec's codes: music as text of several codebooks (AudioLM; MusicGen: Copet et al., 2023)."""
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, pad
 
 from framework.annotations import Depth, NonNegativeFloat, NonNegativeInt, PositiveInt, Range
+from framework.data_module import DataModule, FromData, data_module_of
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.latent.code_transformer import Cache, CodeTransformer, chosen, delayed, undelayed
 from framework.generators.latent.pretrained import (
@@ -19,7 +21,7 @@ from framework.generators.latent.pretrained import (
     score_of,
 )
 from framework.hyperparameters import runtime
-from framework.paradigms.labels import labels_of
+from framework.paradigms.labels import classes_from_data, labels_of
 from framework.paradigms.system import Losses, System
 from framework.progress import progress
 
@@ -75,6 +77,11 @@ class CodeLanguageModel(System):
     top_p: Annotated[float, Range(above=0, most=1)] = runtime(1.0)
     prompt_seconds: NonNegativeFloat = runtime(0.0)
 
+    @classmethod
+    def values_from_data(cls, data: DataModule, values: Mapping[str, Any]) -> dict[str, FromData]:
+        """Return the number of classes of the label."""
+        return super().values_from_data(data, values) | classes_from_data(data, values)
+
     def build(self) -> None:
         """Load the codec and make the transformer.
 
@@ -128,13 +135,14 @@ class CodeLanguageModel(System):
         super().setup(stage)
         frame, books = self.codec.network.samples_per_frame, self.codec.network.n_codebooks
         longest = (self.context - books + 1) * frame
-        segment = getattr(self.trainer.datamodule, "segment", 0)  # type: ignore[attr-defined]
-        if stage == "fit" and segment > longest:
+        if (data := data_module_of(self.trainer)) is None:
+            return
+        if stage == "fit" and data.segment > longest:
             raise InvalidValueError(
-                f"a segment of {segment} samples is longer than the context: set --data.segment {longest}"
+                f"a segment of {data.segment} samples is longer than the context: set --data.segment {longest}"
             )
         if self.scored:
-            check_score(self.codec, self.trainer.datamodule)  # type: ignore[attr-defined]
+            check_score(self.codec, data)
 
     @torch.no_grad()
     def example(self, batch: dict[str, Any]) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from framework.annotations import NonNegativeInt, PositiveInt
 from framework.audio.pitch_grid import MIDI_NUMBERS
 from framework.checks import checked
+from framework.data_module import data_module_of
 from framework.generators.codecs.quantisation import gathered
 from framework.generators.diffwave import DiffWaveNetwork, UnconditionalDiffWave, conv
 from framework.generators.latent.pretrained import (
@@ -144,8 +145,8 @@ class LatentDiffusion(UnconditionalDiffWave):
             ValueError: naming the `score_hop` that the latents have.
         """
         super().setup(stage)
-        if self.scored:
-            check_score(self.latents, self.trainer.datamodule)  # type: ignore[attr-defined]
+        if self.scored and (data := data_module_of(self.trainer)) is not None:
+            check_score(self.latents, data)
 
     def condition(self, batch: dict[str, Any]) -> dict[str, Tensor]:
         """Return the labels `(batch,)` and the score `(batch, 128, frames)`, if the network takes them."""

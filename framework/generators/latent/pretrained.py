@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from framework.audio.pitch_grid import MIDI_NUMBERS
+from framework.data_module import DataModule
 from framework.errors import InvalidValueError, OstinatoError
 from framework.generators.codecs.autoencoder import Autoencoder
 from framework.hyperparameters import stored_values
@@ -130,13 +131,13 @@ def check_rate(autoencoder: Pretrained, sample_rate: int) -> None:
         )
 
 
-def check_score(autoencoder: Pretrained, data: Any) -> None:
+def check_score(autoencoder: Pretrained, data: DataModule) -> None:
     """Refuse data whose score has frames of another length than the autoencoder's.
 
     Raises:
         ValueError: naming the `score_hop` that they have.
     """
-    frame, hop = autoencoder.network.samples_per_frame, getattr(data, "score_hop", 0)
+    frame, hop = autoencoder.network.samples_per_frame, data.score_hop
     if hop != frame:
         raise InvalidValueError(f"a frame is {frame} samples, the data's score_hop {hop}: set --data.score_hop {frame}")
 

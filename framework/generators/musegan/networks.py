@@ -47,25 +47,26 @@ class Block(nn.Module):
 class MuseGANGenerator(nn.Module):
     """The official code's generator: a shared trunk, and for each track two streams that meet at the end.
 
-    One stream unfolds pitch before time, the other time before pitch. Four bars of 48 steps and 84 pitches, in [-1, 1].
+    One stream unfolds pitch before time, the other time before pitch. Bars have 48 steps and 84 pitches, in [-1, 1].
 
     Args:
         latent_dim: Dimensions of the noise.
-        tracks: How many are made.
+        tracks: Number of tracks.
+        bars: Number of bars; 4 in the official code.
     """
 
     empty = -1.0
     """Value of a place without a note."""
 
     @checked
-    def __init__(self, latent_dim: PositiveInt = 128, tracks: PositiveInt = 5) -> None:
+    def __init__(self, latent_dim: PositiveInt = 128, tracks: PositiveInt = 5, bars: PositiveInt = 4) -> None:
         super().__init__()
 
         def block(inputs: int, outputs: int, kernel: Sizes, stride: Sizes | None = None) -> Block:
             return Block(inputs, outputs, kernel, stride, epsilon=1e-3)
 
         self.shared = nn.Sequential(
-            block(latent_dim, 512, (4, 1, 1)), block(512, 256, (1, 4, 3)), block(256, 128, (1, 4, 3), (1, 4, 2))
+            block(latent_dim, 512, (bars, 1, 1)), block(512, 256, (1, 4, 3)), block(256, 128, (1, 4, 3), (1, 4, 2))
         )
         pitch, time = (1, 1, 12), (1, 3, 1)
         self.pitch_time = nn.ModuleList(
@@ -81,7 +82,7 @@ class MuseGANGenerator(nn.Module):
                 nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Generate pianorolls `(batch, tracks, 192, 84)` from noise `(batch, latent_dim)`."""
+        """Generate pianorolls `(batch, tracks, 48 bars, 84)` from noise `(batch, latent_dim)`."""
         hidden = self.shared(noise[..., None, None, None])
         rolls = [
             merge(torch.cat([pitch(hidden), time(hidden)], 1))
@@ -108,14 +109,15 @@ class MuseGANGenerator(nn.Module):
 
 
 class TutorialGenerator(nn.Module):
-    """The generator of its author's PyTorch tutorial: four bars of 16 steps and 72 pitches, 0 or more.
+    """The generator of its author's PyTorch tutorial: bars of 16 steps and 72 pitches, 0 or more.
 
     Args:
         latent_dim: Dimensions of the noise.
-        tracks: How many are made.
+        tracks: Number of tracks.
         width: Channels before the tracks part; there are up to 8 times as many earlier.
         monophonic: Whether a track has one note at a time: its values are probabilities of pitches and of a rest
             (a softmax, as Gulrajani et al., 2017, have it for letters), not numbers of their own.
+        bars: Number of bars; 4 in the tutorial.
     """
 
     empty = 0.0
@@ -123,11 +125,16 @@ class TutorialGenerator(nn.Module):
 
     @checked
     def __init__(
-        self, latent_dim: PositiveInt = 128, tracks: PositiveInt = 5, width: PositiveInt = 32, monophonic: bool = False
+        self,
+        latent_dim: PositiveInt = 128,
+        tracks: PositiveInt = 5,
+        width: PositiveInt = 32,
+        monophonic: bool = False,
+        bars: PositiveInt = 4,
     ) -> None:
         super().__init__()
         self.monophonic = monophonic
-        self.transconv0 = Block(latent_dim, 8 * width, (4, 1, 1))
+        self.transconv0 = Block(latent_dim, 8 * width, (bars, 1, 1))
         self.transconv1 = Block(8 * width, 4 * width, (1, 4, 1))
         self.transconv2 = Block(4 * width, 2 * width, (1, 1, 4))
         self.transconv3 = Block(2 * width, width, (1, 1, 3), (1, 1, 1))
@@ -136,7 +143,7 @@ class TutorialGenerator(nn.Module):
         self.transconv5 = nn.ModuleList(Block(width // 2, 1, (1, 1, 12), activation=activation) for _ in range(tracks))
 
     def forward(self, noise: Tensor) -> Tensor:
-        """Generate pianorolls `(batch, tracks, 64, 72)` from noise `(batch, latent_dim)`."""
+        """Generate pianorolls `(batch, tracks, 16 bars, 72)` from noise `(batch, latent_dim)`."""
         hidden = noise[..., None, None, None]
         for block in (self.transconv0, self.transconv1, self.transconv2, self.transconv3):
             hidden = block(hidden)

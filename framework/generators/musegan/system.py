@@ -1,9 +1,9 @@
 """MuseGAN: adversarial generation of several tracks as pianorolls (Dong et al., 2018)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -12,18 +12,28 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from datamodules.packing.midi import read_midi
-from datamodules.pianorolls import Pianorolls, pianoroll
-from framework.annotations import PositiveFloat, PositiveInt
+from datamodules.pianorolls import pianoroll
+from framework.annotations import MidiNumber, NonEmpty, PositiveFloat, PositiveInt, Range
 from framework.audio.files import save_audio
+from framework.data_module import DataModule, FromData
 from framework.discriminators.base import Discriminator
 from framework.discriminators.musegan import MuseGANDiscriminator, TutorialDiscriminator
 from framework.discriminators.musegan_paper import PaperDiscriminator
 from framework.errors import InvalidValueError
 from framework.generators.musegan.networks import MuseGANGenerator, TutorialGenerator
 from framework.generators.musegan.paper import PaperGenerator
-from framework.generators.musegan.tracks import described, measured, notes_of, program_of, traits_of
-from framework.hyperparameters import added, runtime
+from framework.generators.musegan.tracks import (
+    described,
+    grid_from_data,
+    grid_of,
+    measured,
+    notes_of,
+    program_of,
+    traits_of,
+)
+from framework.hyperparameters import added, from_data, runtime
 from framework.losses.adversarial import AdversarialLoss, WassersteinGP
+from framework.music.grid import Grid
 from framework.music.notes import Note
 from framework.music.roll_pictures import roll_picture
 from framework.music.song_midi import save_midi
@@ -50,10 +60,17 @@ class MuseGAN(Adversarial):
             at a half, or at random by the value as a probability; or not at all.
         binarisation: How what is generated becomes notes.
         tempo_bpm: Tempo at which a window is heard.
+        tracks: Names of the tracks; those of the data by default.
+        bars: Number of bars of a window, 4 beats each; that of the data by default.
+        beat_steps: Steps in a beat; that of the data by default.
+        lowest: MIDI number of the first pitch; that of the data by default.
+        pitches: Number of pitches; that of the data by default.
     """
 
     reconstructs_input: ClassVar[bool] = False
     monitor: ClassVar[str] = "validation/energy_score"
+    network_shape: ClassVar[Mapping[str, int]] = {"beat_steps": 12, "pitches": 84}
+    """Dimensions that the networks have whatever the data are."""
 
     learning_rate = 1e-3
     betas = (0.5, 0.9)
@@ -66,18 +83,44 @@ class MuseGAN(Adversarial):
     refinement: Literal["none", "hard", "bernoulli"] = "none"
     binarisation: Literal["hard", "bernoulli"] = runtime("hard")
     tempo_bpm: PositiveFloat = runtime(90.0)
+    tracks: NonEmpty[str] | None = from_data()
+    bars: Annotated[int, Range(2)] | None = from_data()
+    beat_steps: PositiveInt | None = from_data()
+    lowest: MidiNumber | None = from_data()
+    pitches: Annotated[int, Range(1, 128)] | None = from_data()
+
+    @classmethod
+    def values_from_data(cls, data: DataModule, values: Mapping[str, Any]) -> dict[str, FromData]:
+        """Return the tracks, bars, steps and pitches of piano rolls."""
+        return grid_from_data(data)
 
     @functools.cached_property
-    def grid(self) -> Pianorolls:
-        """The data's tracks, steps and pitches."""
-        data: Any = self.data
-        return data()
+    def grid(self) -> Grid:
+        """The tracks, steps and pitches of a window.
+
+        Raises:
+            ValueError: one of them is not known.
+        """
+        return grid_of(self)
+
+    def build(self) -> None:
+        """Build the networks.
+
+        Raises:
+            ValueError: the networks do not have the grid's steps or pitches.
+        """
+        for name, size in self.network_shape.items():
+            if (wanted := getattr(self.grid, name)) != size:
+                raise InvalidValueError(
+                    f"{name} = {wanted}: the networks of {type(self).__name__} have {size}: set --data.{name} {size}"
+                )
+        super().build()
 
     def build_generator(self) -> nn.Module:
-        return MuseGANGenerator(self.latent_dim, len(self.grid.tracks))
+        return MuseGANGenerator(self.latent_dim, len(self.grid.tracks), self.grid.bars)
 
     def build_discriminators(self) -> dict[str, Discriminator]:
-        return {"tracks": MuseGANDiscriminator(len(self.grid.tracks))}
+        return {"tracks": MuseGANDiscriminator(len(self.grid.tracks), bars=self.grid.bars)}
 
     def build_adversarial_loss(self) -> AdversarialLoss:
         return WassersteinGP()
@@ -86,22 +129,6 @@ class MuseGAN(Adversarial):
     def noise_size(self) -> int:
         """Dimensions of all noise of a window."""
         return getattr(self.generator, "latent_dim", self.latent_dim)
-
-    def setup(self, stage: str) -> None:
-        """Refuse data on another grid.
-
-        Raises:
-            ValueError: naming both.
-        """
-        super().setup(stage)
-        data, own = self.trainer.datamodule, self.grid  # type: ignore[attr-defined]
-        if not isinstance(data, Pianorolls):
-            return
-        shapes = [(len(d.tracks), d.segment, d.pitches) for d in (data, own)]
-        if shapes[0] != shapes[1]:
-            raise InvalidValueError(
-                f"a window has (tracks, steps, pitches) {shapes[0]}, {type(self).__name__} makes {shapes[1]}"
-            )
 
     def example(self, batch: dict[str, Any]) -> Tensor:
         """Return the pianoroll `(batch, tracks, steps, pitches)` as the critic sees it: `empty`, or 1 for a note."""
@@ -161,13 +188,13 @@ class MuseGAN(Adversarial):
                 )
                 for name, notes in zip(self.grid.tracks, voices, strict=True)
             ]
-            played.append(render(performed, self.grid.segment * step, self.preset.sample_rate).sum(0))
+            played.append(render(performed, self.grid.steps * step, self.preset.sample_rate).sum(0))
         return torch.from_numpy(np.stack(played)[:, None]).to(example.device)
 
     def pictures(self, generated: Tensor, real: Tensor) -> dict[str, Image.Image]:
         """Return the pianorolls of a generated and a real example, one above the other."""
         rolls = [self.voices(example[:1])[0] for example in (generated, real)]
-        return {"pianoroll": roll_picture(rolls, self.grid.segment)}
+        return {"pianoroll": roll_picture(rolls, self.grid.steps)}
 
     @torch.no_grad()
     def write(self, batch: dict[str, Any], path: Path) -> None:
@@ -221,7 +248,7 @@ class MuseGAN(Adversarial):
     def stand_in(self) -> dict[str, Any]:
         """Return a batch in the shape of the data, a window for each critic step, to look at one without data."""
         windows = self.critic_steps
-        shape = (windows, len(self.grid.tracks), self.grid.segment, self.grid.pitches)
+        shape = (windows, len(self.grid.tracks), self.grid.steps, self.grid.pitches)
         roll = (torch.arange(int(np.prod(shape))) % 8 == 0).float().view(shape)
         return {"pianoroll": roll, "key": ["stand-in"] * windows}
 
@@ -234,15 +261,19 @@ class SmallMuseGAN(MuseGAN):
         note_edges: Whether the critic also sees where notes begin and end.
     """
 
+    network_shape: ClassVar[Mapping[str, int]] = {"beat_steps": 4, "pitches": 72}
+
     critic_steps = 1
     monophonic: bool = added(False)
     note_edges: bool = added(False)
 
     def build_generator(self) -> nn.Module:
-        return TutorialGenerator(self.latent_dim, len(self.grid.tracks), monophonic=self.monophonic)
+        return TutorialGenerator(
+            self.latent_dim, len(self.grid.tracks), monophonic=self.monophonic, bars=self.grid.bars
+        )
 
     def build_discriminators(self) -> dict[str, Discriminator]:
-        return {"tracks": TutorialDiscriminator(len(self.grid.tracks), changes=self.note_edges)}
+        return {"tracks": TutorialDiscriminator(len(self.grid.tracks), changes=self.note_edges, bars=self.grid.bars)}
 
     def binarised(self, example: Tensor, how: str) -> Tensor:
         """Return an example of notes, of which a monophonic track has the likeliest, or one drawn, or a rest."""
@@ -264,6 +295,8 @@ class PaperMuseGAN(MuseGAN):
         given: Name of the track that is accompanied; empty to make all.
         accompanied: A MIDI file, whose first bars' track is accompanied where no data is at hand.
     """
+
+    network_shape: ClassVar[Mapping[str, int]] = {"bars": 4, "beat_steps": 24, "pitches": 84}
 
     learning_rate = 2e-4
     players: Literal["jamming", "composer", "hybrid"] = "hybrid"

@@ -2,11 +2,16 @@
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 
 from datamodules.pianorolls import Pianorolls
+from framework.data_module import DataModule, FromData
+from framework.errors import InvalidValueError
 from framework.music import symbolic
+from framework.music.grid import Grid
 from framework.music.notes import PERCUSSION, Note
 from framework.traits import Trait
 
@@ -27,12 +32,34 @@ TRAITS = (
 DRUM_TRAITS = (Trait("drum_pattern", "drum pattern", _DONG),)
 
 
+def grid_from_data(data: DataModule) -> dict[str, FromData]:
+    """Return the tracks, bars, steps and pitches of piano rolls, as the data have them; nothing for other data."""
+    if not isinstance(data, Pianorolls):
+        return {}
+    return {field.name: FromData(getattr(data.grid, field.name), field.name) for field in fields(Grid)}
+
+
+def grid_of(system: Any) -> Grid:
+    """Return the grid of a system that has its parts as hyperparameters.
+
+    Raises:
+        ValueError: a part is not set, and the class has no data to take it from.
+    """
+    parts = {field.name: getattr(system, field.name) for field in fields(Grid)}
+    if missing := [name for name, value in parts.items() if value is None]:
+        raise InvalidValueError(
+            f"{type(system).__name__} has no data that give its {missing[0]}: set `data` to piano rolls, or "
+            f"--model.{missing[0]}"
+        )
+    return Grid(**parts)
+
+
 def traits_of(tracks: Sequence[str]) -> tuple[Trait, ...]:
     """Return what is said of pianorolls of these tracks."""
     return TRAITS + (DRUM_TRAITS if any(program_of(name) == PERCUSSION for name in tracks) else ())
 
 
-def described(roll: np.ndarray, grid: Pianorolls) -> dict[str, float]:
+def described(roll: np.ndarray, grid: Grid) -> dict[str, float]:
     """Return the paper's metrics of a boolean roll (tracks, bars * steps, pitches), each the mean over its tracks.
 
     A track without notes has no qualified notes and no tonal distance: it is left out of those means. A metric that no
@@ -45,7 +72,7 @@ def described(roll: np.ndarray, grid: Pianorolls) -> dict[str, float]:
     return {name: float(np.mean(of_tracks)) for name, of_tracks in known.items() if of_tracks}
 
 
-def measured(roll: np.ndarray, grid: Pianorolls) -> dict[str, float]:
+def measured(roll: np.ndarray, grid: Grid) -> dict[str, float]:
     """Return the paper's metrics of a boolean roll (tracks, bars, steps, pitches), as `metric/track`."""
     found: dict[str, float] = {}
     pitched = [n for n, name in enumerate(grid.tracks) if program_of(name) != PERCUSSION]

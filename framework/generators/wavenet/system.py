@@ -1,5 +1,6 @@
 """WaveNet: audio one sample after the other (van den Oord et al., 2016), of its own accord or after a mel."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -7,12 +8,13 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from framework.annotations import Depth, NonNegativeInt, PositiveFloat, PositiveInt
+from framework.data_module import DataModule, FromData
 from framework.generators.wavenet.network import WaveNetNetwork
 from framework.generators.wavenet.sampling import sample
 from framework.hyperparameters import runtime
 from framework.losses.likelihood import Distribution, MuLawSoftmax
 from framework.paradigms.autoregressive import Autoregressive
-from framework.paradigms.labels import labels_of
+from framework.paradigms.labels import classes_from_data, labels_of
 from framework.progress import Progress
 
 
@@ -60,6 +62,11 @@ class WaveNet(Autoregressive):
     num_classes: NonNegativeInt = 0
     label_channels: PositiveInt = 16
     synthesized_label: NonNegativeInt = runtime(0)
+
+    @classmethod
+    def values_from_data(cls, data: DataModule, values: Mapping[str, Any]) -> dict[str, FromData]:
+        """Return the number of classes of the label."""
+        return super().values_from_data(data, values) | classes_from_data(data, values)
 
     def build_distribution(self) -> Distribution:
         return MuLawSoftmax()
