@@ -137,14 +137,16 @@ MEMBERS: dict[str, dict[str, str]] = {
     "framework.paradigms.noise_driven:NoiseDriven": {"latent": "latent_dim", "labels": "num_classes"},
     "framework.paradigms.system:System": {
         "accumulate": "accumulate_grad_batches",
-        "analyse": "batch_from_audio",
-        "copies": "reconstructs_input",
         "descend": "step_optimizer",
         "judged": "eval_generator",
         "parts": "micro_batches",
         "terms": "training_losses",
-        "truth": "reference",
         "weight": "loss_weight",
+    },
+    "framework.synthesizer:Synthesizer": {
+        "analyse": "batch_from_audio",
+        "copies": "reconstructs_input",
+        "truth": "reference",
         "whole_frames": "pad_to_hop",
     },
 }

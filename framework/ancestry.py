@@ -21,7 +21,7 @@ from framework.errors import InvalidTypeError
 
 LIBRARIES = ("builtins", "abc", "typing", "torch", "lightning", "pytorch_lightning", "lightning_fabric")
 """Packages whose base classes every system has; what they define does not tell two systems apart."""
-MECHANISM = ("framework.hyperparameters", "framework.lightning", "framework.data_module")
+MECHANISM = ("framework.hyperparameters", "framework.lightning", "framework.data_module", "framework.synthesizer")
 """Modules of the base classes that every system has in the project itself."""
 GENERATED = ("hyperparameters", "_own_hyperparameters", "_abc_impl", "__init__", "__annotate__", "__annotate_func__")
 """Attributes that are written into a class when it is created."""

@@ -17,14 +17,18 @@ except ImportError:
             """The device of the weights."""
             return next((tensor.device for tensor in self.parameters()), torch.device("cpu"))
 
-        def save_hyperparameters(self, *_: Any, **__: Any) -> None:
-            """Do nothing, because no checkpoint is written."""
+        def save_hyperparameters(self, values: dict[str, Any], **_: Any) -> None:
+            """Store the hyperparameters."""
+            self.hparams = values
 
     class LightningDataModule:  # type: ignore[no-redef]
-        """What an experiment's data are described by."""
+        """A class that names data; there are no loaders."""
 
-        def save_hyperparameters(self, *_: Any, **__: Any) -> None:
-            """Do nothing."""
+        trainer = None
+
+        def save_hyperparameters(self, values: dict[str, Any], **_: Any) -> None:
+            """Store the hyperparameters."""
+            self.hparams = values
 
 
 __all__ = ["LightningDataModule", "LightningModule"]

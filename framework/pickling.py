@@ -50,13 +50,6 @@ def new_instance(reference: ClassReference) -> Any:
     return cls.__new__(cls)
 
 
-def built_again(reference: ClassReference, values: dict[str, Any], weights: dict[str, Any], training: bool) -> Any:
-    """Return a system with its weights."""
-    system = reference.resolve()(**values)
-    system.load_state_dict(weights)
-    return system.train(training)
-
-
 def copied(instance: Any, state: dict[str, Any]) -> Any:
     """Return another instance of the same class with a state."""
     cls: Any = type(instance)

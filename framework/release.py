@@ -3,15 +3,13 @@
     system = load("hifigan_bach.safetensors")
     audio = system.synthesize(recording)  # (batch, 1, time), or a log-mel (batch, mels, frames)
 
-It takes torch, torchaudio, numpy, safetensors, docstring-parser, soundfile, pillow and tqdm. Lightning, W&B and
-webdataset are not imported, and need not be installed. A system whose class is not the framework's but an experiment's
-own also needs its experiment's file and what that imports, as mido.
+It needs torch, torchaudio, numpy, safetensors, docstring-parser, soundfile, pillow and tqdm. Lightning, W&B,
+jsonargparse and webdataset need not be installed. A system whose class is an experiment's own also
+needs the file of the experiment and what that imports, such as mido.
 """
 
-import contextlib
 import functools
 import importlib
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,12 +20,12 @@ from torch import Tensor, nn
 
 from framework.errors import InvalidTypeError, InvalidValueError
 from framework.hyperparameters import stored_values
-from framework.inference.layers import remove_weight_norm
 from framework.private_names.of_torch import with_children
 from framework.runs.identity import of_project
 from framework.runs.limits import TooLargeError, sized_by
 from framework.runs.released import ReleaseError, read_release
 from framework.runs.stored_code import StoredCodeError, check_path
+from framework.synthesizer import Synthesizer
 
 ONLY_TRAINED_WITH = (
     "averaged_generator",
@@ -37,17 +35,18 @@ ONLY_TRAINED_WITH = (
     "feature_matching",
     "balancer",
 )
+"""Parts of trained systems that synthesis does not need and that a release does not have."""
 AUTOENCODER = "autoencoder."
 """Prefix of the weights of an autoencoder in the file of a system that works on its codes."""
 
 
 @dataclass(frozen=True)
 class Released:
-    """A system as it was released, to be used and not to be trained.
+    """A released system, for synthesis.
 
     Args:
-        system: The whole of it; `to` moves it to another device.
-        metadata: What is known of it: experiment, hyperparameters, step, run, data and their licence, versions.
+        system: The system, without what only training needs.
+        metadata: Metadata of the release: experiment, hyperparameters, step, run, data and their licence, versions.
     """
 
     system: Any
@@ -74,12 +73,12 @@ class Released:
         return self
 
     def synthesize(self, source: Tensor) -> Tensor:
-        """Return what the run's `synthesize` makes of audio `(1, 1, time)`, or of its log-mel `(batch, mels, frames)`.
+        """Generate audio `(batch, 1, time)` from audio `(1, 1, time)` or a log-mel `(batch, mels, frames)`.
 
-        What it draws at random follows from torch's generators. Several threads may call it at once.
+        Random numbers are drawn from torch's generators. Several threads may call the method at the same time.
 
         Raises:
-            ValueError: neither the one nor the other, or a log-mel for a system that reads none, such as a codec.
+            ValueError: the source has another shape, or it is a log-mel and the system reads none, such as a codec.
         """
         preset, source = self.system.preset, source.to(self.system.device)
         if source.dim() != 3 or source.shape[1] not in (1, preset.n_mels):
@@ -90,7 +89,7 @@ class Released:
             return self.system.synthesize(self.system.batch_from_audio(source))
         frames = source.shape[-1] - (preset.padding == "center")
         silence = torch.zeros(len(source), 1, frames * preset.hop_length, device=source.device)
-        # A system of its own around the same networks: other calls go on with theirs.
+        # A copy that shares the networks, because other threads may be using the front end.
         given = GivenMel(source.float())
         system = with_children(self.system, {"front_end": given})
         audio = system.synthesize({"audio": silence})
@@ -100,7 +99,11 @@ class Released:
 
 
 class GivenMel(nn.Module):
-    """A front end that has one log-mel `(batch, mels, frames)`, whatever it is asked for, and knows if it was."""
+    """A front end that returns one log-mel `(batch, mels, frames)` for any audio.
+
+    Attributes:
+        read: Whether the log-mel was used.
+    """
 
     def __init__(self, mel: Tensor) -> None:
         super().__init__()
@@ -118,10 +121,10 @@ class GivenMel(nn.Module):
 
 
 def load(path: str | Path) -> Released:
-    """Return a released system, on the CPU and in evaluation.
+    """Open a released system, on the CPU and in evaluation mode.
 
     Raises:
-        ReleaseError: the file is missing, damaged, or of another version; or its system is not here as it was.
+        ReleaseError: the file is missing, damaged or of another version, or the code of its system has changed.
     """
     weights, metadata = read_release(path)
     # A system that works on an autoencoder's codes has it in its own file.
@@ -130,7 +133,7 @@ def load(path: str | Path) -> Released:
 
 
 def load_autoencoder(path: str | Path) -> Any:
-    """Return the autoencoder of a file: what was released, or that on whose codes it works.
+    """Open the autoencoder of a release: the released system, or the autoencoder whose codes it works on.
 
     Raises:
         ReleaseError: as `load` does.
@@ -141,7 +144,7 @@ def load_autoencoder(path: str | Path) -> Any:
 
 
 def divided(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return the weights of a released system, and those of the autoencoder on whose codes it works, if it does."""
+    """Divide the weights of a release into those of the system and those of the autoencoder whose codes it works on."""
     theirs = {n.removeprefix(AUTOENCODER): value for n, value in weights.items() if n.startswith(AUTOENCODER)}
     return {n: value for n, value in weights.items() if not n.startswith(AUTOENCODER)}, theirs
 
@@ -149,10 +152,16 @@ def divided(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str,
 def restored(
     path: str | Path, weights: Mapping[str, Tensor], metadata: Mapping[str, Any], overrides: Mapping[str, Any] = {}
 ) -> Any:
-    """Return a system with its weights, by what is said of it.
+    """Return a system with its weights.
+
+    Args:
+        path: The file of the release, for messages.
+        weights: The weights by name.
+        metadata: Class, hyperparameters and mel front end of the system.
+        overrides: Hyperparameters in the place of the released ones.
 
     Raises:
-        ReleaseError: it is not here as it was.
+        ReleaseError: the code of the system has changed, or a package is not installed.
     """
     version = f"{path} was released by ostinato {metadata['packages'].get('ostinato')}, and this is another version"
     check_path(metadata["system"], path)
@@ -183,25 +192,26 @@ def restored(
 
 
 def bare(system: str, hyperparameters: dict[str, Any]) -> Any:
-    """Return a system by its class and values without what only training needs, its weight normalisation folded.
+    """Return a system for synthesis, by its class `module:name` and its hyperparameters.
 
     Raises:
-        ImportError, AttributeError: the class is not there.
-        TypeError: it has other hyperparameters.
+        ImportError, AttributeError: there is no such class.
+        TypeError: it is no system, or has other hyperparameters.
     """
-    cls = untrained(system)
-    made = cls(**stored_values(cls, hyperparameters) | {"ema_decay": 0.0})
-    remove_weight_norm(made.generator)
-    return made.eval().requires_grad_(False)
+    module, _, name = system.partition(":")
+    cls = functools.reduce(getattr, name.split("."), importlib.import_module(module))
+    if not (isinstance(cls, type) and issubclass(cls, Synthesizer)):
+        raise InvalidTypeError(f"{system} is no system")
+    return cls.for_synthesis(**stored_values(cls, hyperparameters) | {"ema_decay": 0.0})
 
 
 def used(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return what of a system's weights and buffers synthesis needs."""
+    """Return the weights and buffers that synthesis needs."""
     return {name: value for name, value in weights.items() if name.partition(".")[0] not in ONLY_TRAINED_WITH}
 
 
 def unlike(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
-    """Return the first weight that differs in shape, or that one of the two lacks; empty if none does."""
+    """Return which weight is the first with another shape or missing in one of the two; empty if there is none."""
     for name in [*own, *other]:
         here, there = (tuple(weights[name].shape) if name in weights else None for weights in (own, other))
         if here != there:
@@ -212,47 +222,3 @@ def unlike(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> str:
 def as_stored(value: Any) -> Any:
     """Return a value as JSON gives it back."""
     return list(value) if isinstance(value, tuple) else value
-
-
-@functools.cache
-def untrained(name: str) -> Any:
-    """Return a system's class by `module:name`, but with neither losses nor discriminators.
-
-    It is made without Lightning, unless that was imported before or the class's module needs it.
-
-    Raises:
-        ImportError, AttributeError: it is not there.
-    """
-    try:
-        with without_lightning():
-            return _untrained(*name.split(":"))
-    except ImportError:
-        return _untrained(*name.split(":"))
-
-
-def _untrained(module: str, name: str) -> Any:
-    cls = functools.reduce(getattr, name.split("."), importlib.import_module(module))
-    if not (isinstance(cls, type) and any(base.__name__ == "Hyperparameters" for base in cls.__mro__)):
-        raise InvalidTypeError(f"{module}:{name} is no system")
-    nothing: dict[str, Any] = {n: lambda self: {} for n in ("build_losses", "build_discriminators") if hasattr(cls, n)}
-    return cls.variant(**nothing)  # type: ignore[attr-defined]
-
-
-@contextlib.contextmanager
-def without_lightning() -> Iterator[None]:
-    """Import systems as plain torch modules.
-
-    What was imported so is forgotten behind, as it cannot be trained: who imports it again gets what can.
-    """
-    if "lightning" in sys.modules:
-        yield
-        return
-    before = set(sys.modules)
-    sys.modules["lightning"] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules["lightning"]
-        for name in set(sys.modules) - before:
-            if of_project(name):
-                del sys.modules[name]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -62,8 +63,9 @@ def run(tmp_path_factory):
 
 USE = """
 import sys
-for name in ("lightning", "pytorch_lightning", "wandb", "webdataset"):
+for name in ("lightning", "pytorch_lightning", "wandb", "webdataset", "jsonargparse"):
     sys.modules[name] = None
+import importlib, pkgutil
 import torch
 torch.set_num_threads(1)
 from framework.release import load
@@ -71,6 +73,23 @@ audio = torch.load("audio.pt")
 released = load("small.safetensors")
 made = released.synthesize(audio), released.synthesize(released.front_end(audio[..., :2560]))
 torch.save(made, "made.pt")
+import framework.generators
+for module in pkgutil.walk_packages(framework.generators.__path__, "framework.generators."):
+    importlib.import_module(module.name)
+"""
+
+ORDER = """
+import sys
+from framework.release import load
+system = load("small.safetensors").system
+import copy, pickle
+import lightning, torch
+from framework.generators.hifigan import HiFiGAN
+from framework.synthesizer import Synthesizer
+assert type(system) is HiFiGAN and isinstance(system, lightning.LightningModule) and isinstance(system, Synthesizer)
+audio = 0.1 * torch.ones(1, 1, 2560)
+for made in (pickle.loads(pickle.dumps(system)), copy.deepcopy(system)):
+    assert torch.equal(made(audio), system(audio)) and not made.training
 """
 
 
@@ -85,6 +104,25 @@ def test_a_process_without_lightning_synthesizes_the_same(run):
     metadata = load(folder / "small.safetensors").metadata
     assert metadata["system"] == "framework.generators.hifigan:HiFiGAN"
     assert (metadata["run"], metadata["step"], metadata["sample_rate"]) == ("0123456789", 3, 22050)
+
+
+def test_a_release_opened_before_lightning_is_imported_has_the_class_of_everybody(run):
+    subprocess.run([sys.executable, "-c", ORDER], cwd=run[1], check=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
+
+
+def test_what_was_opened_for_synthesis_has_no_losses_and_is_not_trained(run):
+    system = load(run[1] / "small.safetensors").system
+    assert not list(system.losses)
+    assert not hasattr(system, "discriminators")
+    with pytest.raises(TypeError, match="was opened for synthesis and has no losses: train the experiment"):
+        train(system, 1)
+
+
+def test_a_system_with_the_weights_of_a_release_pickles(run):
+    system = Tiny()
+    load_eval_weights(system, released.as_checkpoint(run[1] / "small.safetensors"), "small.safetensors")
+    copied, audio = pickle.loads(pickle.dumps(system.eval())), torch.ones(1, 1, 2560)
+    assert torch.equal(copied.synthesize(audio), system.synthesize(audio))
 
 
 def test_threads_synthesize_their_own_mels_and_the_front_end_stays(run):

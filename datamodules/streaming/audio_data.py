@@ -221,7 +221,7 @@ class AudioData(Hyperparameters, DataModule):
         self._labels.check(reader)
         batches = Batches(reader, plan, self.segment, Scaling(self.peak, self.gain), self._labels, rank, world)
         self.teardown("fit")
-        training = self.trainer is not None and self.trainer.training
+        training = getattr(self.trainer, "training", False)
         self._loader = Loader(batches, lambda: self.position, self.bad_clips, self.workers, as_stored=training)
         return self._loader
 

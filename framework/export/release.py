@@ -22,7 +22,8 @@ from framework.runs.loop_state import at_epoch_start
 from framework.runs.released import ReleaseError, write_release
 
 NO_SYNTHESIS = {f"build_{part}" for part in ONLY_TRAINED_WITH} | {
-    "terms", "setup", "training_step", "hyperparameters", "build_optimizer", "learning_rate_at", "configure_optimizers",
+    "terms", "build_training", "setup",
+    "training_step", "hyperparameters", "build_optimizer", "learning_rate_at", "configure_optimizers",
 }  # fmt: skip
 
 

@@ -55,6 +55,24 @@ class Vocoder(StreamedNetwork):
             yield audio.squeeze(2)
 
 
+def can_stream(network: nn.Module) -> bool:
+    """Return whether a network generates the audio of a log-mel in pieces, by `stream`."""
+    return isinstance(network, Vocoder)
+
+
+def generate_fast(network: nn.Module, otherwise: nn.Module, condition: Any) -> Tensor:
+    """Return the output of a network in the fastest form that is known for its device.
+
+    Args:
+        network: The network.
+        otherwise: The module that is called where no faster form is known, such as a wrapper of the network.
+        condition: Its input.
+    """
+    if isinstance(network, Vocoder) and condition.device.type == "cpu":
+        return network.prepared()(condition)
+    return otherwise(condition)
+
+
 class ChannelsLast(nn.Module):
     """A network over time with folded weight norms, computed on channels-last images of height 1.
 

@@ -50,9 +50,9 @@ class Adversarial(System):
     critic_steps: PositiveInt = added(1)
     bf16_discriminators: bool = added(False)
 
-    def build(self) -> None:
-        """Build the networks and the losses."""
-        super().build()
+    def build_training(self) -> None:
+        """Build the losses and the discriminators."""
+        super().build_training()
         self.discriminators: Any = nn.ModuleDict(self.build_discriminators())
         self.adversarial_loss = self.build_adversarial_loss()
         self.feature_matching = self.build_feature_matching()

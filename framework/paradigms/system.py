@@ -1,4 +1,4 @@
-"""Base class of all systems: front end, optimisation, averaged weights, validation and synthesis."""
+"""Base class of all systems: what they define, and how they are trained, validated and stored."""
 
 import hashlib
 import math
@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -17,24 +16,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from framework.aliases import members_of
 from framework.annotations import Decay, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Range, Seed
 from framework.audio.distances import log_mel_error, stft_distance
-from framework.audio.files import load_audio, save_audio
-from framework.audio.mel import MelSpectrogram, preset
 from framework.data_module import DataModule, FromData, check_follows, data_module_of
 from framework.discriminators.spectral_norm import SpectralNorm
 from framework.errors import InvalidTypeError, InvalidValueError
-from framework.hyperparameters import Hyperparameters, added, runtime, trainer
-from framework.inference.channels_last import Vocoder
+from framework.hyperparameters import added, runtime, trainer
 from framework.lightning import LightningDataModule, LightningModule
 from framework.paradigms.batches import complete, count, split
 from framework.paradigms.hooks import adopt_configure_optimizers, check_hooks
 from framework.paradigms.optimizers import NetworkOptimizers
-from framework.pickling import ClassReference, built_again
 from framework.runs.loop_state import before_next_batch, begins_with_validation
+from framework.synthesizer import Synthesizer
 from framework.trainer_arguments import check_trainer
 from framework.traits import Trait
-
-LONG = 30.0
-"""Duration (s) above which a recording is generated piece by piece, if the network can."""
 
 Losses = dict[str, Tensor]
 """Losses by name, unweighted scalars in float32."""
@@ -42,22 +35,18 @@ Terms = Losses
 """Former name of `Losses`."""
 
 
-class System(Hyperparameters, LightningModule):
-    """A generator of audio with its training recipe; an experiment is a subclass.
+class System(Synthesizer, LightningModule):
+    """A `Synthesizer` with its training recipe: a LightningModule; an experiment is a subclass.
 
     A subclass builds its networks and losses in `build_*` methods and defines what is minimised in `training_losses`,
     or in `training_step` if several networks are updated alternately. Each loss is logged unweighted under its name and
     multiplied by the hyperparameter `<name>_weight`, if there is one.
-
-    Systems train on and generate examples: audio, unless a subclass overrides `example` and `render`.
 
     The random state is set from the seed, the step and the rank before every training step (from the seed and the batch
     in a validation), so that resuming is exact, also for plain `torch.rand` in a step.
 
     Args:
         data: Data module that the experiment is trained and evaluated on.
-        mel: Name of the mel front end (see `framework/audio/mel.py`). It computes the mels of systems that are
-            conditioned on them, and the pictures and metrics of all systems.
         ema_decay: Decay of the exponential moving average (EMA) of the generator's weights, which is used in validation
             and synthesis; 0 uses the weights themselves.
         learning_rate: Learning rate of the AdamW optimisers, one for each network.
@@ -80,15 +69,12 @@ class System(Hyperparameters, LightningModule):
     """
 
     not_in_identity: ClassVar[tuple[str, ...]] = ("reconstructs_input", "monitor", "traits")
-    reconstructs_input: ClassVar[bool] = True
-    """Whether the output reconstructs the input clip. If False, sample-wise distances are not reported."""
     monitor: ClassVar[str] = "validation/log_mel_error"
     """Metric that the best checkpoint is chosen by; lower is better."""
     traits: ClassVar[tuple[Trait, ...]] = ()
     """Properties of an example that `describe` returns; an evaluation reports them instead of metrics of audio."""
 
     data: type[LightningDataModule]
-    mel: str = "hifigan_22k"
     ema_decay: Decay = 0.0
     learning_rate: PositiveFloat = 2e-4
     betas: tuple[Decay, Decay] = (0.9, 0.999)
@@ -107,6 +93,40 @@ class System(Hyperparameters, LightningModule):
     precision: str = trainer("32-true")
     seed: Seed = trainer(1234)
 
+    # What a subclass defines or extends, in the order in which it is called
+
+    def build(self) -> None:
+        """Build the front end, the networks and the losses; a subclass may add parts."""
+        super().build()
+        self.losses = nn.ModuleDict()
+        if not self.is_for_synthesis:
+            self.build_training()
+
+    def build_training(self) -> None:
+        """Build what only training needs: losses, optimisers and averaged weights.
+
+        Raises:
+            TypeError: a loss has no weight.
+        """
+        # Several optimisers require manual optimisation; all systems use it, so that there is one update function.
+        self.automatic_optimization = False
+        self.network_optimizers = NetworkOptimizers(self)
+        self.not_finite: Losses = {}
+        self.step_output: Losses = {}
+        self.losses.update(self.build_losses())
+        for name in self.losses:
+            if f"{name}_weight" not in self.hyperparameters:
+                raise InvalidTypeError(
+                    f"the loss {name!r} has no weight: annotate {name}_weight: float in {type(self).__name__}"
+                )
+        if self.ema_decay:
+            average = get_ema_multi_avg_fn(self.ema_decay)
+            self.averaged_generator = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
+
+    def build_losses(self) -> dict[str, nn.Module]:
+        """Return the reconstruction losses `(fake, real) -> scalar` by name, unweighted."""
+        return {}
+
     @classmethod
     def values_from_data(cls, data: DataModule, values: Mapping[str, Any]) -> dict[str, FromData]:
         """Return the hyperparameters that follow from the data, by name; none by default.
@@ -119,132 +139,9 @@ class System(Hyperparameters, LightningModule):
         """
         return {}
 
-    @classmethod
-    def complete(cls, values: dict[str, Any]) -> dict[str, Any]:
-        """Return the hyperparameters, of which those that are None follow from the data of the class."""
-        missing = [n for n, p in cls.hyperparameters.items() if p.kind == "shape" and values.get(n) is None]
-        data = cls.hyperparameters["data"].default
-        if not missing or not (isinstance(data, type) and issubclass(data, DataModule)):
-            return values
-        found = cls.values_from_data(data(), values)
-        return values | {name: found[name].value for name in missing if name in found}
-
-    def build(self) -> None:
-        """Build the front end, the networks and the losses."""
-        # Several optimisers require manual optimisation; all systems use it, so that there is one update function.
-        self.automatic_optimization = False
-        self.network_optimizers = NetworkOptimizers(self)
-        self.not_finite: Losses = {}
-        self.step_output: Losses = {}
-        self.preset = preset(self.mel)
-        self.front_end = MelSpectrogram(self.preset)
-        self.generator = self.build_generator()
-        hop = getattr(self.generator, "hop_length", self.preset.hop_length)
-        if hop != self.preset.hop_length:
-            raise InvalidValueError(
-                f"hop length mismatch: the generator makes {hop} samples per frame, the mel front end {self.mel} has "
-                f"{self.preset.hop_length}; change the upsampling rates or --model.mel"
-            )
-        self.losses = nn.ModuleDict(self.build_losses())
-        for name in self.losses:
-            if f"{name}_weight" not in self.hyperparameters:
-                raise InvalidTypeError(
-                    f"the loss {name!r} has no weight: annotate {name}_weight: float in {type(self).__name__}"
-                )
-        if self.ema_decay:
-            average = get_ema_multi_avg_fn(self.ema_decay)
-            self.averaged_generator = AveragedModel(self.generator, multi_avg_fn=average, use_buffers=True)
-
-    def __str__(self) -> str:
-        """Return the networks, as PyTorch does."""
-        return repr(self)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickle the class, the hyperparameters and the weights: PyTorch pickles no normalised weights."""
-        arguments = ClassReference.of(type(self)), dict(self.hparams), self.state_dict(), self.training
-        return built_again, arguments
-
-    def build_generator(self) -> nn.Module:
-        """Return the network that is trained: conditioning -> audio `(batch, 1, time)`."""
-        raise NotImplementedError(f"{type(self).__name__} has no build_generator()")
-
-    def build_losses(self) -> dict[str, nn.Module]:
-        """Return the reconstruction losses `(fake, real) -> scalar` by name, unweighted."""
-        return {}
-
     def networks(self) -> dict[str, nn.Module]:
         """Return the networks, each with its own optimiser; the generator's updates are counted as training steps."""
         return {"generator": self.generator}
-
-    def relies_on(self) -> tuple[type, ...]:
-        """Return the classes of pretrained systems that this one depends on; their code counts as part of its own."""
-        return ()
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether there is anything to train."""
-        return any(True for _ in self.generator.parameters())
-
-    @property
-    def eval_generator(self) -> nn.Module:
-        """The generator of validation and synthesis: the averaged weights if `ema_decay` is set, else the generator."""
-        return self.averaged_generator if self.ema_decay else self.generator
-
-    @property
-    def network(self) -> Any:
-        """`eval_generator` without its wrapper, for its attributes."""
-        return self.averaged_generator.module if self.ema_decay else self.generator
-
-    def setup(self, stage: str) -> None:
-        """Check that the sample rate of the data matches the mel front end and that the precision is supported."""
-        if (data := data_module_of(self.trainer)) is not None:
-            if data.sample_rate != self.preset.sample_rate:
-                raise InvalidValueError(
-                    f"the data has {data.sample_rate} Hz, the mel front end {self.preset.name} "
-                    f"{self.preset.sample_rate} Hz: set --data.sample_rate or --model.mel so that they agree"
-                )
-            check_follows(self, data)
-        if self.trainer.precision == "16-mixed":
-            raise InvalidValueError(
-                "precision 16-mixed is not supported with several optimisers: use --trainer.precision bf16-mixed, or "
-                "32-true"
-            )
-        if self.trainer.precision not in ("32-true", "bf16-mixed"):
-            raise InvalidValueError(
-                f"precision {self.trainer.precision} is not supported, because mels and losses are in float32: use "
-                "--trainer.precision bf16-mixed, or 32-true"
-            )
-        if stage != "fit":
-            return
-        check_hooks(self)
-        adopt_configure_optimizers(self)
-        if self.compile_networks:
-            for network in self.networks().values():
-                network.compile()
-
-    def configure_callbacks(self) -> list[Any]:
-        """Check the Trainer's arguments; Lightning calls this hook before it uses them. Returns no callbacks.
-
-        Raises:
-            ValueError: an argument of the Trainer is not supported.
-        """
-        if self.trainer.state.fn == "fit":
-            check_trainer(self.trainer)
-        return []
-
-    def overrides(self, method: str) -> bool:
-        """Return whether a subclass overrides a method of `System`."""
-        return getattr(type(self), method) is not getattr(System, method)
-
-    # Training
-
-    def example(self, batch: dict[str, Any]) -> Tensor:
-        """Return the training examples of a batch, by default its audio `(batch, 1, time)`."""
-        return batch["audio"]
-
-    def condition(self, batch: dict[str, Any]) -> Any:
-        """Return the generator's input, by default the log-mel `(batch, mels, frames)` of the audio."""
-        return self.front_end(batch["audio"])
 
     def training_losses(self, batch: dict[str, Any]) -> Losses:
         """Return the losses of a batch, unweighted."""
@@ -254,6 +151,53 @@ class System(Hyperparameters, LightningModule):
         """Update the generator on the losses of a batch; return the weighted sum as `loss`."""
         self.update("generator", [lambda part=part: self.training_losses(part) for part in self.micro_batches(batch)])
         return dict(self.step_output)
+
+    def loss_weight(self, name: str) -> float:
+        """Return the weight of a loss."""
+        return getattr(self, f"{name}_weight", 1.0)
+
+    def build_optimizer(self, name: str, network: nn.Module) -> torch.optim.Optimizer:
+        """Return the optimiser of a network, by default AdamW.
+
+        Any PyTorch optimiser can be returned, with one or several parameter groups. Its learning rate is set to
+        `learning_rate_at` before every step; groups whose rate differs from `self.learning_rate` keep their ratio to
+        it. Steps whose gradient is not finite are skipped; with fused optimisers (`fused=True`) this needs no
+        synchronisation of host and device.
+
+        Args:
+            name: Name of the network in `networks()`, such as `generator` or `discriminator`.
+            network: The network whose parameters are optimised.
+        """
+        return torch.optim.AdamW(
+            network.parameters(), self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True
+        )
+
+    def learning_rate_at(self, step: int, epoch: int) -> float:
+        """Return the learning rate of a step. It depends on the position only, so that there is no state to resume."""
+        if self.schedule == "cosine":
+            last = max(self.trainer.max_steps, 1)
+            factor = 0.5 * (1 + math.cos(math.pi * min(step / last, 1.0)))
+        else:
+            factor = self.learning_rate_decay ** (step // self.decay_steps if self.decay_steps else epoch)
+        return self.learning_rate * factor * min(1.0, (step + 1) / max(self.warmup_steps, 1))
+
+    def pictures(self, generated: Tensor, real: Tensor) -> dict[str, Image.Image]:
+        """Return pictures of a generated and a real example by title, in addition to log-mels of audio."""
+        return {}
+
+    def measure(self, batch: dict[str, Any]) -> Losses:
+        """Return further metrics of a held-out clip, such as a likelihood; lower is better."""
+        return {}
+
+    def describe(self, example: Tensor, batch: dict[str, Any]) -> dict[str, float]:
+        """Return the values of `traits` of one clip's example by name; nan if undefined."""
+        return {}
+
+    def relies_on(self) -> tuple[type, ...]:
+        """Return the classes of pretrained systems that this one depends on; their code counts as part of its own."""
+        return ()
+
+    # Training: the update, for `training_step`
 
     def micro_batches(self, batch: dict[str, Any], name: str = "accumulate_grad_batches") -> list[dict[str, Any]]:
         """Divide a batch into equal micro-batches; their number is the hyperparameter `name`.
@@ -265,10 +209,6 @@ class System(Hyperparameters, LightningModule):
         if parts < 1 or share % parts:
             raise InvalidValueError(f"{name} = {parts} does not divide a device's share of the batch, {share}")
         return split(batch, share // parts)
-
-    def loss_weight(self, name: str) -> float:
-        """Return the weight of a loss."""
-        return getattr(self, f"{name}_weight", 1.0)
 
     def update(self, name: str, parts: Sequence[Callable[[], Losses]]) -> None:
         """Backpropagate the weighted sum of a network's losses over all micro-batches and step its optimiser.
@@ -312,31 +252,6 @@ class System(Hyperparameters, LightningModule):
             self.averaged_generator.update_parameters(network)
         self.log_dict({f"gradient_norm/{name}": norm, f"learning_rate/{name}": rate})
 
-    def build_optimizer(self, name: str, network: nn.Module) -> torch.optim.Optimizer:
-        """Return the optimiser of a network, by default AdamW.
-
-        Any PyTorch optimiser can be returned, with one or several parameter groups. Its learning rate is set to
-        `learning_rate_at` before every step; groups whose rate differs from `self.learning_rate` keep their ratio to
-        it. Steps whose gradient is not finite are skipped; with fused optimisers (`fused=True`) this needs no
-        synchronisation of host and device.
-
-        Args:
-            name: Name of the network in `networks()`, such as `generator` or `discriminator`.
-            network: The network whose parameters are optimised.
-        """
-        return torch.optim.AdamW(
-            network.parameters(), self.learning_rate, self.betas, weight_decay=self.weight_decay, fused=True
-        )
-
-    def learning_rate_at(self, step: int, epoch: int) -> float:
-        """Return the learning rate of a step. It depends on the position only, so that there is no state to resume."""
-        if self.schedule == "cosine":
-            last = max(self.trainer.max_steps, 1)
-            factor = 0.5 * (1 + math.cos(math.pi * min(step / last, 1.0)))
-        else:
-            factor = self.learning_rate_decay ** (step // self.decay_steps if self.decay_steps else epoch)
-        return self.learning_rate * factor * min(1.0, (step + 1) / max(self.warmup_steps, 1))
-
     def configure_optimizers(self) -> Any:
         """Return the optimiser of each network.
 
@@ -346,128 +261,7 @@ class System(Hyperparameters, LightningModule):
         """
         return self.network_optimizers.build()
 
-    def on_train_batch_start(self, batch: dict[str, Any], batch_index: int) -> None:
-        """Reseed the random state from the position in the training."""
-        complete(batch, batch_index, self.needs_audio)
-        self.step_before = self.global_step
-        seed_all("train", self.global_step, self.global_rank)
-
-    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_index: int) -> None:
-        """Advance the position of a data module that has one by the batch that was trained on.
-
-        Raises:
-            TypeError: an overridden `training_step` did not make exactly one generator update.
-        """
-        if (steps := self.global_step - getattr(self, "step_before", self.global_step - 1)) != 1:
-            raise InvalidTypeError(
-                f"{type(self).__name__}.training_step made {steps} optimiser steps that count as steps of the training "
-                "and has to make one: call self.update(name, ...) for each network, or override "
-                "training_losses(batch) instead"
-            )
-        if (data := data_module_of(self.trainer)) is not None:
-            data.advance(batch)
-
-    @property
-    def needs_audio(self) -> bool:
-        """Whether batches must have audio, which systems that override `example` may do without."""
-        return not self.overrides("example")
-
-    # Synthesis and validation
-
-    def generate(self, batch: dict[str, Any]) -> Tensor:
-        """Generate examples for a batch."""
-        batch, network = self.pad_to_hop(batch), self.network
-        if not isinstance(network, Vocoder):
-            return self.eval_generator(self.condition(batch))
-        if type(self).condition is System.condition and batch["audio"].shape[-1] > LONG * self.preset.sample_rate:
-            return torch.cat(list(network.stream(self.front_end.pieces(batch["audio"]))), dim=-1)
-        mel = self.condition(batch)
-        return (network.prepared() if mel.device.type == "cpu" else self.eval_generator)(mel)
-
-    def render(self, example: Tensor, batch: dict[str, Any]) -> Tensor:
-        """Return the audio `(batch, 1, time)` of examples."""
-        return example
-
-    @torch.no_grad()
-    def synthesize(self, batch: Any) -> Tensor:
-        """Generate audio `(batch, 1, time)`, of the length of the batch's audio if it has any.
-
-        Args:
-            batch: A batch of a data module, or a recording as `batch_of` takes it.
-        """
-        batch = batch if isinstance(batch, Mapping) else self.batch_of(batch)
-        return self.cut(self.render(self.generate(batch), batch), batch)
-
-    def forward(self, batch: Any) -> Tensor:
-        """Generate audio `(batch, 1, time)`; see `synthesize`."""
-        return self.synthesize(batch)
-
-    def batch_of(self, source: Any) -> dict[str, Any]:
-        """Return a batch for a recording, with everything that `condition` requires.
-
-        Args:
-            source: An audio file, which is resampled; or audio `(time,)`, `(1, time)` or `(1, 1, time)` at the system's
-                sample rate, as a tensor or an array.
-
-        Raises:
-            InvalidTypeError: `source` is something else.
-            InvalidValueError: the audio has another shape, or the system takes no recording.
-        """
-        if isinstance(source, (str, Path)):
-            audio = load_audio(source, self.preset.sample_rate)
-        elif isinstance(source, (Tensor, np.ndarray)):
-            audio = torch.as_tensor(source, dtype=torch.float32)
-        else:
-            raise InvalidTypeError(f"a {type(source).__name__} is not audio: pass a path, a tensor or an array")
-        while 0 < audio.dim() < 3:
-            audio = audio[None]
-        if audio.dim() != 3 or audio.shape[:2] != (1, 1) or not audio.shape[-1]:
-            raise InvalidValueError(
-                f"audio (time,), (1, time) or (1, 1, time) is wanted, not {tuple(audio.shape)}: average the channels, "
-                "and pass one recording at a time"
-            )
-        batch = self.batch_from_audio(audio.to(self.device))
-        if "audio" not in batch:
-            raise InvalidValueError(
-                f"{type(self).__name__} generates audio of its own and takes no recording: pass a batch of its data"
-            )
-        return batch
-
-    @torch.no_grad()
-    def reference(self, batch: dict[str, Any]) -> Tensor:
-        """Return the reference audio `(batch, 1, time)` of a batch, rendered from its examples if it has no audio."""
-        return batch["audio"] if "audio" in batch else self.render(self.example(batch), batch)
-
-    def write(self, batch: dict[str, Any], path: Path) -> None:
-        """Generate audio for a batch of one and write it to a file. Systems may write further files next to it."""
-        save_audio(path, self.synthesize(batch)[0], self.preset.sample_rate)
-
-    def pad_to_hop(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Pad the audio of a batch, if it has any, to a multiple of the mel's hop length."""
-        if "audio" not in batch:
-            return batch
-        missing = -batch["audio"].shape[-1] % self.preset.hop_length
-        return batch | {"audio": nn.functional.pad(batch["audio"], (0, missing))}
-
-    def cut(self, audio: Tensor, batch: dict[str, Any]) -> Tensor:
-        """Cut audio to the length of the batch's audio and convert it to float32."""
-        return (audio[..., : batch["audio"].shape[-1]] if "audio" in batch else audio).float()
-
-    def pictures(self, generated: Tensor, real: Tensor) -> dict[str, Image.Image]:
-        """Return pictures of a generated and a real example by title, in addition to log-mels of audio."""
-        return {}
-
-    def batch_from_audio(self, audio: Tensor) -> dict[str, Any]:
-        """Return a batch for a recording `(1, 1, time)`, with everything that `condition` requires."""
-        return {"audio": audio}
-
-    def measure(self, batch: dict[str, Any]) -> Losses:
-        """Return further metrics of a held-out clip, such as a likelihood; lower is better."""
-        return {}
-
-    def describe(self, example: Tensor, batch: dict[str, Any]) -> dict[str, float]:
-        """Return the values of `traits` of one clip's example by name; nan if undefined."""
-        return {}
+    # Validation, test and prediction
 
     def validation_step(self, batch: dict[str, Any], batch_index: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Generate held-out clips and log the means of their metrics as `validation/<name>`.
@@ -534,6 +328,100 @@ class System(Hyperparameters, LightningModule):
         """Step learning-rate schedulers that depend on a validation metric."""
         if self.trainer.state.fn == "fit" and not self.trainer.sanity_checking:
             self.network_optimizers.after_validation()
+
+    # Checks, and the position of a training
+
+    @classmethod
+    def complete(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Return the hyperparameters, of which those that are None follow from the data of the class."""
+        missing = [n for n, p in cls.hyperparameters.items() if p.kind == "shape" and values.get(n) is None]
+        data = cls.hyperparameters["data"].default
+        if not missing or not (isinstance(data, type) and issubclass(data, DataModule)):
+            return values
+        found = cls.values_from_data(data(), values)
+        return values | {name: found[name].value for name in missing if name in found}
+
+    def setup(self, stage: str) -> None:
+        """Check that the sample rate of the data matches the mel front end and that the precision is supported."""
+        if (data := data_module_of(self.trainer)) is not None:
+            if data.sample_rate != self.preset.sample_rate:
+                raise InvalidValueError(
+                    f"the data has {data.sample_rate} Hz, the mel front end {self.preset.name} "
+                    f"{self.preset.sample_rate} Hz: set --data.sample_rate or --model.mel so that they agree"
+                )
+            check_follows(self, data)
+        if self.trainer.precision == "16-mixed":
+            raise InvalidValueError(
+                "precision 16-mixed is not supported with several optimisers: use --trainer.precision bf16-mixed, or "
+                "32-true"
+            )
+        if self.trainer.precision not in ("32-true", "bf16-mixed"):
+            raise InvalidValueError(
+                f"precision {self.trainer.precision} is not supported, because mels and losses are in float32: use "
+                "--trainer.precision bf16-mixed, or 32-true"
+            )
+        if stage != "fit":
+            return
+        if self.is_for_synthesis:
+            raise InvalidTypeError(
+                f"this {type(self).__name__} was opened for synthesis and has no losses: train the experiment, with "
+                "the release as --ckpt_path"
+            )
+        check_hooks(self)
+        adopt_configure_optimizers(self)
+        if self.compile_networks:
+            for network in self.networks().values():
+                network.compile()
+
+    def configure_callbacks(self) -> list[Any]:
+        """Check the Trainer's arguments; Lightning calls this hook before it uses them. Returns no callbacks.
+
+        Raises:
+            ValueError: an argument of the Trainer is not supported.
+        """
+        if self.trainer.state.fn == "fit":
+            check_trainer(self.trainer)
+        return []
+
+    def overrides(self, method: str) -> bool:
+        """Return whether a subclass overrides a method of `System`."""
+        return getattr(type(self), method) is not getattr(System, method)
+
+    @property
+    def needs_audio(self) -> bool:
+        """Whether batches must have audio, which systems that override `example` may do without."""
+        return not self.overrides("example")
+
+    def on_train_batch_start(self, batch: dict[str, Any], batch_index: int) -> None:
+        """Reseed the random state from the position in the training."""
+        complete(batch, batch_index, self.needs_audio)
+        self.step_before = self.global_step
+        seed_all("train", self.global_step, self.global_rank)
+
+    def on_train_batch_end(self, outputs: Any, batch: dict[str, Any], batch_index: int) -> None:
+        """Advance the position of a data module that has one by the batch that was trained on.
+
+        Raises:
+            TypeError: an overridden `training_step` did not make exactly one generator update.
+        """
+        if (steps := self.global_step - getattr(self, "step_before", self.global_step - 1)) != 1:
+            raise InvalidTypeError(
+                f"{type(self).__name__}.training_step made {steps} optimiser steps that count as steps of the training "
+                "and has to make one: call self.update(name, ...) for each network, or override "
+                "training_losses(batch) instead"
+            )
+        if (data := data_module_of(self.trainer)) is not None:
+            data.advance(batch)
+
+    @property
+    def eval_generator(self) -> nn.Module:
+        """The generator of validation and synthesis: the averaged weights if `ema_decay` is set, else the generator."""
+        return self.averaged_generator if self.ema_decay else self.generator
+
+    @property
+    def network(self) -> Any:
+        """`eval_generator` without its wrapper, for its attributes."""
+        return self.averaged_generator.module if self.ema_decay else self.generator
 
     # Checkpoints
 

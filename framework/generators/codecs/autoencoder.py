@@ -80,6 +80,10 @@ class Autoencoder(Adversarial):
         self.released_as = ""
         super().build()
 
+    def further_state(self) -> dict[str, Any]:
+        """Return the fingerprint of the released weights."""
+        return super().further_state() | {"released_as": self.released_as}
+
     def condition(self, batch: dict[str, Any]) -> Tensor:
         """Return the audio `(batch, 1, time)`, which is all that the network is given."""
         return batch["audio"]
