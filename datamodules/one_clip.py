@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from datamodules.streaming.bad_clips import BadClips
 from framework.data_module import Batch, DataModule
 from framework.errors import InvalidValueError
 
@@ -32,6 +33,12 @@ class OneClip(DataModule):
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch: that of the data."""
         return self.data.steps_per_epoch
+
+    @property
+    def bad_clips(self) -> BadClips:
+        """Training clips of the data that cannot be used."""
+        found: BadClips = self.data.bad_clips  # type: ignore[attr-defined]
+        return found
 
     @property
     def classes(self) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ import pytest
 
 import datamodules
 import framework
-from framework import cli
+from framework import cli, commands
 from framework.errors import OstinatoError
 
 INTERNAL = {"ReachedError", "OverError", "BuildError", "DamageError"}
@@ -56,7 +56,7 @@ def test_a_message_is_one_line_and_a_fault_shows_its_traceback(error, status, tr
         assert arguments == ["hifigan_v3"], "--debug is not an argument of the command"
         raise error
 
-    monkeypatch.setattr(cli, "import_module", lambda name: SimpleNamespace(run=run))
+    monkeypatch.setattr(commands, "command", lambda name: SimpleNamespace(main=run, help=lambda words: None))
     monkeypatch.setattr(os, "environ", dict(os.environ))
     assert cli.main(["fit", "hifigan_v3", *(["--debug"] if debug else [])]) == status
     shown = capsys.readouterr().err

@@ -171,7 +171,7 @@ def sound(tmp_path_factory):
         (config,) = place.glob("runs/*/*/config.yaml")
         config.parent.rename("run")
         assert main(["evaluate", "./run", "--metrics", "log_mel_error", "si_sdr"]) == 0
-        assert main(["compare", "./run/evaluation/validation", "--output", "comparison"]) == 0
+        assert main(["compare", "./run/evaluation/test", "--output", "comparison"]) == 0
         assert main(["listen", "comparison", "--no-server"]) == 0
         run = PlannedRun(
             "a", "griffin_lim", ("--seed=1",), place / "run", "a", "a", 1, {}, 10, 5, 1, "validation/error"
@@ -194,7 +194,7 @@ def place(sound, tmp_path, monkeypatch):
 def test_the_files_themselves_are_fine(place):
     for use in (
         command("evaluate", "./run", "--metrics", "si_sdr"),
-        command("compare", "./run/evaluation/validation"),
+        command("compare", "./run/evaluation/test"),
         command("status", "question", "--runs", "."),
         lambda: load_plan(place / "comparison" / "listening" / "mushra"),
         lambda: AudioFolder(path="packed").prepare_data(),
@@ -221,8 +221,8 @@ def test_summaries(place):
 
 
 def test_evaluations(place):
-    path = place / "run" / "evaluation" / "validation" / "values.json"
-    compare = command("compare", "./run/evaluation/validation", "--output", "new", "--overwrite")
+    path = place / "run" / "evaluation" / "test" / "values.json"
+    compare = command("compare", "./run/evaluation/test", "--output", "new", "--overwrite")
     texts_ = list(texts(json.loads(path.read_text()), json.dumps))
     assert refused(path, texts_, lambda: load_evaluation(path.parent), compare) > 60
 
@@ -351,7 +351,7 @@ def test_packages_are_allowed_by_name(place, monkeypatch):
         load(path)
     assert "mine_alone" not in sys.modules
     monkeypatch.setenv("OSTINATO_ALLOW_PACKAGES", "other, mine_alone")
-    assert type(load(path).system).__mro__[1].__name__ == "Mine"
+    assert "Mine" in [cls.__name__ for cls in type(load(path).system).__mro__]
 
 
 def test_sizes_are_checked_before_a_network_is_built():

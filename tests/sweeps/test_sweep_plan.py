@@ -144,7 +144,7 @@ def test_a_sweep_is_kept_and_read_back(data, tmp_path, capsys):
 def test_sweeps_are_found_by_name():
     name, sweep, question = find_sweep("ablations.hifigan_table3.table3")
     assert (name, sweep) == ("hifigan_table3", table3)
-    assert question.startswith("What each part of HiFi-GAN is for")
+    assert question.startswith("How much does each part of HiFi-GAN contribute?")
     assert find_sweep("hifigan_table3")[1] is table3
     with pytest.raises(UnknownExperimentError, match="did you mean hifigan_table3"):
         find_sweep("hifigan_table4")
