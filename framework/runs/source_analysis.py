@@ -189,8 +189,12 @@ def _is_skipped(node: ast.stmt) -> bool:
     """Return whether a statement has no part in what is imported: `if TYPE_CHECKING:` or `if __name__ == ...:`."""
     if not isinstance(node, ast.If) or node.orelse:
         return False
-    names = _names_in(node.test)
-    return any(name.rpartition(".")[2] in ("TYPE_CHECKING", "__name__") for name in names)
+    test = node.test
+    if isinstance(test, ast.Compare):
+        left, operators, right = test.left, test.ops, test.comparators
+        program = [ast.unparse(side) for side in (left, *right)]
+        return len(right) == 1 and isinstance(operators[0], ast.Eq) and sorted(program) == ["'__main__'", "__name__"]
+    return ast.unparse(test).rpartition(".")[2] == "TYPE_CHECKING"
 
 
 class _Mentions(ast.NodeVisitor):

@@ -2,6 +2,7 @@
 
 import functools
 import io
+import itertools
 import os
 import struct
 import tracemalloc
@@ -324,6 +325,8 @@ def test_another_rate_behind_the_first_is_left_out_and_said():
         found, ending = decode(first + second)
         assert len(found) == 30_000
         assert "22050 Hz and 1 channels instead of 44100 Hz" in ending.message
+        measured = AudioReader(MemoryContents(first + second)).measure()
+        assert (measured.samples, measured.message) == (ending.samples, ending.message)
 
 
 def test_all_recordings_of_a_chain_are_decoded():
@@ -403,6 +406,21 @@ def test_joined_wavs_are_all_decoded():
     samples = np.frombuffer(PCM + PCM + PCM[:10_000], "<i2") / np.float32(32768)
     np.testing.assert_array_equal(found[:, 0], samples)
     assert ending.faults == ("the file ends 10,000 bytes before the end that its header states",)
+
+
+@pytest.mark.parametrize("kinds", [*itertools.product(["WAV", "RF64", "RIFX", "AIFF"], repeat=2)], ids="-".join)
+def test_joined_files_of_chunks_are_all_decoded(kinds):
+    parts = []
+    for number, kind in enumerate(kinds):
+        buffer = io.BytesIO()
+        form, endian = ("WAV", "BIG") if kind == "RIFX" else (kind, None)
+        audio = music(44100, 10_001 + number)
+        soundfile.write(buffer, audio, 44100, format=form, subtype="PCM_16", endian=endian)
+        parts.append(buffer.getvalue())
+    expected = np.concatenate([soundfile.read(io.BytesIO(part), dtype="float32")[0] for part in parts])
+    found, ending = decode(b"".join(parts))
+    np.testing.assert_array_equal(found[:, 0], expected)
+    assert ending.whole
 
 
 def test_sizes_of_32_bits_that_have_overflowed_are_known():

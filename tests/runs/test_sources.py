@@ -82,6 +82,12 @@ PACKAGE = {
 
         if TYPE_CHECKING:
             from parts import only_types
+        if not TYPE_CHECKING:
+            import parts.at_run_time
+        if __name__ != "__main__":
+            import parts.at_import
+        if __name__ == "__main__":
+            import parts.unrelated
 
         class Network:
             def forward(self):
@@ -98,6 +104,8 @@ PACKAGE = {
         """,
     "parts/named.py": "FACTOR = 2\n",
     "parts/patches.py": "import parts.networks\n\nparts.networks.Network.extra = 1\n",
+    "parts/at_run_time.py": "A = 1\n",
+    "parts/at_import.py": "B = 1\n",
     "parts/only_types.py": "X = 1\n",
     "parts/unrelated.py": "Y = 1\n",
     "user_system.py": """

@@ -125,10 +125,10 @@ def chunk_layout(contents: Contents) -> Layout | None:
 
 
 def _joined(contents: Contents, family: _Family, head: bytes) -> View | None:
-    """Return another WAV file that follows the first one."""
+    """Return another file of chunks that follows the first one, whatever kind of WAV or AIFF both are."""
     end = _container_end(contents, family, head)
-    behind = contents.read(end, 12)
-    if family.guid or family.wide or behind[:4] != b"RIFF" or behind[8:] != b"WAVE":
+    other = _family(contents.read(end, 40))
+    if family.guid or family.wide or other is None or other.guid or other.wide:
         return None
     return View(contents, [(end, contents.size)])
 
@@ -263,6 +263,9 @@ def _container_end(contents: Contents, family: _Family, head: bytes) -> int:
         return contents.size
     if family.guid:
         end = int.from_bytes(head[16:24], "little")
+    elif head[:4] in (b"RF64", b"BW64") and head[12:16] == b"ds64":
+        size = int.from_bytes(head[20:28], "little")
+        end = size + 8 if size else contents.size
     else:
         size = int.from_bytes(head[4:8], "little" if family.order == "<" else "big")
         end = size + 8 if size and not _streamed(size) else contents.size

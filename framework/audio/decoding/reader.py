@@ -188,15 +188,15 @@ class AudioReader:
         total = 0
         for part in self._layout.parts:
             known = part.prove() if part.prove else part.samples
-            if known is not None:
-                total += known
-            elif part.trusted:
-                with self._decoder(part) as file:
-                    if (file.samplerate, file.channels) != (self.sample_rate, self.channels):
-                        return None
-                    total += file.frames
-            else:
+            if known is None and not part.trusted:
                 return None
+            if known is not None and len(self._layout.parts) == 1:
+                return known
+            # Parts of another rate or number of channels are left out in decoding.
+            with self._decoder(part) as file:
+                if (file.samplerate, file.channels) != (self.sample_rate, self.channels):
+                    return None
+                total += file.frames if known is None else known
         return total
 
     def measure(self) -> Ending:
