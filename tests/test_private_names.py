@@ -67,7 +67,7 @@ def test_no_other_package_uses_private_names_of_dependencies():
         private = [name for name in names if name.startswith("_") and not name.startswith("__")]
         if set(private) - own - PUBLIC:
             found.add(path.relative_to(ROOT).as_posix())
-    assert len(found) == 4
+    assert len(found) == 5
     assert all(path.startswith("framework/private_names/") for path in found)
 
 

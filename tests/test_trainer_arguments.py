@@ -86,8 +86,7 @@ def test_a_callback_that_may_end_the_training_is_in_the_identity():
 class Epoch:
     """A data module with seven batches."""
 
-    class plan:  # noqa: N801
-        steps = 7
+    steps_per_epoch = 7
 
 
 @pytest.mark.parametrize(

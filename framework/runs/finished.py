@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.private_names.of_pickle import PythonUnpickler
+
 LAST = "last.ckpt"
 FINISHED = "finished"
 
@@ -112,12 +114,8 @@ class _Placeholder:
         """Do nothing."""
 
 
-class _Structure(pickle._Unpickler):  # type: ignore[name-defined]
-    """Reads the containers of a pickle, with placeholders for everything else.
-
-    Of the two implementations of pickle this is the one in Python: that in C allocates as much memory as a single
-    number in the file says.
-    """
+class _Structure(PythonUnpickler):
+    """Reads the containers of a pickle, with placeholders for everything else."""
 
     def find_class(self, module: str, name: str) -> Any:
         return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Placeholder

@@ -65,7 +65,7 @@ def until(condition, seconds):
 
 def others(session):
     """Return the living processes of a session."""
-    listed = subprocess.run(["ps", "-s", str(session), "-o", "pid=,stat=,args="], capture_output=True, text=True)
+    listed = subprocess.run(["ps", "-ww", "-s", str(session), "-o", "pid=,stat=,args="], capture_output=True, text=True)
     return [line for line in listed.stdout.splitlines() if not line.split()[1].startswith("Z")]
 
 
@@ -182,7 +182,9 @@ def test_a_port_that_another_process_uses_is_not_used_again(place):
 def test_the_run_ends_with_a_rank(place, number, expected, message):
     run = Run(place / f"rank_{number}", TWO_RANKS, WAIT_IN="prepare", WAIT_RANK="1")
     run.wait_until_it_waits(rank=1)
-    (rank,) = [int(line.split()[0]) for line in others(run.child.pid) if str(PROGRAM) in line]
+    started = others(run.child.pid)
+    (rank,) = [int(line.split()[0]) for line in started if str(PROGRAM) in line] or [(started, run.said)]
+    assert isinstance(rank, int), rank
     os.kill(rank, number)
     status, seconds = run.end(60)
     assert status == expected, run.said
