@@ -88,7 +88,8 @@ def test_who_misses_the_hidden_reference_is_excluded_and_named(said):
     for figure in result.figures:
         values = np.array([[answers["mushra"][n, clip, figure.column] for clip in CLIPS] for n in kept], float)
         assert figure.interval.mean == pytest.approx(values.mean())
-        assert (figure.interval.low, figure.interval.high) == pytest.approx(simulated_interval(values), rel=0.02)
+        ends = simulated_interval(values)
+        assert (figure.interval.low, figure.interval.high) == pytest.approx(ends, rel=0.02, abs=0.5)
         assert figure.interval.count == 9
 
 
