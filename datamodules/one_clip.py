@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from datamodules.streaming.bad_clips import BadClips
 from framework.data_module import Batch, DataModule
 from framework.errors import InvalidValueError
 
@@ -34,11 +33,9 @@ class OneClip(DataModule):
         """Number of batches in an epoch: that of the data."""
         return self.data.steps_per_epoch
 
-    @property
-    def bad_clips(self) -> BadClips:
-        """Training clips of the data that cannot be used."""
-        found: BadClips = self.data.bad_clips  # type: ignore[attr-defined]
-        return found
+    def bad_clip_counts(self) -> dict[str, int]:
+        """Return how many training clips of the data could not be used so far, by the kind of damage."""
+        return self.data.bad_clip_counts()
 
     @property
     def classes(self) -> Mapping[str, int]:

@@ -125,6 +125,10 @@ class DataModule(LightningDataModule):
         """Licences of the clips, as far as they are known."""
         return set()
 
+    def bad_clip_counts(self) -> dict[str, int]:
+        """Return how many training clips could not be used so far, by the kind of damage."""
+        return {}
+
     def summary(self) -> str:
         """Return one line on the amount of data; known after `prepare_data`."""
         held_out = len(self.val_dataloader()) if self.holds_out else 0

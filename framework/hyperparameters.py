@@ -124,8 +124,6 @@ class Hyperparameters:
         renamed = members_of(cls)
         _take_former_names(cls, renamed)
         inherited = _inherited(cls)
-        for name, parameter in inherited.items():
-            _check(cls, name, parameter)
         own = _annotated(cls) | _overridden(cls, inherited)
         for name, parameter in own.items():
             _check(cls, name, parameter)
@@ -291,7 +289,9 @@ def _inherited(cls: type) -> dict[str, Hyperparameter]:
         collected |= vars(base).get("_own_hyperparameters", {})
         if is_mixin(base):
             mixed = {name: value for name, value in vars(base).items() if name in collected and not is_method(value)}
-            collected |= {name: replace(collected[name], default=value) for name, value in mixed.items()}
+            for name, value in mixed.items():
+                collected[name] = replace(collected[name], default=value)
+                _check(cls, name, collected[name])
     return collected
 
 

@@ -198,6 +198,10 @@ class AudioData(Hyperparameters, DataModule):
         """The account of training clips that this process could not use, before a resume too."""
         return BadClips(len(self.reader("train")), self.bad_share, self._bad_before)
 
+    def bad_clip_counts(self) -> dict[str, int]:
+        """Return how many training clips could not be used so far, by the kind of damage."""
+        return self.bad_clips.counts
+
     @property
     def steps_per_epoch(self) -> int:
         """Number of batches in an epoch, the same on every device."""

@@ -11,18 +11,60 @@ narrower than they should be, and `framework.evaluation.inference.method_differe
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
 from framework.errors import InvalidValueError
-from framework.evaluation.statistics import Interval
+from framework.evaluation.statistics import Interval, as_array
+
+if TYPE_CHECKING:
+    from framework.evaluation.comparison import Comparison
 
 RESAMPLES = 2_000
 """Bootstrap samples of an interval."""
 
 _SEED = 0  # the same values give the same interval, whoever computes it and when
+
+
+def aggregates(comparison: "Comparison", metric: str) -> list[dict[str, Any]]:
+    """Return a row for each run of a comparison with all statistics of this module, as `pandas.DataFrame` takes them.
+
+    Clips that have no value in some training are left out of all.
+
+    Args:
+        comparison: Runs on the same clips, such as `ostinato.compare` returns.
+        metric: Name of a metric that has a value for each clip.
+
+    Raises:
+        InvalidValueError: the metric has no values of clips.
+    """
+    scores = comparison.scores.get(metric, {})
+    tables = {
+        run.name: np.stack([as_array(values) for values in scores[run.name].by_seed.values()])
+        for run in comparison.runs
+        if run.name in scores and scores[run.name].by_seed
+    }
+    if comparison.baseline not in tables:
+        raise InvalidValueError(
+            f"{metric} has no value for each clip of {comparison.baseline}: choose a metric of clips"
+        )
+    known = ~np.isnan(np.concatenate(list(tables.values()))).any(0)
+    tables = {name: table[:, known] for name, table in tables.items()}
+    baseline, better = tables[comparison.baseline], comparison.metrics[metric]["better"]
+    rows = []
+    for name, table in tables.items():
+        middle = interquartile_mean(table)
+        row = {"run": name, "seeds": len(table), "iqm": middle.mean, "iqm_low": middle.low, "iqm_high": middle.high}
+        if name != comparison.baseline:
+            wins = probability_of_improvement(table, baseline, better)
+            order = almost_stochastic_order(table.mean(1), baseline.mean(1), better)
+            row |= {"improvement": wins.mean, "improvement_low": wins.low, "improvement_high": wins.high}
+            row |= {"violation": order.violation, "violation_bound": order.bound}
+        rows.append(row)
+    return rows
 
 
 @dataclass(frozen=True)

@@ -131,14 +131,29 @@ def method_difference(
         recordings: The recording of each clip.
         level: The level of the interval.
     """
-    pairs = paired_seeds(list(ours), list(baseline))
-    if len(pairs) < 2:
+    if len(paired_seeds(list(ours), list(baseline))) < 2:
         return None
+    table = paired_differences(ours, baseline, recordings)
+    found = crossed(table, level)
+    return Difference(found.mean, found.low, found.high, len(table), found.p)
+
+
+def paired_differences(
+    ours: Mapping[int, Values], baseline: Mapping[int, Values], recordings: Sequence[str]
+) -> np.ndarray:
+    """Return the differences of pairs of trainings (`paired_seeds`) for each recording `(pairs, recordings)`.
+
+    A clip without a value in any training takes no part, so that all rows are of the same clips.
+
+    Args:
+        ours: By seed, one value for each clip.
+        baseline: The same of the baseline, on the same clips.
+        recordings: The recording of each clip.
+    """
+    pairs = paired_seeds(list(ours), list(baseline))
     table = np.stack([as_array(ours[one]) - as_array(baseline[other]) for one, other in pairs])
-    # A clip without a value in any training takes no part, so that all rows are of the same clips.
     table[:, np.isnan(table).any(0)] = np.nan
-    found = crossed(np.stack([recording_values(row.tolist(), recordings) for row in table]), level)
-    return Difference(found.mean, found.low, found.high, len(pairs), found.p)
+    return np.stack([recording_values(row.tolist(), recordings) for row in table])
 
 
 def paired_seeds(ours: Sequence[int], baseline: Sequence[int]) -> list[tuple[int, int]]:

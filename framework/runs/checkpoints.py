@@ -20,7 +20,7 @@ from framework.errors import InvalidValueError, OstinatoError
 from framework.private_names.of_lightning import begin_with_validation
 from framework.runs.agreement import AsyncAllReduceMax
 from framework.runs.finding import RunNotFoundError, checkpoints_of
-from framework.runs.finished import LAST, is_compressed
+from framework.runs.finished import LAST, claims_more
 from framework.runs.folder import RunFolder
 from framework.runs.released import as_checkpoint, is_released
 from framework.runs.torchscript import is_torchscript, read_torchscript
@@ -221,7 +221,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     if is_released(path):
         return as_checkpoint(path)
     if path.is_dir():
-        inside = next(iter([*sorted(path.glob(f"**/{LAST}")), *sorted(path.glob("**/*.ckpt"))]), None)
+        inside = next((found for place in (path / "checkpoints", path) for found in sorted(place.glob("*.ckpt"))), None)
         remedy = f"name a checkpoint in it, as {inside}" if inside else "there is no checkpoint in it: name a file"
         raise CheckpointError(f"{path} is a folder: {remedy}")
     if not path.is_file():
@@ -244,8 +244,8 @@ def read_tensors(path: str | Path) -> Any:
         return read_torchscript(path)
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            if is_compressed(archive):
-                raise InvalidValueError("it is compressed, as PyTorch does not store checkpoints")
+            if claims_more(archive):
+                raise InvalidValueError("it holds more than its size, which no file of PyTorch does")
     return torch.load(path, map_location="cpu", weights_only=True)
 
 

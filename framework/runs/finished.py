@@ -5,10 +5,11 @@ signal, a callback of another kind or a full disk does not: the same command con
 torch or reads the tensors of a checkpoint, so that the state of many runs is known at once.
 """
 
+import os
 import pickle
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ def checkpoint_step(path: Path) -> int | None:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            if is_compressed(archive):
+            if claims_more(archive):
                 return None
             structure = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
             with archive.open(structure) as file:
@@ -75,19 +76,26 @@ def checkpoint_step(path: Path) -> int | None:
     return step if isinstance(step, int) else None
 
 
-def is_compressed(archive: zipfile.ZipFile) -> bool:
-    """Return whether anything in an archive is compressed, and may be far larger than the file.
+def claims_more(archive: zipfile.ZipFile) -> bool:
+    """Return whether the entries of an archive are larger together than its file: they are compressed, or overlap.
 
     PyTorch stores checkpoints as they are, so that such a file was made by something else.
     """
-    return any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist())
+    assert archive.fp is not None
+    entries = archive.infolist()
+    return is_compressed(*entries) or sum(entry.file_size for entry in entries) > archive.fp.seek(0, os.SEEK_END)
+
+
+def is_compressed(*entries: zipfile.ZipInfo) -> bool:
+    """Return whether an entry of an archive is compressed, and may be far larger than the file."""
+    return any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
 
 
 def is_whole(path: Path) -> bool:
     """Return whether every byte of a checkpoint can be read and agrees with its checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return not is_compressed(archive) and archive.testzip() is None
+            return not claims_more(archive) and archive.testzip() is None
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, OverflowError):
         return False
 
@@ -114,8 +122,27 @@ class _Placeholder:
         """Do nothing."""
 
 
+class _Tuple(list):  # type: ignore[type-arg]
+    """Stands for a tuple. That of a tuple of tuples takes as many nested calls as they are deep to hash."""
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+
+def _as_list(load: Callable[[Any], None]) -> Callable[[Any], None]:
+    def loaded(unpickler: Any) -> None:
+        load(unpickler)
+        unpickler.stack[-1] = _Tuple(unpickler.stack[-1])
+
+    return loaded
+
+
 class _Structure(PythonUnpickler):
     """Reads the containers of a pickle, with placeholders for everything else."""
+
+    dispatch = PythonUnpickler.dispatch | {
+        code[0]: _as_list(PythonUnpickler.dispatch[code[0]])
+        for code in (pickle.EMPTY_TUPLE, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3)
+    }
 
     def find_class(self, module: str, name: str) -> Any:
         return OrderedDict if (module, name) == ("collections", "OrderedDict") else _Placeholder

@@ -5,6 +5,7 @@ classes of the file become plain records of their attributes, tensors are made o
 is refused.
 """
 
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -14,6 +15,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from framework.private_names.of_pickle import PythonUnpickler
+from framework.runs.finished import is_compressed
 
 STORAGES = {
     "DoubleStorage": torch.float64,
@@ -51,6 +55,8 @@ def read_torchscript(path: str | Path) -> dict[str, Tensor]:
     with zipfile.ZipFile(path) as archive:
         root = next(name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/constants.pkl"))
         root = root.removesuffix("constants.pkl")
+        if is_compressed(archive.getinfo(f"{root}data.pkl")):
+            raise pickle.UnpicklingError("its data.pkl is compressed, which TorchScript's is not")
         with archive.open(f"{root}data.pkl") as file:
             module = ModuleUnpickler(file, archive, root).load()
     if not isinstance(module, StoredModule):
@@ -74,7 +80,7 @@ class StoredModule:
         self.attributes = {str(name): value for name, value in state.items()} if isinstance(state, dict) else {}
 
 
-class ModuleUnpickler(pickle.Unpickler):
+class ModuleUnpickler(PythonUnpickler):
     """Reads the module of a TorchScript file; refuses whatever is neither a module, a tensor nor a plain value.
 
     Args:
@@ -116,14 +122,20 @@ class ModuleUnpickler(pickle.Unpickler):
         """
         kind, dtype, key, *_ = pid
         entry = self.archive.getinfo(f"{self.root}data/{key}")
-        if kind != "storage" or entry.compress_type != zipfile.ZIP_STORED:
+        if kind != "storage" or is_compressed(entry):
             raise pickle.UnpicklingError(f"{entry.filename} is no storage")
         values = bytearray(self.archive.read(entry))
         return torch.frombuffer(values, dtype=dtype) if values else torch.empty(0, dtype=dtype)
 
 
 def tensor_of(storage: Tensor, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    """Return a tensor of a storage's values."""
+    """Return a tensor of a storage's values.
+
+    Raises:
+        pickle.UnpicklingError: it has more values than the storage.
+    """
+    if math.prod(shape) > storage.numel():
+        raise pickle.UnpicklingError(f"a tensor of {math.prod(shape):,} values is made of {storage.numel():,}")
     return storage.as_strided(shape, stride, offset).clone()
 
 

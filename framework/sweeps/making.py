@@ -20,7 +20,7 @@ from framework.sweeps.local import LocalLauncher, Task, failures, visible_device
 from framework.sweeps.record import PlannedRun, write_record
 from framework.sweeps.sweep import Sweep
 from framework.sweeps.table import duration, plan_table, print_damages, print_failures, progress_table
-from framework.sweeps.until import FEWEST_SEEDS, columns_of, rounds, values_by_recording, with_seeds
+from framework.sweeps.until import FEWEST_SEEDS, columns_of, differences_of, rounds, with_seeds
 from framework.workflow.parser import UsageError
 
 if TYPE_CHECKING:
@@ -151,12 +151,12 @@ def in_rounds(plan: "Plan", own: Options, console: Console) -> int:
         status = here(replace(plan, runs=runs), own, console)
         return status == 0
 
-    def values(runs: list[PlannedRun]) -> dict[str, dict[int, np.ndarray]]:
+    def differences(runs: list[PlannedRun]) -> dict[str, np.ndarray]:
         targets = [target_of(one.path, plan.root, label) for label, seeds in columns_of(runs).items() for one in seeds]
-        return values_by_recording(compared(targets, evaluated(targets, metrics=[name]), metrics=[name]), name)
+        return differences_of(compared(targets, evaluated(targets, metrics=[name]), metrics=[name]), name)
 
     last = None
-    for last in rounds(plan.runs, name, metric.better, train, values, own.until, own.smallest):
+    for last in rounds(plan.runs, name, metric.better, train, differences, own.until, own.smallest):
         console.print(f"\n{max(last.seeds.values())} seeds, {name} less that of {next(iter(last.seeds))}:")
         for label, found in last.verdicts.items():
             seeds, ends = last.seeds[label], f"[{found.difference.low:.4g}, {found.difference.high:.4g}]"
@@ -166,7 +166,7 @@ def in_rounds(plan: "Plan", own: Options, console: Console) -> int:
         made, planned = sum(last.seeds.values()), len(plan.runs)
         console.print(
             f"\n{len(last.verdicts) - len(last.open)} of {len(last.verdicts)} comparisons decided with {made} of "
-            f"at most {planned} trainings; at most {own.until:.0%} of such sweeps have a false decision",
+            f"at most {planned} trainings; at most {100 * own.until:g} % of such sweeps have a false decision",
             soft_wrap=True,
         )
     return status

@@ -10,9 +10,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from framework.evaluation.comparison import Comparison
-from framework.evaluation.inference import recording_values
+from framework.evaluation.inference import paired_differences
 from framework.evaluation.sequential import OPEN, Verdict, verdict
-from framework.evaluation.statistics import as_array
 from framework.sweeps.record import PlannedRun
 from framework.sweeps.sweep import Sweep, SweepError
 
@@ -27,12 +26,10 @@ class Round:
     Args:
         verdicts: The verdict of each run that is compared with the baseline, by its label without the seed.
         seeds: How many seeds each run has, the baseline included.
-        trained: The runs that this round trained or found finished.
     """
 
     verdicts: dict[str, Verdict]
     seeds: dict[str, int]
-    trained: list[PlannedRun]
 
     @property
     def open(self) -> list[str]:
@@ -71,7 +68,7 @@ def rounds(
     metric: str,
     better: str,
     train: Callable[[list[PlannedRun]], bool],
-    values: Callable[[list[PlannedRun]], Mapping[str, Mapping[int, np.ndarray]]],
+    differences: Callable[[list[PlannedRun]], Mapping[str, np.ndarray]],
     alpha: float = 0.05,
     smallest: float | None = None,
 ) -> Iterator[Round]:
@@ -85,7 +82,8 @@ def rounds(
         metric: The metric that decides.
         better: `lower` or `higher` values of it are better.
         train: Trains runs; returns whether all are finished.
-        values: Returns, by label and seed, the values of the metric for each recording.
+        differences: Returns, by label, the differences of the metric to the baseline `(pairs of trainings,
+            recordings)`.
         alpha: Greatest probability of a false decision in the sweep.
         smallest: Smallest difference of interest; smaller ones are answered by `equal`.
 
@@ -106,41 +104,27 @@ def rounds(
         if not train(chosen):
             return
         taken |= dict.fromkeys((baseline, *undecided), count)
-        known = values(chosen)
+        known = differences(chosen)
         for label in undecided:
-            table = differences(known[label], known[baseline])
+            table = known[label]
             if count == most and not table.any():
                 raise SweepError(f"{metric} of {label} and {baseline} is the same in every training: nothing to decide")
             verdicts[label] = verdict(table, alpha / len(others), smallest, better)
-        yield Round(dict(verdicts), dict(taken), chosen)
+        yield Round(dict(verdicts), dict(taken))
         undecided = [label for label in undecided if verdicts[label].answer == OPEN]
         if not undecided:
             return
 
 
-def differences(ours: Mapping[int, np.ndarray], baseline: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Return ours minus the baseline `(pairs, recordings)`, of pairs of trainings with the same seed."""
-    return np.stack([ours[seed] - baseline[seed] for seed in ours if seed in baseline])
-
-
-def values_by_recording(comparison: Comparison, metric: str) -> dict[str, dict[int, np.ndarray]]:
-    """Return the values of a metric for each recording, by run and seed.
-
-    Clips that have no value in some training are left out of all.
+def differences_of(comparison: Comparison, metric: str) -> dict[str, np.ndarray]:
+    """Return each run's differences to the baseline `(pairs of trainings, recordings)`, by the run's name.
 
     Raises:
         SweepError: the metric has no values of clips, such as a distance between sets.
     """
     scores = comparison.scores.get(metric, {})
-    by_run = {c.name: scores[c.name].by_seed for c in comparison.runs if c.name in scores and scores[c.name].by_seed}
-    if len(by_run) < len(comparison.runs):
+    by_seed = {c.name: scores[c.name].by_seed for c in comparison.runs if c.name in scores and scores[c.name].by_seed}
+    if len(by_seed) < len(comparison.runs):
         raise SweepError(f"{metric} has no value for each clip of every run: --until needs a metric of clips")
-    arrays = {run: {seed: as_array(values) for seed, values in seeds.items()} for run, seeds in by_run.items()}
-    missing = np.isnan(np.stack([array for seeds in arrays.values() for array in seeds.values()])).any(0)
-    for seeds in arrays.values():
-        for array in seeds.values():
-            array[missing] = np.nan
-    return {
-        run: {seed: recording_values(array.tolist(), comparison.recordings) for seed, array in seeds.items()}
-        for run, seeds in arrays.items()
-    }
+    baseline = by_seed.pop(comparison.baseline)
+    return {name: paired_differences(seeds, baseline, comparison.recordings) for name, seeds in by_seed.items()}

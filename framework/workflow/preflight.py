@@ -73,7 +73,7 @@ def batches(plan: Plan) -> str:
         seen += len(audio)
     module.teardown("fit")
     rate = seen / (time.perf_counter() - began)
-    bad = sum(module.bad_clips.counts.values())
+    bad = sum(module.bad_clip_counts().values())
     if silent > seen / 2:
         raise PreflightError(
             f"{silent} of {seen} segments are silent: cut off silence by `ostinato pack SOURCE DESTINATION --trim 60`"

@@ -326,7 +326,7 @@ def conclude(plan: Plan, folder: RunFolder, trainer: L.Trainer, data: Any, began
         size = folder.end(trainer.global_step)
         check_finite(plan.system, trainer.global_step)
         summary |= {"planned": trainer.max_steps, "checkpoint_bytes": size}
-    summary |= {"minutes": round((time.monotonic() - began) / 60, 1), "bad_clips": data.bad_clips.counts}
+    summary |= {"minutes": round((time.monotonic() - began) / 60, 1), "bad_clips": data.bad_clip_counts()}
     held_out = data.val_dataloader()
     summary |= {"clips": validate(plan.system, held_out, folder.audio)}
     summary |= {"lost_held_out": held_out.bad.found if isinstance(held_out, HeldOut) else {}}

@@ -1,12 +1,14 @@
 """Statistics over trainings and clips, against rliable 1.2.0, deep-significance 1.2.8 and closed forms."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from framework.errors import InvalidValueError
 from framework.evaluation.aggregates import (
+    aggregates,
     almost_stochastic_order,
     interquartile_mean,
     probability_of_improvement,
@@ -59,6 +61,24 @@ def test_limits():
     assert (one.mean, one.count) == (2.5, 1)
     assert math.isnan(one.low)
     assert math.isnan(almost_stochastic_order([1.0], [2.0]).bound)
+
+
+def test_a_comparison_gives_a_row_for_each_run(tables):
+    ours, other = tables
+    values = {"full": ours.copy(), "ablation": other.copy()}
+    values["full"][0, 2] = math.nan
+    scores = {name: SimpleNamespace(by_seed=dict(enumerate(table.tolist()))) for name, table in values.items()}
+    runs = [SimpleNamespace(name=name) for name in values]
+    compared = SimpleNamespace(
+        runs=runs, baseline="full", scores={"error": scores, "distance": {}}, metrics={"error": {"better": "lower"}}
+    )
+    known = [clip for clip in range(7) if clip != 2]
+    full, ablation = aggregates(compared, "error")
+    assert (full["run"], full["seeds"], "improvement" in full) == ("full", 5, False)
+    assert ablation["iqm"] == interquartile_mean(other[:, known]).mean
+    assert ablation["improvement"] == probability_of_improvement(other[:, known], ours[:, known], "lower").mean
+    with pytest.raises(InvalidValueError, match="distance has no value for each clip of full"):
+        aggregates(compared, "distance")
 
 
 def test_wrong_tables_are_named(tables):

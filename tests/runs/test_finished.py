@@ -4,6 +4,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 
@@ -81,6 +83,45 @@ def test_a_checkpoint_that_claims_to_be_large_takes_no_memory(tmp_path, content,
     assert is_whole(path) == (compression == zipfile.ZIP_STORED)
     with pytest.raises(CheckpointError, match="is cut short or no checkpoint"):
         read_checkpoint(path)
+
+
+def test_deeply_nested_keys_do_not_end_the_process(tmp_path):
+    """In a process of its own: a recursion in C is no exception, but ends the process."""
+    path = tmp_path / "last.ckpt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"\x80\x02})" + b"\x85" * 1_000_000 + b"K\x01s.")
+    code = "import sys; from framework.runs.finished import checkpoint_step; print(checkpoint_step(sys.argv[1]))"
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "None\n")
+
+
+def test_entries_that_overlap_are_not_read_one_by_one(tmp_path):
+    path = tmp_path / "last.ckpt"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", NUMBERS)
+        archive.writestr("archive/data/0", bytes(10_000))
+        entry = archive.getinfo("archive/data/0")
+        archive.filelist += [entry] * 100
+    assert (checkpoint_step(path), is_whole(path)) == (None, False)
+    with pytest.raises(CheckpointError, match="it holds more than its size"):
+        read_checkpoint(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "compression"),
+    [(b"]" * 1_000_000 + b".", zipfile.ZIP_DEFLATED), (b"]r\xff\xff\xff\x1f.", zipfile.ZIP_STORED)],
+    ids=["compressed", "memo"],
+)
+def test_a_torchscript_file_that_claims_to_be_large_takes_no_memory(tmp_path, content, compression):
+    path = tmp_path / "weights.ts"
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("archive/constants.pkl", b"\x80\x02).")
+        archive.writestr("archive/data.pkl", b"\x80\x02" + content)
+    tracemalloc.start()
+    with pytest.raises(CheckpointError, match="is cut short or no checkpoint"):
+        read_checkpoint(path)
+    assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -31,14 +31,15 @@ class Simulated:
                 self.trained[run.signature] = self.means[run.family] + effects + self.random.normal(0, 0.1, RECORDINGS)
         return True
 
-    def values(self, runs):
-        found = {}
+    def differences(self, runs):
+        values = {}
         for run in runs:
-            found.setdefault(run.family, {})[run.seed] = self.trained[run.signature]
-        return found
+            values.setdefault(run.family, {})[run.seed] = self.trained[run.signature]
+        baseline = values.pop(runs[0].family)
+        return {label: np.stack([own[seed] - baseline[seed] for seed in own]) for label, own in values.items()}
 
     def rounds(self, **options):
-        return list(rounds(self.runs, "error", "lower", self.train, self.values, **options))
+        return list(rounds(self.runs, "error", "lower", self.train, self.differences, **options))
 
 
 def test_only_open_comparisons_get_more_seeds():

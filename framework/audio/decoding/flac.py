@@ -30,15 +30,14 @@ def _is_header(head: bytes) -> bool:
 def _further_headers(contents: Contents, begin: int) -> list[int]:
     """Return the positions of all further files in one: of the marker with a stream header of 34 bytes behind it."""
     found = []
-    while begin < contents.size:
-        piece = contents.read(begin, _PIECE)
+    while len(piece := contents.read(begin, _PIECE)) > 3:
         at = -1
         while (at := piece.find(b"fLaC", at + 1)) >= 0:
             head = contents.read(begin + at, 26)
             if _is_header(head) and head[5:8] == b"\0\0\x22":
                 found.append(begin + at)
-        begin += max(len(piece) - 3, 1) if len(piece) == _PIECE else len(piece) or 1
-    return sorted(set(found))
+        begin += len(piece) - 3
+    return found
 
 
 def _part(contents: Contents, begin: int, end: int) -> tuple[Part, int]:

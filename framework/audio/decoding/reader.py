@@ -192,11 +192,14 @@ class AudioReader:
                 return None
             if known is not None and len(self._layout.parts) == 1:
                 return known
-            # Parts of another rate or number of channels are left out in decoding.
-            with self._decoder(part) as file:
-                if (file.samplerate, file.channels) != (self.sample_rate, self.channels):
-                    return None
-                total += file.frames if known is None else known
+            # Parts that are damaged, or have another rate or number of channels, are left out in decoding.
+            try:
+                with self._decoder(part) as file:
+                    if (file.samplerate, file.channels) != (self.sample_rate, self.channels):
+                        return None
+                    total += file.frames if known is None else known
+            except soundfile.LibsndfileError:
+                return None
         return total
 
     def measure(self) -> Ending:
