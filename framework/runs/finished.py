@@ -123,7 +123,7 @@ class _Placeholder:
 
 
 class _Tuple(list):  # type: ignore[type-arg]
-    """Stands for a tuple. That of a tuple of tuples takes as many nested calls as they are deep to hash."""
+    """Stands for a tuple: a list that is hashed by identity. Hashing deeply nested tuples can end the process."""
 
     __hash__ = object.__hash__  # type: ignore[assignment]
 

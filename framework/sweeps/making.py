@@ -133,7 +133,7 @@ def check_until(own: Options) -> None:
             f"--most_seeds {own.most_seeds}: one seed says nothing about a method; at least {FEWEST_SEEDS}"
         )
     if own.launcher == "slurm" or own.halving is not None:
-        raise UsageError("--until needs --launcher local, and no --halving: it chooses itself what is trained next")
+        raise UsageError("--until chooses what is trained next: it needs --launcher local and no --halving")
 
 
 def in_rounds(plan: "Plan", own: Options, console: Console) -> int:

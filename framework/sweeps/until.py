@@ -93,7 +93,7 @@ def rounds(
     columns = columns_of(runs)
     baseline, *others = columns
     if not others:
-        raise SweepError("one run alone has nothing to be compared with: --until needs a sweep of two runs or more")
+        raise SweepError("a single run cannot be compared: --until needs a sweep of two runs or more")
     most = min(map(len, columns.values()))
     if most < FEWEST_SEEDS:
         raise SweepError(f"--until needs {FEWEST_SEEDS} seeds or more of every run, and there is {most}")

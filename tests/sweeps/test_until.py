@@ -74,7 +74,7 @@ def test_false_decisions_are_rare_over_null_sweeps():
 
 def test_what_cannot_be_decided_is_refused():
     random = np.random.default_rng(3)
-    with pytest.raises(SweepError, match="nothing to be compared with"):
+    with pytest.raises(SweepError, match="a single run cannot be compared"):
         Simulated({"full": 1.0}, 3, random).rounds()
     with pytest.raises(SweepError, match="2 seeds or more"):
         Simulated({"full": 1.0, "other": 1.0}, 1, random).rounds()
